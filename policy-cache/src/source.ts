@@ -1,0 +1,111 @@
+// What does the cache need from the world outside? Ports: types only.
+//
+// A `Source` opens an `Attachment`: one listening session and the fill connections that belong to it, all at one server.
+// Everything an attachment answers is data of one database snapshot with that snapshot's stamp.
+
+import type { Grant, Revision } from './model.ts';
+
+/** Time, as the only way in: `now` in milliseconds, never going back, and running on while the machine is suspended. */
+export interface Clock {
+  now(): number;
+  /** Calls `f` once after `ms`; returns the cancel. */
+  after(ms: number, f: () => void): () => void;
+}
+
+/** A bounded map. `set` may evict other keys. */
+export interface Store<V> {
+  get(key: string): V | undefined;
+  set(key: string, value: V): void;
+  evict(key: string): void;
+  readonly size: number;
+}
+
+/** Tags of the change log: o(bject), g(roup of users), r(ole), n(ode of the owner tree); `*` is everything. */
+export type Tag = 'o' | 'g' | 'r' | 'n' | '*';
+
+/** One numbered commit. `keys` empty: every key of that tag. A tag this version does not know concerns no entry of it. */
+export type Change = readonly [version: number, id: string, tag: string, keys: readonly string[]];
+
+/** The present state of one owner-tree node: null = gone, [null] = a tenant, [owner] = a customer. */
+export type TreeRow = readonly [id: string, parent: readonly [owner: string | null] | null];
+
+export interface PullRequest {
+  readonly cursor: number;
+  /** Commits wanted at most, plus one; null for a world that is not current yet: tree rows and head alone, in one piece. */
+  readonly limit: number | null;
+  /** Versions whose ids the asker wants to know (tokens). */
+  readonly ask: readonly number[];
+}
+
+export interface PullReply {
+  /** Backend pid: one that changes within a session betrays a transaction pooler. */
+  readonly pid: number;
+  /** Timeline of the server, as a fixed-width hex string (so it compares as text); null where it cannot be read. */
+  readonly timeline: string | null;
+  readonly head: Revision;
+  /** More than the pull may carry: RESET. */
+  readonly over: boolean;
+  /** The id that the log has for the asked cursor; null if that row is gone. */
+  readonly cursorId: string | null;
+  readonly changes: readonly Change[];
+  readonly tree: readonly TreeRow[];
+  /** For each asked version its id, or null if there is no such row. */
+  readonly answers: readonly (readonly [version: number, id: string | null])[];
+  /** Commit time of the newest change in this pull by the server's clock, and the server's clock at the pull, in ms: for the lag metric only. */
+  readonly lagMs: number | null;
+}
+
+export interface LoadReply {
+  readonly stamp: Revision;
+  /** Every tenant and customer, in any order. */
+  readonly tree: readonly TreeRow[];
+}
+
+/** One id as the database has it. `groups`: the explicit groups that count (semantics 1.3). */
+export interface ObjectRow {
+  readonly id: string;
+  readonly kind: ObjectKind;
+  readonly type: string;
+  readonly owner: string | null;
+  readonly enabled: boolean;
+  readonly groups: readonly string[];
+}
+export type ObjectKind = 'tenant' | 'customer' | 'user' | 'group' | 'role' | 'grant' | 'entity';
+
+/** Rows of the ids that exist; an asked id without a row is absent. */
+export interface ObjectsReply {
+  readonly stamp: Revision;
+  readonly rows: readonly ObjectRow[];
+}
+
+/** A permission class: an owner and the explicit user groups, ascending by code unit (semantics 3). */
+export interface ClassKey {
+  readonly owner: string;
+  readonly groups: readonly string[];
+}
+
+/** For each asked class, in order, every grant of its groups and of the owner's All group of users. */
+export interface ClassesReply {
+  readonly stamp: Revision;
+  readonly grants: readonly (readonly Grant[])[];
+}
+
+export interface Attachment {
+  pull(request: PullRequest): Promise<PullReply>;
+  /** The whole owner tree, by one REPEATABLE READ READ ONLY transaction on a fill connection. */
+  load(): Promise<LoadReply>;
+  /** One statement, one snapshot. */
+  objects(ids: readonly string[]): Promise<ObjectsReply>;
+  /** One statement, one snapshot. */
+  classes(keys: readonly ClassKey[]): Promise<ClassesReply>;
+  /** Drops every connection at once, frozen ones too. Pending calls reject. Never throws, may be called again. */
+  close(): void;
+}
+
+export interface Source {
+  /**
+   * Connects, checks that the log is complete (triggers), LISTENs. Rejects if any of that fails; nothing is left open then.
+   * `ring`: a notification came. `closed`: the listening session ended by itself (at most once, never after `close()`).
+   */
+  attach(on: { ring(): void; closed(cause: Error): void }): Promise<Attachment>;
+}
