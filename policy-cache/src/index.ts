@@ -1,0 +1,12 @@
+// The public API of the core, name by name. (`policy-cache/memory` and `policy-cache/postgres` are the two sources.)
+export { PolicyError, InputError } from './errors.ts';
+export type { PolicyErrorCode } from './errors.ts';
+export { ANY, NONE, parseId, parseRevision, formatRevision, parseAllGroup, formatAllGroup, utf8Length } from './model.ts';
+export type { AccessRequest, Decision, Reason, Rule, Placement, Grant, Permissions, Revision } from './model.ts';
+export { compileVocabulary, ALL } from './vocabulary.ts';
+export type { Vocabulary } from './vocabulary.ts';
+export { PolicyCache } from './cache.ts';
+export type { CacheSettings, CacheLimits, CacheState, CacheSizes, CheckOptions, CheckStatus } from './cache.ts';
+export { newStats } from './observer.ts';
+export type { CacheObserver, CacheStats, PullCause, ResetCause } from './observer.ts';
+export type { Attachment, Change, ClassKey, ClassesReply, Clock, LoadReply, ObjectKind, ObjectRow, ObjectsReply, PullReply, PullRequest, Source, Store, TreeRow } from './source.ts';

@@ -1,0 +1,42 @@
+// What can be seen from outside of a cache at work? Plain numbers that the hot path bumps and a telemetry layer reads.
+
+import type { PolicyErrorCode } from './errors.ts';
+
+/** Why a world was thrown away. `start`: there was none. */
+export type ResetCause = 'start' | 'history' | 'backlog' | 'everything';
+export type PullCause = 'ring' | 'beat' | 'wait';
+
+export interface CacheStats {
+  /** Checks answered without waiting for anything, and those that had to wait for a fill. */
+  hits: number;
+  misses: number;
+  rings: number;
+  readonly pulls: Record<PullCause, number>;
+  /** Commits that a pull found though no ring had come since the pull before it. */
+  changesWithoutRing: number;
+  readonly resets: Record<ResetCause, number>;
+  attaches: number;
+  /** Fills whose answer could not be admitted (touched meanwhile, other history). */
+  fillsRefused: number;
+  fills: number;
+  fillErrors: number;
+  readonly unavailable: Record<PolicyErrorCode, number>;
+}
+
+export interface CacheObserver {
+  /** A pull with changes was applied: milliseconds from the newest commit to this moment (server clock up to the pull, ours from its reply). */
+  applied?(lagMs: number): void;
+  /** A fill was answered, in milliseconds from the statement's sending. */
+  filled?(ms: number): void;
+  /** Something an operator wants in the log: attach, close, reset, refusal of a server. */
+  event?(event: { readonly kind: 'attached' | 'closed' | 'reset' | 'pooler'; readonly detail: string }): void;
+}
+
+export function newStats(): CacheStats {
+  return {
+    hits: 0, misses: 0, rings: 0, changesWithoutRing: 0, attaches: 0, fillsRefused: 0, fills: 0, fillErrors: 0,
+    pulls: { ring: 0, beat: 0, wait: 0 },
+    resets: { start: 0, history: 0, backlog: 0, everything: 0 },
+    unavailable: { stale: 0, starting: 0, history: 0, overload: 0, deadline: 0, source: 0 },
+  };
+}
