@@ -5,6 +5,12 @@ export { ANY, NONE, parseId, parseRevision, formatRevision, parseAllGroup, forma
 export type { AccessRequest, Decision, Reason, Rule, Placement, Grant, Permissions, Revision } from './model.ts';
 export { compileVocabulary, ALL } from './vocabulary.ts';
 export type { Vocabulary } from './vocabulary.ts';
+export { OwnerTree } from './tree.ts';
+export { flatten } from './flatten.ts';
+export type { Numbers } from './flatten.ts';
+export type { EffectivePermissions } from './effective.ts';
+export { decide, decideSubject, virtualGroup, DECISIONS } from './decide.ts';
+export type { Facts } from './decide.ts';
 export { PolicyCache } from './cache.ts';
 export type { CacheSettings, CacheLimits, CacheState, CacheSizes, CheckOptions, CheckStatus } from './cache.ts';
 export { newStats } from './observer.ts';
