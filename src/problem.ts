@@ -1,0 +1,67 @@
+// How can a check end, in words that every door, log and metric shares?
+//
+// One table maps a verdict to the wire (contract, section 5). A deny is a value; "cannot decide" is the fifth verdict, never a deny.
+
+import { PolicyError } from 'policy-cache';
+import type { PolicyErrorCode, Reason } from 'policy-cache';
+import type { CheckReport } from './report.ts';
+
+export type Verdict = CheckReport['verdict'];
+
+/** Why no credential was accepted. */
+export type CredentialProblem =
+  /** Neither `Authorization` nor `X-Authorization`, or an empty one. */
+  | 'no-credential'
+  /** More than one value in the two headers together. */
+  | 'many-credentials'
+  /** Not `Bearer`, one space, and one token68 word. */
+  | 'not-bearer'
+  | 'token-too-long'
+  /** Not a signed token of a configured issuer: shape, algorithm, key, signature, header parameters. */
+  | 'bad-token'
+  | 'expired-token'
+  | 'early-token'
+  /** A claim is missing or not of its type. */
+  | 'bad-claims'
+  /** Proved, but not for this use: a refresh token, or one from before the second factor. */
+  | 'wrong-scope'
+  /** The subject is of a tenant that the issuer does not speak for. */
+  | 'foreign-tenant';
+
+/** Why a request names no check at all. */
+export type RequestProblem =
+  /** The request target is not one of a door. */
+  | 'no-door'
+  /** A contract header is absent or empty. */
+  | 'missing-header'
+  /** A contract header came twice, or in a spelling that some server reads as the same name. */
+  | 'repeated-header'
+  /** A contract header holds something else than printable ASCII. */
+  | 'bad-header'
+  | 'method-override'
+  /** Method or target that means different things to different servers. */
+  | 'bad-request'
+  | 'no-route'
+  /** The door's own parameters: a name that the vocabulary does not have, or no id. */
+  | 'bad-parameters'
+  /** The door's parameters and the route table ask for different things. */
+  | 'contradiction';
+
+export type Unavailable = PolicyErrorCode | 'internal';
+
+/** Every word that can stand for the outcome of a check. `public`: the route asks for nothing. */
+export type Outcome = Reason | 'public' | CredentialProblem | RequestProblem | Unavailable;
+
+/** Status of each verdict at an HTTP door. Allow is 200 and nothing else: some proxies take no other 2xx. */
+export const HTTP_STATUS: Readonly<Record<Verdict, 200 | 401 | 403 | 503>> = Object.freeze({
+  permit: 200,
+  deny: 403,
+  unmapped: 403,
+  unauthenticated: 401,
+  unavailable: 503,
+});
+
+/** The code of anything thrown: ours, or `internal` for what should not have happened. */
+export function unavailableCode(thrown: unknown): Unavailable {
+  return thrown instanceof PolicyError ? thrown.code : 'internal';
+}
