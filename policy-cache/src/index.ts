@@ -11,6 +11,8 @@ export type { Numbers } from './flatten.ts';
 export type { EffectivePermissions } from './effective.ts';
 export { decide, decideSubject, virtualGroup, DECISIONS } from './decide.ts';
 export type { Facts } from './decide.ts';
+export { parseWorldFile, expandDefaults, grantId } from './worldfile.ts';
+export type { Problem, WorldCheck, WorldCustomer, WorldEntity, WorldFile, WorldGrant, WorldGroup, WorldRole, WorldTenant, WorldUser } from './worldfile.ts';
 export { PolicyCache } from './cache.ts';
 export type { CacheSettings, CacheLimits, CacheState, CacheSizes, CheckOptions, CheckStatus } from './cache.ts';
 export { newStats } from './observer.ts';
