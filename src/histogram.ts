@@ -44,7 +44,7 @@ export function histogramProducer(histograms: readonly Histogram[], wall: () => 
     collect(): Promise<CollectionResult> {
       const endTime = hrTime(wall());
       const metrics = histograms.map((histogram): HistogramMetricData => ({
-        descriptor: { name: histogram.name, description: histogram.description, unit: 's', valueType: ValueType.DOUBLE },
+        descriptor: { name: histogram.name, description: histogram.description, unit: '', valueType: ValueType.DOUBLE },
         aggregationTemporality: AggregationTemporality.CUMULATIVE,
         dataPointType: DataPointType.HISTOGRAM,
         dataPoints: Array.from(histogram.series, (series) => {
