@@ -14,13 +14,21 @@ const run = promisify(execFile);
 const ENVIRONMENT = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' };
 const ACCOUNT = 'postgres';
 
-export interface Native {
+interface Native {
   readonly path: string;
   readonly version: string;
 }
 
+/** The directory of initdb and postgres for an account; a copy below `spare` if the package's own does not serve. */
+export async function embeddedPrograms(account: Account, spare: string): Promise<string> {
+  const native = await locateNative();
+  const linked = await linkLibraries(native.path);
+  const serves = linked && (!account || (await canReach(account, join(native.path, 'bin', 'postgres'))));
+  return join(serves ? native.path : await copyNative(native, spare), 'bin');
+}
+
 /** The package's folder for this machine. Rejects where there is none. */
-export async function locateNative(): Promise<Native> {
+async function locateNative(): Promise<Native> {
   const platform = `${process.platform}-${process.arch}`;
   if (process.platform === 'win32') throw new Error('there is none for Windows here');
   try {
@@ -81,7 +89,7 @@ export async function canReach(account: Account, path: string): Promise<boolean>
  * A copy that every account can execute and nobody but us can change: `<directory>/native-<version>`. Made once, whoever comes first;
  * trusted only after its owner and modes were looked at.
  */
-export async function copyNative(native: Native, directory: string): Promise<string> {
+async function copyNative(native: Native, directory: string): Promise<string> {
   const copy = join(directory, `native-${native.version}`);
   await mkdir(directory, { recursive: true, mode: 0o755 });
   if (!(await exists(copy))) {

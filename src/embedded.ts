@@ -7,7 +7,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdir, readFile, realpath, rm, stat, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { canReach, copyNative, linkLibraries, locateNative, serverAccount } from './embedded-native.ts';
+import { canReach, embeddedPrograms, serverAccount } from './embedded-native.ts';
 import { initialise, isAlive, liveServer, runSingleUser, startServer, type Cluster, type RunningServer } from './postgres-server.ts';
 
 export interface EmbeddedOptions {
@@ -65,10 +65,7 @@ function running(server: RunningServer, password: string, release: () => Promise
 /** Where the programs and the data are: below the directory, or, for what the account cannot reach there, in the system's. */
 async function place(home: string, system: string): Promise<Cluster> {
   const account = await serverAccount();
-  const native = await locateNative();
-  const linked = await linkLibraries(native.path);
-  const programs = linked && (!account || (await canReach(account, join(native.path, 'bin', 'postgres'))));
-  const bin = join(programs ? native.path : await copyNative(native, account ? system : home), 'bin');
+  const bin = await embeddedPrograms(account, account ? system : home);
   const reachable = !account || (await canReach(account, home));
   const key = createHash('sha256').update(await realpath(home)).digest('hex').slice(0, 16);
   const data = reachable ? join(home, 'postgres') : join(system, `data-${key}`);

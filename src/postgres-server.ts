@@ -128,7 +128,9 @@ function run(cluster: Cluster, program: 'initdb' | 'postgres', args: readonly st
     child.stdin.on('error', () => undefined);
     child.stdin.end(input);
     child.once('error', (error) => reject(new Error(`${program} cannot be run: ${error.message}`)));
-    child.once('close', (code, signal) => (code === 0 ? resolve() : reject(new Error(`${program} failed (${signal ?? code}): ${output.trim()}`))));
+    // Single-user mode goes on after an error, and ends well.
+    const failed = (code: number | null): boolean => code !== 0 || (program === 'postgres' && /\b(ERROR|FATAL): /.test(output));
+    child.once('close', (code, signal) => (!failed(code) ? resolve() : reject(new Error(`${program} failed (${signal ?? code}): ${output.trim()}`))));
   });
 }
 
