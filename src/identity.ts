@@ -1,0 +1,174 @@
+// Who sent this credential?
+//
+// A bearer token goes to exactly one issuer, chosen by the algorithm and the `iss` that it names: the keys of one issuer are
+// never tried on a token of another. What an issuer proved is kept until the token ends or the issuer's keys change; what it
+// refused is not kept, so forged tokens can neither fill the cache nor push a good one out.
+//
+// One authenticator is one validation profile: its cache key is the whole token, its settings are part of what it is. Measured
+// (Node 20, 400-byte tokens): a verification by jose takes 60 to 90 µs and three promises, a hit under 1 µs and none.
+
+import { LRUCache } from 'lru-cache';
+import { InputError } from 'policy-cache';
+import type { CredentialProblem } from './problem.ts';
+
+/** What an issuer says of a token. Times are seconds since 1970, the issuer's tolerance included. */
+export type Proof =
+  | { readonly kind: 'user'; readonly subject: string; readonly from: number; readonly until: number }
+  /** A system administrator: not a user of any tenant (semantics 1.6). */
+  | { readonly kind: 'operator'; readonly subject: string; readonly from: number; readonly until: number }
+  | { readonly kind: 'refused'; readonly problem: CredentialProblem };
+
+/** One kind of token and its keys. A new kind is one more file in `issuers/`. */
+export interface Issuer {
+  /** For people and logs. */
+  readonly name: string;
+  /** False for tokens that this service signs itself. */
+  readonly external: boolean;
+  /** Tenants that it speaks for: a subject of another one is not authenticated by it. */
+  readonly tenants: readonly string[] | '*';
+  /** Values of `alg` that are its own. */
+  readonly algorithms: readonly string[];
+  /** The `iss` of its tokens; null: it asks for none, and takes what no other issuer claims. */
+  readonly iss: string | null;
+  /** Grows whenever its keys change: everything proved before is proved again. */
+  readonly generation: number;
+  /** Never rejects for a bad token; what it throws or rejects with is a fault of ours. `now` is seconds since 1970. */
+  verify(token: string, now: number): Promise<Proof>;
+}
+
+export interface Identity {
+  readonly kind: 'user' | 'operator';
+  readonly subject: string;
+  readonly issuer: Issuer;
+  /** When it ends, in seconds since 1970. */
+  readonly expires: number;
+}
+
+export type Authentication = Identity | { readonly kind: 'refused'; readonly problem: CredentialProblem };
+
+export interface Authenticator {
+  /** Judges a bearer token (the bare word, token68). A token proved before is answered in this turn. */
+  authenticate(token: string): Authentication | Promise<Authentication>;
+  /** Tokens kept, and how often one was found. */
+  readonly hits: number;
+  readonly misses: number;
+  readonly size: number;
+}
+
+export interface AuthenticatorSettings {
+  readonly issuers: readonly Issuer[];
+  /** Milliseconds since 1970. */
+  readonly wall: () => number;
+  /** Tokens kept at most; default 20,000. */
+  readonly tokens?: number;
+  /** Their characters at most; default 32 Mi. */
+  readonly characters?: number;
+}
+
+/** A longer token is refused unread. */
+const MAX_TOKEN = 8192;
+
+/** What is kept of a token that was proved. */
+interface Proved {
+  readonly identity: Identity;
+  readonly from: number;
+  readonly generation: number;
+}
+
+/** @throws InputError if two issuers would claim the same tokens, or two foreign ones speak for every tenant */
+export function createAuthenticator({ issuers, wall, tokens = 20_000, characters = 32 * 1024 * 1024 }: AuthenticatorSettings): Authenticator {
+  const choose = issuerChoice(issuers);
+  const proved = new LRUCache<string, Proved>({ max: tokens, maxSize: characters, sizeCalculation: (_, token) => token.length });
+  let hits = 0;
+  let misses = 0;
+
+  const verify = async (token: string, issuer: Issuer): Promise<Authentication> => {
+    for (;;) {
+      const { generation } = issuer;
+      const proof = await issuer.verify(token, seconds(wall));
+      // Keys that changed during a verification: what it found belongs to the old ones.
+      if (generation !== issuer.generation) continue;
+      if (proof.kind === 'refused') return proof;
+      const identity: Identity = { kind: proof.kind, subject: proof.subject, issuer, expires: proof.until };
+      const now = seconds(wall);
+      if (now >= proof.until) return refused('expired-token');
+      proved.set(token, { identity, from: proof.from, generation });
+      return identity;
+    }
+  };
+
+  return {
+    authenticate(token) {
+      const known = proved.get(token);
+      if (known !== undefined) {
+        const { identity } = known;
+        const now = seconds(wall);
+        if (known.generation === identity.issuer.generation && now < identity.expires && now >= known.from) {
+          hits++;
+          return identity;
+        }
+        proved.delete(token);
+      }
+      misses++;
+      if (token.length > MAX_TOKEN) return refused('token-too-long');
+      const issuer = choose(token);
+      return issuer === null ? refused('bad-token') : verify(token, issuer);
+    },
+    get hits() {
+      return hits;
+    },
+    get misses() {
+      return misses;
+    },
+    get size() {
+      return proved.size;
+    },
+  };
+}
+
+const REFUSED = new Map<CredentialProblem, { readonly kind: 'refused'; readonly problem: CredentialProblem }>();
+
+/** The refusal for a reason, always the same object. */
+export function refused(problem: CredentialProblem): { readonly kind: 'refused'; readonly problem: CredentialProblem } {
+  let refusal = REFUSED.get(problem);
+  if (!refusal) REFUSED.set(problem, (refusal = Object.freeze({ kind: 'refused', problem })));
+  return refusal;
+}
+
+function seconds(wall: () => number): number {
+  return Math.floor(wall() / 1000);
+}
+
+/** Which issuer a token goes to, by what it says of itself; null if it is no token or nobody's. */
+function issuerChoice(issuers: readonly Issuer[]): (token: string) => Issuer | null {
+  const byName = new Map<string, Issuer>();
+  const key = (alg: string, iss: string | null): string => JSON.stringify([alg, iss]);
+  for (const issuer of issuers) {
+    for (const alg of issuer.algorithms) {
+      const other = byName.get(key(alg, issuer.iss));
+      if (other) throw new InputError('identity', `issuers ${other.name} and ${issuer.name} both take ${alg} tokens of ${issuer.iss ?? 'any issuer'}; give each its own issuer name`);
+      byName.set(key(alg, issuer.iss), issuer);
+    }
+  }
+  const everywhere = issuers.filter((issuer) => issuer.external && issuer.tenants === '*');
+  if (everywhere.length > 1) throw new InputError('identity', `${everywhere.map((issuer) => issuer.name).join(' and ')} both speak for every tenant ('*'); at most one may, name the tenants of the others`);
+
+  return (token) => {
+    const [header, payload] = token.split('.', 2);
+    const alg = claim(header, 'alg');
+    if (typeof alg !== 'string') return null;
+    const iss = claim(payload, 'iss');
+    return (typeof iss === 'string' ? byName.get(key(alg, iss)) : undefined) ?? byName.get(key(alg, null)) ?? null;
+  };
+}
+
+/** A member of a token's part, unproved: good for choosing who is to prove it, and for nothing else. */
+function claim(part: string | undefined, name: string): unknown {
+  if (part === undefined) return undefined;
+  try {
+    const parsed: unknown = JSON.parse(Buffer.from(part, 'base64url').toString('utf8'));
+    return typeof parsed === 'object' && parsed !== null && Object.hasOwn(parsed, name) ? (parsed as Record<string, unknown>)[name] : undefined;
+  } catch {
+    return undefined;
+  }
+}
