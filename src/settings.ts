@@ -1,0 +1,132 @@
+// Which settings are there, what do they mean, and which values are good?
+//
+// One schema: `config.ts` reads it, `grantgate config` prints by it, the README's table is made from it. Every leaf takes its
+// value as YAML has it or as text, so that a file, an environment variable and a flag mean the same. A choice that gives up
+// safety has a name that starts with `insecure`.
+
+import { z } from 'zod';
+
+export interface SettingNote {
+  readonly description: string;
+  /** Never printed. May also come from a file, by the environment variable's name with `_FILE`. */
+  readonly secret?: true;
+  /** A time: shown with its unit. */
+  readonly time?: true;
+  /** An environment variable that other programs use too; read where ours is absent. */
+  readonly alias?: string;
+}
+
+/** What is said about each leaf of the schema. */
+export const notes = z.registry<SettingNote>();
+
+const text = z.string().min(1, 'must not be empty');
+const flag = z.preprocess((value) => (value === 'true' ? true : value === 'false' ? false : value), z.boolean('must be true or false'));
+const number = (text: unknown): unknown => (typeof text === 'string' && /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text);
+const integer = (min: number, max: number) =>
+  z.preprocess(number, z.number(`must be a whole number from ${min} to ${max}`).int(`must be a whole number from ${min} to ${max}`)
+    .min(min, `must be at least ${min}`).max(max, `must be at most ${max}`));
+const share = z.preprocess(number, z.number('must be a number from 0 to 1').min(0, 'must be at least 0').max(1, 'must be at most 1'));
+
+const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+const milliseconds = (value: unknown): unknown => {
+  if (typeof value !== 'string') return value;
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(value);
+  return match ? Number(match[1]) * UNITS[match[2]!]! : number(value);
+};
+const duration = (min: number, max: number) => {
+  const problem = `must be a time from ${showDuration(min)} to ${showDuration(max)}, as 250ms, 2s or 1m`;
+  return z.preprocess(milliseconds, z.number(problem).int(problem).min(min, problem).max(max, problem));
+};
+const list = z.preprocess((value) => (typeof value === 'string' && value !== '*' ? value.split(',').map((item) => item.trim()) : value),
+  z.union([z.literal('*'), z.array(z.string().min(1)).min(1)], "must be '*' or a list of ids"));
+const port = z.preprocess(number, z.union([z.literal('none'), z.number().int().min(0).max(65_535)], "must be a port from 0 (any free one) to 65535, or 'none'"));
+const databaseUrl = z.string().regex(/^postgres(ql)?:\/\/./, 'must be postgres://user:password@host:port/database');
+
+/** The schema. Times are milliseconds once read. */
+export const settings = z.strictObject({
+  doors: z.strictObject({
+    host: text.default('127.0.0.1').register(notes, { description: 'Address of the doors (the listener that proxies ask).' }),
+    port: port.default(9191).register(notes, { description: 'Port of the doors; `0` takes any free one, `none` leaves the socket alone.' }),
+    socket: text.optional().register(notes, { description: 'Unix socket of the doors, beside or instead of the port. Its mode is 0660.' }),
+    socketGroup: text.optional().register(notes, { description: 'Group (name or number) that may connect to the socket.' }),
+    insecurePublicListen: flag.default(false).register(notes, { description: 'Let the doors listen on an address that is not loopback. Whoever reaches a door can ask it anything.' }),
+    insecureWorldWritableSocket: flag.default(false).register(notes, { description: 'Give the socket mode 0666: every local user may ask.' }),
+    deadline: duration(1, 60_000).default(100).register(notes, { description: 'Time a check may take before it is answered with 503.', time: true }),
+  }).prefault({}),
+  api: z.strictObject({
+    host: text.default('127.0.0.1').register(notes, { description: 'Address of the api listener (health and metrics).' }),
+    port: integer(0, 65_535).default(9190).register(notes, { description: 'Port of the api listener; `0` takes any free one.' }),
+    metrics: flag.default(true).register(notes, { description: 'Serve `/metrics`.' }),
+    insecurePublicListen: flag.default(false).register(notes, { description: 'Let the api listen on an address that is not loopback. Health and metrics ask for no credential.' }),
+  }).prefault({}),
+  database: z.strictObject({
+    url: databaseUrl.optional().register(notes, { description: 'Postgres, as a role that may read (`grantgate_reader`). Straight to the primary: never through a transaction pooler.', secret: true, alias: 'DATABASE_URL' }),
+    adminUrl: databaseUrl.optional().register(notes, { description: 'The same database, as a role that may write (`grantgate_writer`): `import`. Default: `database.url`.', secret: true, alias: 'ADMIN_DATABASE_URL' }),
+    ownerUrl: databaseUrl.optional().register(notes, { description: 'The same database, as a role that may create the schema: `migrate`. Default: `database.adminUrl`.', secret: true, alias: 'OWNER_DATABASE_URL' }),
+    connections: integer(1, 64).default(4).register(notes, { description: 'Connections that fill the cache, beside the one that listens.' }),
+    insecureTls: flag.default(false).register(notes, { description: 'Talk to a database on another machine without TLS or without proof of its identity, where the URL says so.' }),
+  }).prefault({}),
+  cache: z.strictObject({
+    maxStaleness: duration(300, 3_600_000).default(2000).register(notes, { description: 'Longest time that checks are answered without proof that nothing changed. Then 503.', time: true }),
+    subjects: integer(100, 100_000_000).default(100_000).register(notes, { description: 'Users kept in memory.' }),
+    targets: integer(100, 100_000_000).default(1_000_000).register(notes, { description: 'Targets kept in memory.' }),
+    absent: integer(100, 100_000_000).default(20_000).register(notes, { description: 'Ids that do not exist, kept apart.' }),
+    classes: integer(100, 100_000_000).default(50_000).register(notes, { description: 'Permission classes kept in memory (users of one owner and the same groups share one).' }),
+    touched: integer(1000, 100_000_000).default(200_000).register(notes, { description: 'Changed keys remembered one by one.' }),
+    tokens: integer(100, 100_000_000).default(20_000).register(notes, { description: 'Verified tokens kept in memory.' }),
+  }).prefault({}),
+  identity: z.strictObject({
+    thingsboard: z.strictObject({
+      signingKey: text.optional().register(notes, { description: 'ThingsBoard\'s token signing key, base64 (`security.jwt.tokenSigningKey`). Without it no ThingsBoard token is accepted.', secret: true }),
+      issuer: text.optional().register(notes, { description: 'The `iss` that its tokens must have (ThingsBoard: `thingsboard.io`, or `tokenIssuer`). Not asked for when absent.' }),
+      tenants: list.default('*').register(notes, { description: 'Tenants that its tokens may speak for.' }),
+      clockTolerance: duration(0, 300_000).default(0).register(notes, { description: 'How far its clock may be off, for `exp` and `nbf`.', time: true }),
+    }).prefault({}),
+  }).prefault({}),
+  routes: z.strictObject({
+    file: text.optional().register(notes, { description: 'Route table (YAML). Default: the one for ThingsBoard\'s REST API.' }),
+  }).prefault({}),
+  vocabulary: z.strictObject({
+    file: text.optional().register(notes, { description: 'Vocabulary (YAML). Default: ThingsBoard PE\'s.' }),
+  }).prefault({}),
+  log: z.strictObject({
+    level: z.enum(['error', 'warn', 'info', 'debug'], "must be error, warn, info or debug").default('info').register(notes, { description: 'Least weight of the lines about the service itself, on stderr.' }),
+    allowSample: share.default(0.01).register(notes, { description: 'Share of the allows in the decision log on stdout, 0 to 1. Whatever is not an allow is always there.' }),
+    buffer: integer(100, 1_000_000).default(10_000).register(notes, { description: 'Decision-log lines kept while stdout is not read; further ones are dropped and counted.' }),
+  }).prefault({}),
+  shutdown: z.strictObject({
+    delay: duration(0, 600_000).default(5000).register(notes, { description: 'Time between `not ready` and the closing of the doors, for proxies to notice.', time: true }),
+    timeout: duration(0, 600_000).default(5000).register(notes, { description: 'Time that checks and log lines under way have to finish then.', time: true }),
+  }).prefault({}),
+});
+
+export type Settings = z.output<typeof settings>;
+
+/** One leaf of the schema. */
+export interface Leaf {
+  readonly path: string;
+  readonly env: string;
+  readonly note: SettingNote;
+  readonly schema: z.ZodType;
+}
+
+/** Every leaf, in the order of the schema. */
+export const leaves: readonly Leaf[] = leavesOf(settings, []);
+
+function leavesOf(schema: z.ZodType, path: readonly string[]): Leaf[] {
+  const inner = schema instanceof z.ZodPrefault ? (schema.unwrap() as z.ZodType) : schema;
+  if (inner instanceof z.ZodObject) return Object.entries(inner.shape as Record<string, z.ZodType>).flatMap(([key, child]) => leavesOf(child, [...path, key]));
+  const note = notes.get(schema);
+  if (!note) throw new Error(`${path.join('.')} has no note`);
+  return [{ path: path.join('.'), env: envName(path), note, schema }];
+}
+
+function envName(path: readonly string[]): string {
+  return ['grantgate', ...path].map((part) => part.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()).join('_');
+}
+
+/** Milliseconds in the largest unit that is a whole number. */
+export function showDuration(ms: number): string {
+  for (const unit of ['h', 'm', 's']) if (ms > 0 && ms % UNITS[unit]! === 0) return `${ms / UNITS[unit]!}${unit}`;
+  return `${ms}ms`;
+}
