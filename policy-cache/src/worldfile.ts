@@ -21,7 +21,13 @@ export interface WorldFile {
   readonly checks: readonly WorldCheck[];
 }
 export interface WorldTenant { readonly id: string; readonly name?: string }
-export interface WorldCustomer { readonly id: string; readonly owner: string; readonly title?: string }
+export interface WorldCustomer {
+  readonly id: string;
+  readonly owner: string;
+  readonly title?: string;
+  /** Explicit customer groups: a customer is an entity of its owner. */
+  readonly groups: readonly string[];
+}
 export interface WorldGroup { readonly id: string; readonly type: string; readonly owner: string; readonly name?: string }
 export interface WorldUser { readonly id: string; readonly owner: string; readonly enabled: boolean; readonly groups: readonly string[] }
 export interface WorldEntity { readonly id: string; readonly type: string; readonly owner: string; readonly groups: readonly string[] }
@@ -72,6 +78,16 @@ export function grantId(grant: { readonly userGroup: string; readonly role: stri
   const parts = [grant.userGroup, grant.role, ...(grant.entityGroup === undefined ? [] : [grant.entityGroup])];
   const id = `grant:${parts.map((part) => part.replace(/[%>]/g, (mark) => (mark === '%' ? '%25' : '%3E'))).join('>')}`;
   return utf8Length(id) <= 255 ? id : `grant:${hash53(id, 1)}${hash53(id, 2)}`;
+}
+
+/** Ids that only the server gives out (semantics 1.1). */
+export function isReserved(id: string): boolean {
+  return /^(\*$|all:|admins:|users:|role:)/.test(id);
+}
+
+/** The reserved ids that belong to an owner. */
+export function predefinedIds(owner: string): { readonly groups: readonly string[]; readonly roles: readonly string[] } {
+  return { groups: [`admins:${owner}`, `users:${owner}`], roles: [`role:admin:${owner}`, `role:user:${owner}`] };
 }
 
 /**
@@ -191,10 +207,9 @@ const reference: Reader<string> = (value, path, problems) => {
   }
 };
 
-const RESERVED = /^(\*$|all:|admins:|users:|role:)/;
 const newId: Reader<string> = (value, path, problems) => {
   const id = reference(value, path, problems);
-  return id !== BAD && RESERVED.test(id) ? bad(problems, path, `${JSON.stringify(id)} is reserved to the server; choose another id`) : id;
+  return id !== BAD && isReserved(id) ? bad(problems, path, `${JSON.stringify(id)} is reserved to the server; choose another id`) : id;
 };
 const ownerId: Reader<string> = (value, path, problems) => {
   const id = newId(value, path, problems);
@@ -223,15 +238,15 @@ const permissions: Reader<Permissions> = (value, path, problems) => {
 /** A predefined object keeps its reserved id only at its own owner (semantics 1.1). */
 function predefined<T extends { id: string; owner: string }>(belongs: (row: T) => boolean): (row: T, path: string, problems: Problem[]) => T | Bad {
   return (row, path, problems) => {
-    if (!RESERVED.test(row.id) || belongs(row)) return row;
+    if (!isReserved(row.id) || belongs(row)) return row;
     return bad(problems, under(path, 'id'), `${JSON.stringify(row.id)} is reserved to the server, and is not a predefined object of ${JSON.stringify(row.owner)}; choose another id`);
   };
 }
 
 const GROUP = object<WorldGroup>({ id: reference, type: text, owner: reference, name: optional(text) },
-  predefined((group) => group.type === 'USER' && (group.id === `admins:${group.owner}` || group.id === `users:${group.owner}`)));
+  predefined((group) => group.type === 'USER' && predefinedIds(group.owner).groups.includes(group.id)));
 
-const predefinedRole = predefined<WorldRole>((role) => role.type === 'GENERIC' && (role.id === `role:admin:${role.owner}` || role.id === `role:user:${role.owner}`));
+const predefinedRole = predefined<WorldRole>((role) => role.type === 'GENERIC' && predefinedIds(role.owner).roles.includes(role.id));
 const GENERIC_ROLE = object<WorldRole>({ id: reference, owner: reference, type: text, permissions, excluded: optional(permissions, {}) }, predefinedRole);
 const GROUP_ROLE = object<WorldRole>({ id: reference, owner: reference, type: text, permissions: list(text) }, predefinedRole);
 const ROLE: Reader<WorldRole> = (value, path, problems) => {
@@ -256,7 +271,7 @@ const CHECK = object<WorldCheck>(
 const WORLD = object<WorldFile>({
   defaults: optional(flag, false),
   tenants: optional(list(object<WorldTenant>({ id: ownerId, name: optional(text) })), []),
-  customers: optional(list(object<WorldCustomer>({ id: ownerId, owner: reference, title: optional(text) })), []),
+  customers: optional(list(object<WorldCustomer>({ id: ownerId, owner: reference, title: optional(text), groups: optional(memberships, []) })), []),
   groups: optional(list(GROUP), []),
   users: optional(list(object<WorldUser>({ id: newId, owner: reference, enabled: optional(flag, true), groups: optional(memberships, []) })), []),
   entities: optional(list(object<WorldEntity>({ id: newId, type: text, owner: reference, groups: optional(memberships, []) })), []),

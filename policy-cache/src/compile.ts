@@ -1,0 +1,88 @@
+// How is one world asked without a cache, a source or a server?
+//
+// For library use, tests and `check --world`: a whole world at rest, from which each question's facts are read and decided.
+// The cache reaches the same `decide` with facts that it keeps coherent.
+
+import { decide, virtualGroup } from './decide.ts';
+import { flatten } from './flatten.ts';
+import { ANY, NONE } from './model.ts';
+import { Tables, insertWhole, insertWorld } from './tables.ts';
+import { OwnerTree } from './tree.ts';
+import { expandDefaults } from './worldfile.ts';
+import type { Facts } from './decide.ts';
+import type { EffectivePermissions } from './effective.ts';
+import type { AccessRequest, Decision, Placement } from './model.ts';
+import type { ObjectRow } from './source.ts';
+import type { Vocabulary } from './vocabulary.ts';
+import type { Problem, WorldCheck, WorldFile } from './worldfile.ts';
+
+export interface CompiledWorld {
+  /** What `decide` reads for a request: a new object each time. */
+  facts(request: AccessRequest): Facts;
+  decide(request: AccessRequest): Decision;
+}
+
+/** What keeps a well-formed world from being loaded: names of nothing, cycles, foreign tenants, ids used twice. */
+export function worldProblems(world: WorldFile): readonly Problem[] {
+  return insertWorld(new Tables(), expandDefaults(world));
+}
+
+/**
+ * A world that answers. Defaults are expanded.
+ * @throws InputError if the world cannot be; `worldProblems` tells all of it
+ */
+export function compileWorld(vocabulary: Vocabulary, world: WorldFile): CompiledWorld {
+  const tables = new Tables();
+  insertWhole(tables, world);
+  const tree = new OwnerTree();
+  tree.apply(tables.tree());
+  const groups = new Map<string, number>();
+  const classes = new Map<string, EffectivePermissions>();
+  const group = (id: string): number => groups.get(id) ?? (groups.set(id, groups.size), groups.size - 1);
+  const node = (id: string): number => tree.node(id);
+
+  const place = (id: string): Placement | null => {
+    const row = tables.object(id);
+    return row === null ? virtualGroup(vocabulary, tree, id) : placement(vocabulary, row, { group, node });
+  };
+  const effective = (row: ObjectRow | null): EffectivePermissions => {
+    if (row === null || row.kind !== 'user') return flatten(vocabulary, [], { group, node });
+    const key = JSON.stringify([row.owner, ...row.groups]);
+    const known = classes.get(key) ?? flatten(vocabulary, tables.grants({ owner: row.owner!, groups: row.groups }), { group, node });
+    classes.set(key, known);
+    return known;
+  };
+  const facts = (request: AccessRequest): Facts => {
+    const row = tables.object(request.subject);
+    return {
+      tree,
+      subject: row && placement(vocabulary, row, { group, node }),
+      effective: effective(row),
+      target: request.target === ANY ? null : place(request.target),
+      groups: (request.groups ?? []).map(place),
+    };
+  };
+  return { facts, decide: (request) => decide(vocabulary, facts(request), request) };
+}
+
+/** A question by names, as a world file asks it. Unknown names become -1. */
+export function requestOf(vocabulary: Vocabulary, check: Pick<WorldCheck, 'user' | 'operation' | 'resource' | 'target' | 'owner' | 'groups'>): AccessRequest {
+  const { user, operation, resource, target, owner, groups } = check;
+  return {
+    subject: user, operation: vocabulary.operation(operation), resource: vocabulary.resource(resource), target,
+    ...(owner === undefined ? {} : { owner }),
+    ...(groups === undefined ? {} : { groups }),
+  };
+}
+
+function placement(vocabulary: Vocabulary, row: ObjectRow, numbers: { group(id: string): number; node(id: string): number }): Placement {
+  const owns = row.kind === 'tenant' || row.kind === 'customer';
+  return {
+    group: row.kind === 'group',
+    type: vocabulary.type(row.type),
+    owner: row.owner === null ? NONE : numbers.node(row.owner),
+    node: owns ? numbers.node(row.id) : NONE,
+    enabled: row.enabled,
+    groups: (row.kind === 'group' ? [row.id] : row.groups).map((id) => numbers.group(id)).toSorted((a, b) => a - b),
+  };
+}
