@@ -12,11 +12,11 @@ export interface Clock {
   after(ms: number, f: () => void): () => void;
 }
 
-/** A bounded map. `set` may evict other keys. */
+/** A map that may be bounded: `set` may evict other keys. A `Map` is one, and so is an `LRUCache`. */
 export interface Store<V> {
   get(key: string): V | undefined;
-  set(key: string, value: V): void;
-  evict(key: string): void;
+  set(key: string, value: V): unknown;
+  delete(key: string): boolean;
   readonly size: number;
 }
 

@@ -78,6 +78,16 @@ export class OwnerTree {
     }
   }
 
+  /** A tree of its own with the same content and the same numbers. */
+  copy(): OwnerTree {
+    const tree = new OwnerTree();
+    tree.#ids.push(...this.#ids);
+    for (const [id, node] of this.#nodes) tree.#nodes.set(id, node);
+    tree.#parent = this.#parent.slice();
+    tree.#root = this.#root.slice();
+    return tree;
+  }
+
   #add(id: string): void {
     const node = this.#ids.length;
     if (node === this.#parent.length) {

@@ -1,0 +1,194 @@
+// Which misses are being filled, which wait, and when is a fill's answer let in?
+//
+// Single flight per key. Misses are batched by themselves: while a few statements are out, what else is missed gathers in one
+// FIFO and leaves with the next one (coherence 3.6). Pure bookkeeping over plain state: follower.ts drives it.
+
+import { PolicyError } from './errors.ts';
+import type { Grant, Revision } from './model.ts';
+import type { ObjectRow } from './source.ts';
+import { admitClass, admitObject, knows } from './world.ts';
+import type { ClassCell, World } from './world.ts';
+import type { Vocabulary } from './vocabulary.ts';
+
+/** A piece that a check misses. `asker`: the subject of that check, for fairness. */
+export type Want =
+  | { readonly kind: 'object'; readonly as: 'subject' | 'target'; readonly id: string; readonly asker: string }
+  | { readonly kind: 'class'; readonly cell: ClassCell; readonly asker: string };
+
+export interface Flight {
+  readonly want: Want;
+  readonly tries: number;
+  /** Number of the statement that carries it. */
+  readonly batch: number;
+  /** What the source read; null while the statement is out. */
+  answer: { readonly stamp: Revision; readonly row: ObjectRow | null; readonly grants: readonly Grant[] } | null;
+}
+
+export interface Waiting {
+  readonly want: Want;
+  readonly tries: number;
+  /** Clock reading after which nobody waits for it any more. */
+  until: number;
+}
+
+export interface Batch {
+  readonly kind: Want['kind'];
+  readonly names: readonly string[];
+}
+
+export interface Flights {
+  readonly out: Map<string, Flight>;
+  readonly queue: Map<string, Waiting>;
+  /** Keys in the queue, by asker. */
+  readonly queued: Map<string, number>;
+  /** Statements out, by number. */
+  readonly batches: Map<number, Batch>;
+}
+
+export const FLIGHT_LIMITS = {
+  /** A flight that has not been admitted by then is given up, ms: its key is free again. */
+  life: 250,
+  inFlight: 100,
+  inFlightOfAsker: 10,
+  queue: 10_000,
+  queueOfAsker: 200,
+  /** Statements at once: what else comes gathers into the next one. */
+  statements: 4,
+  /** Refusals and errors in a row after which the askers hear of it. */
+  tries: 5,
+} as const;
+
+export const newFlights = (): Flights => ({ out: new Map(), queue: new Map(), queued: new Map(), batches: new Map() });
+
+/** Unambiguous: the first character tells the kind, class names are numbers. */
+export function wantName(want: Want): string {
+  return want.kind === 'class' ? `c${want.cell.name}` : want.as === 'subject' ? `s${want.id}` : `t${want.id}`;
+}
+
+/** Puts a miss in the queue unless it is there or out. @throws PolicyError `overload` when the queue, or the asker's part of it, is full */
+export function enqueue(flights: Flights, want: Want, until: number): void {
+  const name = wantName(want);
+  if (flights.out.has(name)) return;
+  const waiting = flights.queue.get(name);
+  if (waiting) {
+    waiting.until = Math.max(waiting.until, until);
+    return;
+  }
+  if (flights.queue.size >= FLIGHT_LIMITS.queue || (flights.queued.get(want.asker) ?? 0) >= FLIGHT_LIMITS.queueOfAsker)
+    throw new PolicyError('overload', 'too many permissions are waiting to be read');
+  push(flights, name, { want, tries: 0, until });
+}
+
+/** Takes from the queue what may leave now: at most one batch of each kind. */
+export function depart(flights: Flights, now: number, nextNumber: () => number): readonly { number: number; kind: Want['kind']; wants: readonly Want[] }[] {
+  if (flights.queue.size === 0 || flights.batches.size >= FLIGHT_LIMITS.statements || flights.out.size >= FLIGHT_LIMITS.inFlight) return [];
+  const ofAsker = new Map<string, number>();
+  for (const flight of flights.out.values()) count(ofAsker, flight.want.asker, 1);
+  const numbers = { object: nextNumber(), class: nextNumber() };
+  const leaving = { object: [] as Want[], class: [] as Want[] };
+  for (const [name, waiting] of flights.queue) {
+    if (flights.out.size >= FLIGHT_LIMITS.inFlight) break;
+    const { want } = waiting;
+    if (waiting.until < now) {
+      drop(flights, name, want);
+      continue;
+    }
+    if ((ofAsker.get(want.asker) ?? 0) >= FLIGHT_LIMITS.inFlightOfAsker) continue;
+    count(ofAsker, want.asker, 1);
+    drop(flights, name, want);
+    flights.out.set(name, { want, tries: waiting.tries, batch: numbers[want.kind], answer: null });
+    leaving[want.kind].push(want);
+  }
+  return (['object', 'class'] as const)
+    .filter((kind) => leaving[kind].length > 0)
+    .map((kind) => {
+      flights.batches.set(numbers[kind], { kind, names: leaving[kind].map(wantName) });
+      return { number: numbers[kind], kind, wants: leaving[kind] };
+    });
+}
+
+/** A batch's answer has come: its flights hold it until the cursor has reached the stamp. Unknown numbers are late: ignored. */
+export function land(flights: Flights, number: number, answer: (want: Want, index: number) => NonNullable<Flight['answer']>): void {
+  const batch = flights.batches.get(number);
+  flights.batches.delete(number);
+  batch?.names.forEach((name, index) => {
+    const flight = flights.out.get(name);
+    if (flight?.batch === number) flight.answer = answer(flight.want, index);
+  });
+}
+
+/**
+ * Lets in what may be let in; refused answers go back to the queue, a few times.
+ * @returns names whose askers can go on (`failed`: with an error)
+ */
+export function admitAll(world: World, flights: Flights, to: { vocabulary: Vocabulary; now: number; refused(): void }): { settled: string[]; failed: string[]; waits: boolean } {
+  const outcome = { settled: [] as string[], failed: [] as string[], waits: false };
+  for (const [name, flight] of flights.out) {
+    const { want, answer } = flight;
+    if (answer === null) continue;
+    if (answer.stamp.version > world.head.version) {
+      outcome.waits = true;
+      continue;
+    }
+    flights.out.delete(name);
+    if (knows(world, answer.stamp) && admit(world, to.vocabulary, want, answer)) outcome.settled.push(name);
+    else {
+      to.refused();
+      if (!again(flights, name, flight, to.now)) outcome.failed.push(name);
+    }
+  }
+  return outcome;
+}
+
+function admit(world: World, vocabulary: Vocabulary, want: Want, answer: NonNullable<Flight['answer']>): boolean {
+  return want.kind === 'class'
+    ? admitClass(world, vocabulary, { cell: want.cell, grants: answer.grants, stamp: answer.stamp })
+    : admitObject(world, vocabulary, { id: want.id, as: want.as, row: answer.row, stamp: answer.stamp });
+}
+
+/** A statement failed. @returns names whose askers hear of it */
+export function fail(flights: Flights, number: number, now: number): string[] {
+  const batch = flights.batches.get(number);
+  flights.batches.delete(number);
+  return (batch?.names ?? []).filter((name) => {
+    const flight = flights.out.get(name);
+    if (flight?.batch !== number) return false;
+    flights.out.delete(name);
+    return !again(flights, name, flight, now);
+  });
+}
+
+/** A batch is over its life: whatever of it is still out is given up. @returns the names */
+export function expire(flights: Flights, number: number, names: readonly string[]): string[] {
+  flights.batches.delete(number);
+  return names.filter((name) => flights.out.get(name)?.batch === number && flights.out.delete(name));
+}
+
+/** The connections are gone: everything out goes back to the queue, for the next attachment. */
+export function ground(flights: Flights, now: number): void {
+  for (const [name, { want, tries }] of flights.out) push(flights, name, { want, tries, until: now + FLIGHT_LIMITS.life });
+  flights.out.clear();
+  flights.batches.clear();
+}
+
+function again(flights: Flights, name: string, flight: Flight, now: number): boolean {
+  if (flight.tries + 1 >= FLIGHT_LIMITS.tries) return false;
+  push(flights, name, { want: flight.want, tries: flight.tries + 1, until: now + FLIGHT_LIMITS.life });
+  return true;
+}
+
+function push(flights: Flights, name: string, waiting: Waiting): void {
+  if (!flights.queue.has(name)) count(flights.queued, waiting.want.asker, 1);
+  flights.queue.set(name, waiting);
+}
+
+function drop(flights: Flights, name: string, want: Want): void {
+  flights.queue.delete(name);
+  count(flights.queued, want.asker, -1);
+}
+
+function count(map: Map<string, number>, key: string, by: number): void {
+  const next = (map.get(key) ?? 0) + by;
+  if (next === 0) map.delete(key);
+  else map.set(key, next);
+}

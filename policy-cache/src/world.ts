@@ -1,0 +1,224 @@
+// What is cached, and when may a piece of it be used?
+//
+// A world is all cached state of one history of the database, from one RESET on (coherence 3.5, 3.6). Its invariant: every
+// entry that `proved` lets through equals the truth at `head`, so a decision made of several entries and the tree in one
+// synchronous turn is a decision of one database state. Nothing here waits, reads a clock or does I/O.
+
+import { NONE, formatAllGroup } from './model.ts';
+import type { EffectivePermissions } from './effective.ts';
+import { flatten } from './flatten.ts';
+import type { Grant, Placement, Revision } from './model.ts';
+import type { ClassKey, ObjectRow, PullReply, Store, TreeRow } from './source.ts';
+import { OwnerTree } from './tree.ts';
+import type { Vocabulary } from './vocabulary.ts';
+
+/** Tag kinds that entries carry. The tree (`n`) is not an entry: it stands at the head, always. */
+export type EntryTag = 'o' | 'g' | 'r';
+type Marks = Record<EntryTag, number>;
+
+/** A subject, a target or an absent id: `value` null says that the database has no such id. */
+export interface ObjectEntry {
+  /** Version at which it was last known true. */
+  at: number;
+  readonly value: Placement | null;
+  /** The permission class of a user; null for anything else. */
+  readonly cell: ClassCell | null;
+}
+
+/** One permission class, shared by every subject with this owner and these groups; refilled in place. */
+export interface ClassCell {
+  readonly name: string;
+  readonly key: ClassKey;
+  /** The user groups whose grants it is made of, the owner's All group included: its `g` tags, granted or not. */
+  readonly groups: readonly string[];
+  at: number;
+  /** Null until it is filled. */
+  effective: EffectivePermissions | null;
+  /** The roles that were met: its `r` tags. */
+  roles: readonly string[];
+}
+
+export interface Stores {
+  readonly subjects: Store<ObjectEntry>;
+  readonly targets: Store<ObjectEntry>;
+  readonly absent: Store<ObjectEntry>;
+  readonly classes: Store<ClassCell>;
+}
+
+export interface World extends Stores {
+  /** The cursor: everything up to here is applied. */
+  head: Revision;
+  /** Clock reading at which the last applied pull was *sent*: the lease runs from there. */
+  freshAsOf: number;
+  /** Number of the last pull applied to this world. */
+  pulled: number;
+  /** True once another history (or a broken tree) is known: it never answers again. */
+  dead: boolean;
+  readonly tree: OwnerTree;
+  /** Newest version that touched any key of the tag; an entry at least as young needs no look-up. */
+  readonly last: Marks;
+  /** Entries below are not provable: bulk touches, and keys that fell out of `touched`. Never above `last`. */
+  readonly floor: Marks;
+  readonly touched: Readonly<Record<EntryTag, Map<string, number>>>;
+  /** Pairs of this history: the RESET stamp, every change pulled, every head. A fill's stamp must be among them. */
+  readonly ids: Map<number, string>;
+  /** What the log said when asked for the id of a version (tokens): '' if it had no such row. */
+  readonly answers: Map<number, string>;
+  readonly groupNumbers: Map<string, number>;
+  readonly placements: Map<string, Placement>;
+}
+
+const IDS_KEPT = 65_536;
+const ANSWERS_KEPT = 10_000;
+const PLACEMENTS_INTERNED = 100_000;
+
+/** A world as a RESET begins it: the tree of the stamp, no entry. @throws PolicyError `source` if the rows are not of one snapshot */
+export function newWorld(stamp: Revision, tree: readonly TreeRow[], stores: Stores): World {
+  const owners = new OwnerTree();
+  owners.apply(tree);
+  const mark = { o: stamp.version, g: stamp.version, r: stamp.version };
+  return {
+    ...stores,
+    head: stamp, freshAsOf: -Infinity, pulled: 0, dead: false, tree: owners,
+    last: { ...mark }, floor: { ...mark }, touched: { o: new Map(), g: new Map(), r: new Map() },
+    ids: new Map([[stamp.version, stamp.id]]), answers: new Map(), groupNumbers: new Map(), placements: new Map(),
+  };
+}
+
+export function provedObject(world: World, id: string, entry: ObjectEntry): boolean {
+  if (entry.at >= world.last.o) return true;
+  if (entry.at < world.floor.o || (world.touched.o.get(id) ?? 0) > entry.at) return false;
+  entry.at = world.head.version;
+  return true;
+}
+
+export function provedClass(world: World, cell: ClassCell): boolean {
+  const { last, floor, touched } = world;
+  if (cell.effective === null) return false;
+  if (cell.at >= last.g && cell.at >= last.r) return true;
+  if (!untouched(cell.groups, cell.roles, cell.at)) return false;
+  cell.at = world.head.version;
+  return true;
+
+  function untouched(groups: readonly string[], roles: readonly string[], at: number): boolean {
+    if (at < floor.g || at < floor.r) return false;
+    for (const group of groups) if ((touched.g.get(group) ?? 0) > at) return false;
+    for (const role of roles) if ((touched.r.get(role) ?? 0) > at) return false;
+    return true;
+  }
+}
+
+/** What one applied reply changes, in one turn. Bulk `n` and `*` are not for here: they lead to a RESET. @throws PolicyError `source`: the world is broken then */
+export function applyPull(world: World, reply: PullReply, touchedLimit: number): void {
+  world.tree.apply(reply.tree);
+  for (const [version, id, tag, keys] of reply.changes) {
+    remember(world.ids, version, id, IDS_KEPT);
+    if (tag !== 'o' && tag !== 'g' && tag !== 'r') continue;
+    world.last[tag] = version;
+    if (keys.length === 0) world.floor[tag] = version;
+    else for (const key of keys) touch(world, { tag, key, version, limit: touchedLimit });
+  }
+  remember(world.ids, reply.head.version, reply.head.id, IDS_KEPT);
+  for (const [version, id] of reply.answers) if (version <= reply.head.version) remember(world.answers, version, id ?? '', ANSWERS_KEPT);
+  world.head = reply.head;
+}
+
+/** The first pull of a new world carries tree rows and head alone: nothing is cached yet, so every mark goes to the head. */
+export function applyFirstPull(world: World, reply: PullReply): void {
+  applyPull(world, { ...reply, changes: [] }, 0);
+  for (const tag of ['o', 'g', 'r'] as const) world.last[tag] = world.floor[tag] = reply.head.version;
+}
+
+function touch(world: World, at: { tag: EntryTag; key: string; version: number; limit: number }): void {
+  const touched = world.touched[at.tag];
+  touched.delete(at.key); // so that a key touched again moves to the end
+  touched.set(at.key, at.version);
+  if (touched.size <= at.limit) return;
+  const [oldest, version] = touched.entries().next().value!;
+  touched.delete(oldest);
+  world.floor[at.tag] = Math.max(world.floor[at.tag], version);
+}
+
+function remember(map: Map<number, string>, version: number, id: string, limit: number): void {
+  map.set(version, id);
+  if (map.size > limit) map.delete(map.keys().next().value!);
+}
+
+/** Is the stamp of a fill a point of this world's own history, at or before its head? */
+export function knows(world: World, stamp: Revision): boolean {
+  return world.ids.get(stamp.version) === stamp.id;
+}
+
+/**
+ * Admits what a fill read of one id, if nothing has touched it since the stamp. The caller has seen that the world knows the stamp.
+ * @returns false: refused, fill again
+ */
+export function admitObject(world: World, vocabulary: Vocabulary, fill: { id: string; as: 'subject' | 'target'; row: ObjectRow | null; stamp: Revision }): boolean {
+  const { id, row } = fill;
+  const draft = { at: fill.stamp.version, value: null, cell: null };
+  if (!provedObject(world, id, draft)) return false;
+  const { at } = draft;
+  if (row === null) {
+    world.subjects.delete(id);
+    world.targets.delete(id);
+    world.absent.set(id, draft);
+    return true;
+  }
+  const value = placement(world, vocabulary, row);
+  if (value === null) return false;
+  world.absent.delete(id);
+  if (fill.as === 'target') world.targets.set(id, { at, value, cell: null });
+  else world.subjects.set(id, { at, value, cell: row.kind === 'user' ? cellOf(world, { owner: row.owner!, groups: row.groups }) : null });
+  return true;
+}
+
+/** The same for a permission class: into the cell that asked, which goes back into the store (it may have been evicted meanwhile). */
+export function admitClass(world: World, vocabulary: Vocabulary, fill: { cell: ClassCell; grants: readonly Grant[]; stamp: Revision }): boolean {
+  const { cell, grants } = fill;
+  const roles = [...new Set(grants.map((grant) => grant.role))];
+  const draft = { ...cell, at: fill.stamp.version, roles, effective: NOTHING };
+  if (!provedClass(world, draft)) return false;
+  cell.effective = flatten(vocabulary, grants, { group: (id) => groupNumber(world, id), node: (id) => world.tree.node(id) });
+  cell.roles = roles;
+  cell.at = draft.at;
+  world.classes.set(cell.name, cell);
+  return true;
+}
+const NOTHING = {} as EffectivePermissions; // stands for "filled" in a draft that is never read
+
+/** Null: its owner is not in the tree, so the row is not of the head's state (an owner that went away touches what it owned). */
+function placement(world: World, vocabulary: Vocabulary, row: ObjectRow): Placement | null {
+  const owner = row.owner === null ? NONE : world.tree.node(row.owner);
+  const owns = row.kind === 'tenant' || row.kind === 'customer';
+  const node = owns ? world.tree.node(row.id) : NONE;
+  if ((owner === NONE && row.kind !== 'tenant') || (owns && node === NONE)) return null;
+  const group = row.kind === 'group';
+  const groups = (group ? [row.id] : row.groups).map((id) => groupNumber(world, id)).toSorted((a, b) => a - b);
+  const type = vocabulary.type(row.type);
+  const content = `${group ? 'g' : 'e'}${type},${owner},${node},${row.enabled ? 1 : 0},${groups.join()}`;
+  const known = world.placements.get(content);
+  if (known) return known;
+  // Interned values live on in their entries: when the table is full it is simply begun again.
+  if (world.placements.size >= PLACEMENTS_INTERNED) world.placements.clear();
+  const value: Placement = Object.freeze({ group, type, owner, node, enabled: row.enabled, groups: Object.freeze(groups) });
+  world.placements.set(content, value);
+  return value;
+}
+
+function cellOf(world: World, key: ClassKey): ClassCell {
+  // Numbers, so that no id can be made to look like two.
+  const name = `${world.tree.node(key.owner)}:${key.groups.map((id) => groupNumber(world, id)).toSorted((a, b) => a - b).join()}`;
+  const known = world.classes.get(name);
+  if (known) return known;
+  const cell: ClassCell = { name, key, groups: [...key.groups, formatAllGroup('USER', key.owner)], at: 0, effective: null, roles: [] };
+  world.classes.set(name, cell);
+  return cell;
+}
+
+function groupNumber(world: World, id: string): number {
+  const known = world.groupNumbers.get(id);
+  if (known !== undefined) return known;
+  const number = world.groupNumbers.size;
+  world.groupNumbers.set(id, number);
+  return number;
+}
