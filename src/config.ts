@@ -59,7 +59,7 @@ export function loadConfig(input: ConfigInput): Config {
     const found = values.get(path);
     const parsed = schema.safeParse(found?.value);
     if (parsed.success) good.set(path, parsed.data);
-    else problems.push(`${path} (${found?.source ?? 'default'}): ${parsed.error.issues[0]!.message}, got ${note.secret ? 'something else' : show(found?.value)}`);
+    else problems.push(`${path} (${found?.source ?? 'default'}): ${parsed.error.issues[0]!.message}${note.secret ? '' : `, got ${show(found?.value)}`}`);
   }
   problems.push(...conflicts(good, (path) => values.get(path)?.source ?? 'default'));
   if (problems.length > 0) throw new ConfigError(problems);
@@ -89,9 +89,6 @@ function conflicts(good: ReadonlyMap<string, unknown>, source: (path: string) =>
   }
   if (typeof good.get('doors.socket') === 'string' && Buffer.byteLength(good.get('doors.socket') as string) > 107) {
     say('doors.socket', 'a Unix socket\'s path has at most 107 bytes');
-  }
-  if (good.get('identity.thingsboard.signingKey') === 'thingsboardDefaultSigningKey') {
-    say('identity.thingsboard.signingKey', 'is the key that every installation of ThingsBoard starts with, so anybody can sign tokens; make one of your own');
   }
   return problems;
 }
@@ -196,8 +193,8 @@ export function showConfig(config: Config, as: 'yaml' | 'json'): string {
 /** A value as it may be shown: a secret never, of a database's URL all but what lets one in. */
 function redacted(leaf: Leaf, value: unknown): unknown {
   if (leaf.note.time && typeof value === 'number') return showDuration(value);
-  if (!leaf.note.secret || typeof value !== 'string') return value;
-  if (!leaf.note.alias || !URL.canParse(value)) return '[secret]';
+  if (!leaf.note.secret || value === undefined) return value;
+  if (!leaf.note.alias || typeof value !== 'string' || !URL.canParse(value)) return '[secret]';
   const url = new URL(value);
   if (url.password) url.password = 'secret';
   url.search = '';

@@ -4,7 +4,9 @@
 // value as YAML has it or as text, so that a file, an environment variable and a flag mean the same. A choice that gives up
 // safety has a name that starts with `insecure`.
 
+import { InputError } from 'policy-cache';
 import { z } from 'zod';
+import { parseSigningKey } from './issuers/thingsboard.ts';
 
 export interface SettingNote {
   readonly description: string;
@@ -37,9 +39,20 @@ const duration = (min: number, max: number) => {
   const problem = `must be a time from ${showDuration(min)} to ${showDuration(max)}, as 250ms, 2s or 1m`;
   return z.preprocess(milliseconds, z.number(problem).int(problem).min(min, problem).max(max, problem));
 };
-const list = z.preprocess((value) => (typeof value === 'string' && value !== '*' ? value.split(',').map((item) => item.trim()) : value),
+const split = (value: unknown): unknown => (typeof value === 'string' ? value.split(',').map((item) => item.trim()) : value);
+const list = z.preprocess((value) => (value === '*' ? value : split(value)),
   z.union([z.literal('*'), z.array(z.string().min(1)).min(1)], "must be '*' or a list of ids"));
 const port = z.preprocess(number, z.union([z.literal('none'), z.number().int().min(0).max(65_535)], "must be a port from 0 (any free one) to 65535, or 'none'"));
+const signingKeys = z.preprocess(split, z.array(z.string(), 'must be a base64 key, or a list of them').min(1)).superRefine((keys, context) => {
+  for (const key of keys) {
+    try {
+      parseSigningKey(key, '');
+    } catch (error) {
+      if (!(error instanceof InputError)) throw error;
+      context.addIssue({ code: 'custom', message: error.message.replace(/^: /, '') });
+    }
+  }
+});
 const databaseUrl = z.string().regex(/^postgres(ql)?:\/\/./, 'must be postgres://user:password@host:port/database');
 
 /** The schema. Times are milliseconds once read. */
@@ -77,7 +90,7 @@ export const settings = z.strictObject({
   }).prefault({}),
   identity: z.strictObject({
     thingsboard: z.strictObject({
-      signingKey: text.optional().register(notes, { description: 'ThingsBoard\'s token signing key, base64 (`security.jwt.tokenSigningKey`). Without it no ThingsBoard token is accepted.', secret: true }),
+      signingKey: signingKeys.optional().register(notes, { description: 'ThingsBoard\'s token signing key, base64 (`tokenSigningKey` of its JWT settings); several, with commas, while it is being changed. The first one signs.', secret: true }),
       issuer: text.optional().register(notes, { description: 'The `iss` that its tokens must have (ThingsBoard: `thingsboard.io`, or `tokenIssuer`). Not asked for when absent.' }),
       tenants: list.default('*').register(notes, { description: 'Tenants that its tokens may speak for.' }),
       clockTolerance: duration(0, 300_000).default(0).register(notes, { description: 'How far its clock may be off, for `exp` and `nbf`.', time: true }),

@@ -3,6 +3,8 @@ import { parse } from 'yaml';
 import { ConfigError, loadConfig, showConfig, type Config, type ConfigInput } from '../../src/config.ts';
 import { leaves, notes, settings } from '../../src/settings.ts';
 
+const KEY = Buffer.alloc(64, 'k').toString('base64');
+
 function load(parts: { file?: string; env?: Record<string, string>; sets?: string[]; files?: Record<string, string> }): Config {
   const files: Record<string, string> = { ...parts.files, ...(parts.file === undefined ? {} : { 'grantgate.yaml': parts.file }) };
   const input: ConfigInput = {
@@ -127,7 +129,9 @@ describe('unsafe choices need a setting that says so', () => {
     }
   });
   test('the signing key that every ThingsBoard starts with is refused', () => {
-    expect(problems({ env: { GRANTGATE_IDENTITY_THINGSBOARD_SIGNING_KEY: 'thingsboardDefaultSigningKey' } })).toHaveLength(1);
+    for (const key of ['thingsboardDefaultSigningKey', Buffer.from('thingsboardDefaultSigningKey').toString('base64')]) {
+      expect(problems({ env: { GRANTGATE_IDENTITY_THINGSBOARD_SIGNING_KEY: key } })).toEqual([expect.stringMatching(/everybody knows/)]);
+    }
   });
 });
 
@@ -146,19 +150,26 @@ test('the result is frozen, all the way down', () => {
 });
 
 describe('a secret', () => {
-  const env = { GRANTGATE_IDENTITY_THINGSBOARD_SIGNING_KEY: 'c2VjcmV0LWtleQ==', DATABASE_URL: 'postgres://reader:pa%20ss@db:5432/app?sslmode=verify-full&password=other' };
+  const env = { GRANTGATE_IDENTITY_THINGSBOARD_SIGNING_KEY: KEY, DATABASE_URL: 'postgres://reader:pa%20ss@db:5432/app?sslmode=verify-full&password=other' };
   test.each(['yaml', 'json'] as const)('is not in the %s that config prints', (as) => {
     const shown = showConfig(load({ env }), as);
-    for (const secret of ['c2VjcmV0', 'pa%20ss', 'pa ss', 'other']) expect(shown).not.toContain(secret);
+    for (const secret of [KEY, 'pa%20ss', 'pa ss', 'other']) expect(shown).not.toContain(secret);
     expect(shown).toContain('reader:secret@db:5432/app');
     expect(shown).toContain('env DATABASE_URL');
   });
   test('may come from a file', () => {
-    const files = { '/run/key': 'c2VjcmV0\n' };
-    expect(load({ env: { GRANTGATE_IDENTITY_THINGSBOARD_SIGNING_KEY_FILE: '/run/key' }, files }).settings.identity.thingsboard.signingKey).toBe('c2VjcmV0');
+    const files = { '/run/key': `${KEY}\n` };
+    expect(load({ env: { GRANTGATE_IDENTITY_THINGSBOARD_SIGNING_KEY_FILE: '/run/key' }, files }).settings.identity.thingsboard.signingKey).toEqual([KEY]);
     expect(problems({ env: { GRANTGATE_IDENTITY_THINGSBOARD_SIGNING_KEY_FILE: '/gone' } })[0]).toMatch(/\/gone cannot be read/);
     expect(problems({ env: { ...env, GRANTGATE_IDENTITY_THINGSBOARD_SIGNING_KEY_FILE: '/run/key' }, files })[0]).toMatch(/use one of them/);
     expect(problems({ env: { GRANTGATE_DOORS_PORT_FILE: '/run/key' }, files })[0]).toMatch(/no such setting/);
+  });
+  test('may be a list while it is being changed', () => {
+    const two = `${KEY},${Buffer.alloc(64, 'n').toString('base64')}`;
+    const given = load({ env: { GRANTGATE_IDENTITY_THINGSBOARD_SIGNING_KEY: two } });
+    expect(given.settings.identity.thingsboard.signingKey).toEqual(two.split(','));
+    expect(showConfig(given, 'json')).not.toContain(KEY);
+    expect(problems({ env: { GRANTGATE_IDENTITY_THINGSBOARD_SIGNING_KEY: `${KEY},c2hvcnQ=` } })).toEqual([expect.stringMatching(/at least 64 bytes/)]);
   });
   test('of a bad form is not repeated in the problem', () => {
     expect(problems({ env: { DATABASE_URL: 'hunter2' } })[0]).not.toContain('hunter2');
