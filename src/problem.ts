@@ -5,6 +5,7 @@
 import { PolicyError } from 'policy-cache';
 import type { PolicyErrorCode, Reason } from 'policy-cache';
 import type { CheckReport } from './report.ts';
+import type { UnmappedReason } from './routes.ts';
 
 export type Verdict = CheckReport['verdict'];
 
@@ -28,7 +29,7 @@ export type CredentialProblem =
   /** The subject is of a tenant that the issuer does not speak for. */
   | 'foreign-tenant';
 
-/** Why a request names no check at all. */
+/** Why a request is refused at the door, before any route is looked for. */
 export type RequestProblem =
   /** The request target is not one of a door. */
   | 'no-door'
@@ -38,19 +39,15 @@ export type RequestProblem =
   | 'repeated-header'
   /** A contract header holds something else than printable ASCII. */
   | 'bad-header'
+  /** A header by which some applications replace the method. */
   | 'method-override'
-  /** Method or target that means different things to different servers. */
-  | 'bad-request'
-  | 'no-route'
-  /** The door's own parameters: a name that the vocabulary does not have, or no id. */
-  | 'bad-parameters'
   /** The door's parameters and the route table ask for different things. */
   | 'contradiction';
 
 export type Unavailable = PolicyErrorCode | 'internal';
 
-/** Every word that can stand for the outcome of a check. `public`: the route asks for nothing. */
-export type Outcome = Reason | 'public' | CredentialProblem | RequestProblem | Unavailable;
+/** Every word that can stand for the outcome of a check. `public`, `authenticated`: the route asks for no more than that. */
+export type OutcomeReason = Reason | 'public' | 'authenticated' | CredentialProblem | RequestProblem | UnmappedReason | Unavailable;
 
 /** Status of each verdict at an HTTP door. Allow is 200 and nothing else: some proxies take no other 2xx. */
 export const HTTP_STATUS: Readonly<Record<Verdict, 200 | 401 | 403 | 503>> = Object.freeze({

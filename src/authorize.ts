@@ -1,0 +1,211 @@
+// What is the answer to one original request, whatever protocol brought it?
+//
+// Request → route or parameters → credential → checks → outcome; pure of HTTP. The order is part of the contract: what is not
+// mapped is refused before anybody is asked who they are (403, not 401), and a public route never reads the credential.
+// The outcome begins as "cannot decide" and only the last line of a way makes it something else; whatever is thrown on the way
+// leaves it so. With token, subject and target in memory nothing is awaited.
+
+import { ANY } from 'policy-cache';
+import type { AccessRequest, Clock } from 'policy-cache';
+import { refused } from './identity.ts';
+import type { Authentication, Authenticator, Identity } from './identity.ts';
+import type { Pdp, Ruling } from './pdp.ts';
+import { unavailableCode } from './problem.ts';
+import type { OutcomeReason, RequestProblem, Verdict } from './problem.ts';
+import type { CheckReport } from './report.ts';
+import { matchRoute, parseParameters } from './routes.ts';
+import type { RouteMatch, RouteTable, Unmapped, UnmappedReason } from './routes.ts';
+
+/** What a door read of the client's request. */
+export interface DoorRequest {
+  /** The door, as a metric label. */
+  readonly protocol: string;
+  readonly method: string;
+  /** The raw request target. */
+  readonly uri: string;
+  /** In the form with parameters: what the door's own path and header say. */
+  readonly parameters: { readonly resource: string; readonly operation: string; readonly target: string } | null;
+  /** `Origin` and `Access-Control-Request-Method` were both there. */
+  readonly preflight: boolean;
+  /** Value of `Authorization` or `X-Authorization`; '' if there was none. */
+  readonly credential: string;
+  /** How many values the two had together. */
+  readonly credentials: number;
+  /** Why the door refuses it, if it does. */
+  readonly problem: RequestProblem | null;
+  readonly requestId: string;
+}
+
+/** The answer to one check, and all that metrics and log tell of it. */
+export interface Outcome extends CheckReport {
+  readonly reason: OutcomeReason;
+  /** Customer that owns the subject; '' for a tenant's own user, and where nobody was asked who they are. */
+  readonly customer: string;
+  /** Set by the door when it has answered. */
+  durationMs: number;
+}
+
+/** Never throws and never rejects. A value, not a promise, when nothing had to be waited for. */
+export type Authorize = (request: DoorRequest) => Outcome | Promise<Outcome>;
+
+export interface AuthorizeSettings {
+  readonly table: RouteTable;
+  readonly authenticator: Authenticator;
+  readonly pdp: Pdp;
+  /** A new decision id for each check. */
+  readonly nextId: () => string;
+  readonly clock: Clock;
+  /** Milliseconds after which a check that waits for anything is given up, whatever it waits for; default 1,000. */
+  readonly deadline?: number;
+  /** Told of what should not have happened (verdict `unavailable`, reason `internal`). */
+  readonly fault?: (thrown: unknown) => void;
+}
+
+/** Decision ids: a prefix of this process (random, so that two never meet) and a counter. Printable ASCII. */
+export function decisionIds(prefix: string): () => string {
+  let count = 0;
+  return () => `${prefix}-${(++count).toString(36)}`;
+}
+
+type Draft = { -readonly [K in keyof Outcome]: Outcome[K] };
+
+export function createAuthorize(settings: AuthorizeSettings): Authorize {
+  const { table, authenticator, pdp, nextId, clock, deadline = 1000, fault } = settings;
+  const { vocabulary } = table;
+
+  const decide = (draft: Draft, asked: RouteMatch, who: Authentication): Outcome | Promise<Outcome> => {
+    if (who.kind === 'refused') return end(draft, 'unauthenticated', who.problem);
+    draft.subject = who.subject;
+    // Semantics 1.6: an operator is nobody at a door.
+    if (who.kind === 'operator') return deny(draft, { reason: 'unknown-subject', rule: '1' });
+    const ruling = pdp.check(requestsOf(asked, who.subject));
+    return ruling instanceof Promise ? ruling.then((settled) => conclude(draft, { asked, who, ruling: settled })) : conclude(draft, { asked, who, ruling });
+  };
+
+  const conclude = (draft: Draft, { asked, who, ruling }: { asked: RouteMatch; who: Identity; ruling: Ruling }): Outcome => {
+    const { decision, status } = ruling;
+    const check = asked.checks[ruling.index];
+    if (check) {
+      draft.resource = vocabulary.resources[check.resource] ?? '';
+      draft.operation = vocabulary.operations[check.operation] ?? '';
+      draft.target = check.target;
+    }
+    draft.tenant = status.tenant;
+    draft.customer = status.customer;
+    draft.revision = status.revision;
+    draft.cache = status.hit ? 'hit' : 'miss';
+    const { tenants } = who.issuer;
+    // A subject that nobody knows has no tenant: that is a deny. No allow passes here without one of the list.
+    if (tenants !== '*' && (decision.allow || status.tenant !== '') && !tenants.includes(status.tenant)) return end(draft, 'unauthenticated', 'foreign-tenant');
+    if (asked.authenticated) {
+      if (decision.rule === '0' || decision.rule === '1') return deny(draft, decision);
+      draft.rule = '1';
+      return end(draft, 'permit', 'authenticated');
+    }
+    if (!decision.allow) return deny(draft, decision);
+    draft.rule = decision.rule;
+    return end(draft, 'permit', decision.reason);
+  };
+
+  const fail = (draft: Draft, thrown: unknown): Outcome => {
+    const code = unavailableCode(thrown);
+    end(draft, 'unavailable', code);
+    try {
+      if (code === 'internal') fault?.(thrown);
+    } catch {
+      // Whoever is told of a fault must not turn it into a check that nobody answers.
+    }
+    return draft;
+  };
+
+  const inTime = (draft: Draft, pending: Promise<Outcome>): Promise<Outcome> => new Promise((resolve) => {
+    // A copy: what comes too late must not change an outcome that was given away.
+    const cancel = clock.after(deadline, () => resolve(end({ ...draft }, 'unavailable', 'deadline')));
+    void pending.catch((thrown: unknown) => fail(draft, thrown)).then((outcome) => {
+      cancel();
+      resolve(outcome);
+    });
+  });
+
+  return (request) => {
+    const draft = newDraft(request, nextId());
+    try {
+      const asked = request.problem === null ? question(table, request) : refusal(request.problem);
+      if (asked.route !== null) draft.route = asked.route;
+      if (asked.kind === 'unmapped') return end(draft, 'unmapped', asked.reason);
+      if (asked.public) return end(draft, 'permit', 'public');
+      const who = credentialOf(request, authenticator);
+      const outcome = who instanceof Promise ? who.then((settled) => decide(draft, asked, settled)) : decide(draft, asked, who);
+      return outcome instanceof Promise ? inTime(draft, outcome) : outcome;
+    } catch (thrown) {
+      return fail(draft, thrown);
+    }
+  };
+}
+
+function newDraft(request: DoorRequest, decisionId: string): Draft {
+  return {
+    decisionId, requestId: request.requestId, verdict: 'unavailable', reason: 'internal', rule: '', revision: null,
+    protocol: request.protocol, method: request.method, route: '', resource: '', operation: '', target: '',
+    subject: '', tenant: '', customer: '', cache: 'none', durationMs: 0,
+  };
+}
+
+function end(draft: Draft, verdict: Verdict, reason: OutcomeReason): Outcome {
+  draft.verdict = verdict;
+  draft.reason = reason;
+  return draft;
+}
+
+function deny(draft: Draft, { reason, rule }: { reason: OutcomeReason; rule: string }): Outcome {
+  draft.rule = rule;
+  return end(draft, 'deny', reason);
+}
+
+interface Refused {
+  readonly kind: 'unmapped';
+  readonly reason: UnmappedReason | RequestProblem;
+  readonly route: string | null;
+}
+
+function refusal(reason: RequestProblem): Refused {
+  return { kind: 'unmapped', reason, route: null };
+}
+
+/** What must be asked for this request. */
+function question(table: RouteTable, request: DoorRequest): RouteMatch | Unmapped | Refused {
+  const { method, uri, preflight, parameters } = request;
+  const row = matchRoute(table, { method, target: uri, preflight });
+  if (parameters === null) return row;
+  const explicit = parseParameters(table.vocabulary, parameters);
+  if (explicit.kind === 'unmapped') return explicit;
+  if (row.kind === 'unmapped') return silent(row) ? explicit : row;
+  if (row.checks.length === 0) return explicit;
+  // Both speak (proxies 3.2): the table must ask for this very thing, and then all that it asks for must pass.
+  const [own] = explicit.checks;
+  const agreed = row.checks.some((check) => check.resource === own!.resource && check.operation === own!.operation && check.target === own!.target);
+  return agreed ? row : refusal('contradiction');
+}
+
+/** Has the table nothing to say on resource, operation and target here? An ambiguous path, a closed row, a bad parameter are not silence. */
+function silent({ reason, route }: Unmapped): boolean {
+  switch (reason) {
+    case 'no-route': case 'id-in-body': case 'id-in-query': case 'id-in-server': case 'preflight': return true;
+    case 'percent-encoded': return route === null;
+    default: return false;
+  }
+}
+
+/** The checks of a route for one subject. A route for whoever is authenticated asks any question: steps 0 and 1 of the model come first. */
+function requestsOf({ authenticated, checks }: RouteMatch, subject: string): readonly AccessRequest[] {
+  if (authenticated) return [{ subject, operation: 0, resource: 0, target: ANY }];
+  return checks.map(({ resource, operation, target }) => ({ subject, operation, resource, target }));
+}
+
+/** Rule 5: one value in the two headers together, `Bearer`, one space, one word. The word itself is judged by the authenticator. */
+function credentialOf({ credential, credentials }: DoorRequest, authenticator: Authenticator): Authentication | Promise<Authentication> {
+  if (credentials > 1) return refused('many-credentials');
+  if (credential === '') return refused('no-credential');
+  if (credential.length < 8 || credential.slice(0, 7).toLowerCase() !== 'bearer ') return refused('not-bearer');
+  return authenticator.authenticate(credential.slice(7));
+}
