@@ -1,0 +1,65 @@
+// How did each suite do, what was left out and why? Printed at the very end of a run; the last line is `N passed, N failed`.
+
+import { relative } from 'node:path';
+import type { Reporter, TestCase, TestModule, Vitest } from 'vitest/node';
+
+interface Row {
+  readonly suite: string;
+  readonly passed: number;
+  readonly failed: number;
+  readonly skipped: readonly string[];
+  readonly seconds: number;
+}
+
+export default class implements Reporter {
+  #root = '';
+
+  onInit(vitest: Vitest): void {
+    this.#root = vitest.config.root;
+  }
+
+  onTestRunEnd(modules: readonly TestModule[], unhandled: readonly unknown[]): void {
+    const rows = modules.map((module) => row(module, relative(this.#root, module.moduleId)));
+    // An error outside of every test fails the run, so it counts; the default reporter has printed it.
+    process.stdout.write(`\n${table(rows)}${omissions(rows)}${closing(rows, unhandled.length)}\n`);
+  }
+}
+
+function row(module: TestModule, suite: string): Row {
+  const tests = [...module.children.allTests()];
+  const count = (state: string): number => tests.filter((test) => test.result().state === state).length;
+  // A file that cannot be imported has no tests, and a failed afterAll fails none: the file itself is what failed then.
+  const failedTests = count('failed') + count('pending');
+  const failed = failedTests || (module.ok() && module.errors().length === 0 ? 0 : 1);
+  const skipped = tests.filter((test) => test.result().state === 'skipped').map(reason);
+  const { environmentSetupDuration, prepareDuration, collectDuration, setupDuration, duration } = module.diagnostic();
+  const ms = environmentSetupDuration + prepareDuration + collectDuration + setupDuration + duration;
+  return { suite, passed: count('passed'), failed, skipped, seconds: ms / 1_000 };
+}
+
+function reason(test: TestCase): string {
+  const result = test.result();
+  const note = result.state === 'skipped' ? result.note : undefined;
+  return note === undefined ? test.fullName : `${test.fullName}: ${note}`;
+}
+
+function table(rows: readonly Row[]): string {
+  const lines = [...rows]
+    .sort((a, b) => a.suite.localeCompare(b.suite, 'en'))
+    .map(({ suite, passed, failed, skipped, seconds }) => [suite, seconds.toFixed(1), passed, failed, skipped.length].map(String));
+  const all = [['suite', 'seconds', 'passed', 'failed', 'skipped'], ...lines];
+  const widths = all[0]!.map((_, column) => Math.max(...all.map((line) => line[column]!.length)));
+  return all.map((line) => line.map((cell, column) => (column === 0 ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!))).join('  ')).join('\n') + '\n';
+}
+
+function omissions(rows: readonly Row[]): string {
+  const left = rows.filter(({ skipped }) => skipped.length > 0);
+  if (left.length === 0) return '';
+  return `\nnot run:\n${left.flatMap(({ suite, skipped }) => skipped.map((why) => `  ${suite}: ${why}`)).join('\n')}\n`;
+}
+
+function closing(rows: readonly Row[], unhandled: number): string {
+  const sum = (count: (row: Row) => number): number => rows.reduce((total, one) => total + count(one), 0);
+  const skipped = sum((one) => one.skipped.length);
+  return `\n${sum((one) => one.passed)} passed, ${sum((one) => one.failed) + unhandled} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`;
+}

