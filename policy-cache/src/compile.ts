@@ -5,7 +5,7 @@
 
 import { decide, virtualGroup } from './decide.ts';
 import { flatten } from './flatten.ts';
-import { ANY, NONE } from './model.ts';
+import { ANY } from './model.ts';
 import { Tables, insertWhole, insertWorld } from './tables.ts';
 import { OwnerTree } from './tree.ts';
 import { expandDefaults } from './worldfile.ts';
@@ -15,6 +15,7 @@ import type { AccessRequest, Decision, Placement } from './model.ts';
 import type { ObjectRow } from './source.ts';
 import type { Vocabulary } from './vocabulary.ts';
 import type { Problem, WorldCheck, WorldFile } from './worldfile.ts';
+import { placementOf } from './placement.ts';
 
 export interface CompiledWorld {
   /** What `decide` reads for a request: a new object each time. */
@@ -43,7 +44,7 @@ export function compileWorld(vocabulary: Vocabulary, world: WorldFile): Compiled
 
   const place = (id: string): Placement | null => {
     const row = tables.object(id);
-    return row === null ? virtualGroup(vocabulary, tree, id) : placement(vocabulary, row, { group, node });
+    return row === null ? virtualGroup(vocabulary, tree, id) : placementOf(vocabulary, row, { group, node });
   };
   const effective = (row: ObjectRow | null): EffectivePermissions => {
     if (row === null || row.kind !== 'user') return flatten(vocabulary, [], { group, node });
@@ -56,7 +57,7 @@ export function compileWorld(vocabulary: Vocabulary, world: WorldFile): Compiled
     const row = tables.object(request.subject);
     return {
       tree,
-      subject: row && placement(vocabulary, row, { group, node }),
+      subject: row && placementOf(vocabulary, row, { group, node }),
       effective: effective(row),
       target: request.target === ANY ? null : place(request.target),
       groups: (request.groups ?? []).map(place),
@@ -72,17 +73,5 @@ export function requestOf(vocabulary: Vocabulary, check: Pick<WorldCheck, 'user'
     subject: user, operation: vocabulary.operation(operation), resource: vocabulary.resource(resource), target,
     ...(owner === undefined ? {} : { owner }),
     ...(groups === undefined ? {} : { groups }),
-  };
-}
-
-function placement(vocabulary: Vocabulary, row: ObjectRow, numbers: { group(id: string): number; node(id: string): number }): Placement {
-  const owns = row.kind === 'tenant' || row.kind === 'customer';
-  return {
-    group: row.kind === 'group',
-    type: vocabulary.type(row.type),
-    owner: row.owner === null ? NONE : numbers.node(row.owner),
-    node: owns ? numbers.node(row.id) : NONE,
-    enabled: row.enabled,
-    groups: (row.kind === 'group' ? [row.id] : row.groups).map((id) => numbers.group(id)).toSorted((a, b) => a - b),
   };
 }

@@ -7,7 +7,9 @@
 import { NONE, formatAllGroup } from './model.ts';
 import type { EffectivePermissions } from './effective.ts';
 import { flatten } from './flatten.ts';
+import type { Numbers } from './flatten.ts';
 import type { Grant, Placement, Revision } from './model.ts';
+import { placementOf } from './placement.ts';
 import type { ClassKey, ObjectRow, PullReply, Store, TreeRow } from './source.ts';
 import { OwnerTree } from './tree.ts';
 import type { Vocabulary } from './vocabulary.ts';
@@ -178,7 +180,7 @@ export function admitClass(world: World, vocabulary: Vocabulary, fill: { cell: C
   const roles = [...new Set(grants.map((grant) => grant.role))];
   const draft = { ...cell, at: fill.stamp.version, roles, effective: NOTHING };
   if (!provedClass(world, draft)) return false;
-  cell.effective = flatten(vocabulary, grants, { group: (id) => groupNumber(world, id), node: (id) => world.tree.node(id) });
+  cell.effective = flatten(vocabulary, grants, numbersOf(world));
   cell.roles = roles;
   cell.at = draft.at;
   world.classes.set(cell.name, cell);
@@ -186,23 +188,21 @@ export function admitClass(world: World, vocabulary: Vocabulary, fill: { cell: C
 }
 const NOTHING = {} as EffectivePermissions; // stands for "filled" in a draft that is never read
 
-/** Null: its owner is not in the tree, so the row is not of the head's state (an owner that went away touches what it owned). */
+/** Interned. Null: its owner is not in the tree, so the row is not of the head's state (an owner that went away touches what it owned). */
 function placement(world: World, vocabulary: Vocabulary, row: ObjectRow): Placement | null {
-  const owner = row.owner === null ? NONE : world.tree.node(row.owner);
-  const owns = row.kind === 'tenant' || row.kind === 'customer';
-  const node = owns ? world.tree.node(row.id) : NONE;
-  if ((owner === NONE && row.kind !== 'tenant') || (owns && node === NONE)) return null;
-  const group = row.kind === 'group';
-  const groups = (group ? [row.id] : row.groups).map((id) => groupNumber(world, id)).toSorted((a, b) => a - b);
-  const type = vocabulary.type(row.type);
-  const content = `${group ? 'g' : 'e'}${type},${owner},${node},${row.enabled ? 1 : 0},${groups.join()}`;
+  const value = placementOf(vocabulary, row, numbersOf(world));
+  if (value.owner === NONE && (row.kind !== 'tenant' || value.node === NONE)) return null;
+  const content = `${value.group ? 'g' : 'e'}${value.type},${value.owner},${value.node},${value.enabled ? 1 : 0},${value.groups.join()}`;
   const known = world.placements.get(content);
   if (known) return known;
   // Interned values live on in their entries: when the table is full it is simply begun again.
   if (world.placements.size >= PLACEMENTS_INTERNED) world.placements.clear();
-  const value: Placement = Object.freeze({ group, type, owner, node, enabled: row.enabled, groups: Object.freeze(groups) });
   world.placements.set(content, value);
   return value;
+}
+
+function numbersOf(world: World): Numbers {
+  return { group: (id) => groupNumber(world, id), node: (id) => world.tree.node(id) };
 }
 
 function cellOf(world: World, key: ClassKey): ClassCell {
