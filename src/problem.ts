@@ -37,8 +37,6 @@ export type RequestProblem =
   | 'missing-header'
   /** A contract header came twice, or in a spelling that some server reads as the same name. */
   | 'repeated-header'
-  /** A contract header holds something else than printable ASCII. */
-  | 'bad-header'
   /** A header by which some applications replace the method. */
   | 'method-override'
   /** The door's parameters and the route table ask for different things. */

@@ -1,0 +1,103 @@
+// What do the headers of a subrequest say, when every one of them may have been sent twice or under another spelling?
+//
+// Read from `rawHeaders`: Node's own object joins some repeated headers and keeps the first of others. `X_Original_URI` and
+// `X.Original.URI` are `X-Original-URI` to some server between a client and an application (proxies 3.1), so a contract header in
+// such a spelling counts as one time more, and never as its value.
+
+import type { Dialect } from './dialects.ts';
+
+export interface Headers {
+  readonly method: string;
+  readonly uri: string;
+  readonly target: string;
+  /** A contract header came more than once. */
+  readonly repeated: boolean;
+  readonly credential: string;
+  readonly credentials: number;
+  readonly requestId: string;
+  readonly preflight: boolean;
+  /** A header that replaces the method in some applications. */
+  readonly override: boolean;
+  /** A body is announced. */
+  readonly body: boolean;
+}
+
+type Role = 'method' | 'uri' | 'target' | 'credential' | 'alias' | 'credential-alias' | 'request-id' | 'origin' | 'preflight-method' | 'length' | 'transfer' | 'override' | 'none';
+
+/** The roles of a dialect's header names, remembered by spelling. */
+export interface HeaderReader {
+  role(name: string): Role;
+}
+
+const COMMON: readonly (readonly [string, Role])[] = [
+  ['authorization', 'credential'], ['x-authorization', 'credential'], ['x-request-id', 'request-id'],
+  ['origin', 'origin'], ['access-control-request-method', 'preflight-method'],
+  ['content-length', 'length'], ['transfer-encoding', 'transfer'],
+  ['x-http-method-override', 'override'], ['x-http-method', 'override'], ['x-method-override', 'override'],
+];
+
+/** Spellings remembered; nginx sends about ten, a client who invents more only costs itself the look-up. */
+const REMEMBERED = 256;
+
+export function readerOf(dialect: Pick<Dialect, 'method' | 'uri' | 'target'> | null): HeaderReader {
+  const roles = new Map<string, Role>(COMMON);
+  if (dialect !== null) {
+    roles.set(dialect.method, 'method').set(dialect.uri, 'uri');
+    if (dialect.target !== null) roles.set(dialect.target, 'target');
+  }
+  const judge = (name: string): Role => {
+    const lower = name.toLowerCase();
+    const plain = lower.replace(/[_.]/g, '-');
+    const role = roles.get(plain) ?? 'none';
+    if (plain === lower) return role;
+    if (role === 'method' || role === 'uri' || role === 'target') return 'alias';
+    return role === 'credential' ? 'credential-alias' : role === 'override' || role === 'length' || role === 'transfer' ? role : 'none';
+  };
+  const remembered = new Map<string, Role>();
+  return {
+    role(name) {
+      let role = remembered.get(name);
+      if (role === undefined) {
+        role = judge(name);
+        if (remembered.size < REMEMBERED) remembered.set(name, role);
+      }
+      return role;
+    },
+  };
+}
+
+/** For a request that came to no door: all that matters then is whether a body follows. */
+export const OUTSIDE: HeaderReader = readerOf(null);
+
+/** Reads names and values in turn, as in `rawHeaders`. */
+export function readHeaders(reader: HeaderReader, raw: readonly string[]): Headers {
+  let method = '', uri = '', target = '', credential = '', requestId = '';
+  let methods = 0, uris = 0, targets = 0, credentials = 0, requestIds = 0, aliases = 0;
+  let origin = false, preflightMethod = false, override = false, body = false;
+  for (let i = 0; i + 1 < raw.length; i += 2) {
+    const value = raw[i + 1]!;
+    const role = reader.role(raw[i]!);
+    switch (role) {
+      case 'none': break;
+      case 'method': method = value; methods++; break;
+      case 'uri': uri = value; uris++; break;
+      case 'target': target = value; targets++; break;
+      case 'alias': aliases++; break;
+      case 'credential': credential = value; credentials++; break;
+      case 'credential-alias': credentials += 2; break;
+      case 'request-id': requestId = value; requestIds++; break;
+      case 'origin': origin = value !== ''; break;
+      case 'preflight-method': preflightMethod = value !== ''; break;
+      case 'override': override = true; break;
+      case 'length': body ||= value !== '0'; break;
+      case 'transfer': body = true; break;
+      default: role satisfies never;
+    }
+  }
+  return {
+    method, uri, target, credential, credentials, override, body,
+    repeated: aliases > 0 || methods > 1 || uris > 1 || targets > 1,
+    preflight: origin && preflightMethod,
+    requestId: requestIds === 1 && /^[!-~]{1,128}$/.test(requestId) ? requestId : '',
+  };
+}
