@@ -13,7 +13,7 @@ declare module 'vitest' {
   }
 }
 
-export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+export async function setup(project: TestProject): Promise<() => Promise<void>> {
   const started = new Map<ServerKind, Promise<TestCluster>>();
   const secret = randomBytes(16).toString('hex');
   const broker = createServer((request, response) => {

@@ -2,16 +2,18 @@
 // from a migrated template (17 ms). A suite that stops, freezes or kills servers asks for its own.
 
 import { randomBytes } from 'node:crypto';
-import postgres from 'postgres';
+import { readdir, readFile } from 'node:fs/promises';
+import { migrate, openPool } from 'policy-cache/postgres';
 import { inject } from 'vitest';
-import { DEBIAN_15, startCluster, type ClusterOptions, type ServerKind } from './postgres-cluster.ts';
+import { serverKinds, startCluster, type ClusterOptions, type ServerKind } from './postgres-cluster.ts';
+import { isMissing } from './require.ts';
 
 export type { ServerKind } from './postgres-cluster.ts';
 
-/** For `describe.each(servers)`. */
-export const servers: readonly ServerKind[] = ['embedded18', 'debian15'];
-/** The program that a `requirePart` would look for. */
-export const debian15 = `${DEBIAN_15}/postgres`;
+type Sql = ReturnType<typeof openPool>;
+
+/** For `describe.each(servers)`: the kinds that are installed here. */
+export const servers: readonly ServerKind[] = serverKinds.filter((kind) => !isMissing(kind === 'embedded18' ? 'embedded18' : 'postgres15'));
 
 export interface TestDatabase {
   readonly name: string;
@@ -109,7 +111,7 @@ function testDatabase(server: string, name: string): TestDatabase {
 const TEMPLATE = 'grantgate_template';
 
 /** Made once per server, by whichever file comes first; nobody is ever connected to it afterwards, else it could not be cloned. */
-async function migratedTemplate(sql: postgres.Sql, url: string): Promise<string> {
+async function migratedTemplate(sql: Sql, url: string): Promise<string> {
   await sql`select pg_advisory_lock(7331)`;
   const [known] = await sql`select 1 from pg_database where datname = ${TEMPLATE} and datistemplate`;
   if (!known) {
@@ -122,12 +124,18 @@ async function migratedTemplate(sql: postgres.Sql, url: string): Promise<string>
   return TEMPLATE;
 }
 
-async function migrateTemplate(_url: string): Promise<void> {
-  // Empty until there are migrations.
+async function migrateTemplate(url: string): Promise<void> {
+  const directory = new URL('../../deploy/sql/', import.meta.url);
+  const names = (await readdir(directory)).filter((name) => name.endsWith('.sql'));
+  const files = await Promise.all(names.map(async (name) => ({ name, text: await readFile(new URL(name, directory), 'utf8') })));
+  await asAdmin(url, async (sql) => {
+    const { statements } = await migrate(sql, files);
+    if (statements.length > 0) throw new Error(`the superuser may not migrate: ${statements.join('; ')}`);
+  });
 }
 
-async function asAdmin<T>(url: string, work: (sql: postgres.Sql) => Promise<T>): Promise<T> {
-  const sql = postgres(url, { max: 1, onnotice: () => undefined });
+async function asAdmin<T>(url: string, work: (sql: Sql) => Promise<T>): Promise<T> {
+  const sql = openPool({ url, max: 1 });
   try {
     return await work(sql);
   } finally {
@@ -142,6 +150,5 @@ function withPath(url: string, database: string): string {
 }
 
 async function childrenOf(pid: number): Promise<number[]> {
-  const { readFile } = await import('node:fs/promises');
   return (await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8')).trim().split(' ').filter(Boolean).map(Number);
 }

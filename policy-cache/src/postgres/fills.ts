@@ -1,0 +1,211 @@
+// How are entries and the tree read? Over connections that belong to the attachment, each fill in one statement with its stamp.
+//
+// A fill connection that stalls is left out while it does, and replaced when it does not come back; a slow fill never ends an
+// attachment (coherence 3.5). Every look-up is a lateral subquery with `limit`: the planner has nothing to turn into a join.
+
+import { PolicyError } from '../errors.ts';
+import type { ClassesReply, ClassKey, LoadReply, ObjectsReply, TreeRow } from '../source.ts';
+import type { Address } from './address.ts';
+import { failure, within, type DialOptions } from './dial.ts';
+import { openLink, type Link, type Parameter, type Statement } from './link.ts';
+import { parseClasses, parseNode, parseObjects, parseStamp } from './rows.ts';
+
+export interface FillOptions extends DialOptions {
+  /** Fill connections; default 4. */
+  readonly connections: number;
+  /** Milliseconds for a fill; default 250, the life of a flight. */
+  readonly fillMs: number;
+  /** Milliseconds for the whole tree; default 30,000. */
+  readonly loadMs: number;
+}
+
+/** One connection with what is asked on it. */
+interface Lane {
+  readonly link: Link;
+  pending: number;
+  /** Statements whose asker has given up and that are not answered yet. */
+  late: number;
+}
+
+/** A link that owes an answer for so many times its limit is not slow but gone. */
+const GONE_AFTER = 20;
+const REOPEN_MS = 1_000;
+const CURSOR_ROWS = 5_000;
+const STAMP = '(select json_build_array(version, id) from grantgate.change order by version desc limit 1)';
+
+export class Fills {
+  readonly #address: Address;
+  readonly #options: FillOptions;
+  readonly #lanes = new Set<Lane>();
+  readonly #opening = new Set<Promise<Lane>>();
+  readonly #loads = new Set<Link>();
+  #reopenAt = 0;
+  #closed = false;
+
+  constructor(address: Address, options: FillOptions) {
+    this.#address = address;
+    this.#options = options;
+  }
+
+  /** Opens and warms the connections; rejects if not one of them can be had. */
+  async open(): Promise<void> {
+    const opened = await Promise.allSettled(Array.from({ length: this.#options.connections }, () => this.#open()));
+    const failed = opened.find((one) => one.status === 'rejected');
+    if (failed && this.#lanes.size === 0) throw failed.reason;
+  }
+
+  async objects(ids: readonly string[]): Promise<ObjectsReply> {
+    return parseObjects(await this.#fill(OBJECTS, [ids]));
+  }
+
+  async classes(keys: readonly ClassKey[]): Promise<ClassesReply> {
+    return parseClasses(await this.#fill(CLASSES, [JSON.stringify(keys)]));
+  }
+
+  /** On a connection of its own: it may take as long as all fills of that time together. */
+  async load(): Promise<LoadReply> {
+    const link = await this.#connect();
+    this.#loads.add(link);
+    try {
+      return await within(this.#options.loadMs, 'loading the owner tree', () => Promise.race([loadTree(link), link.ended]));
+    } catch (error) {
+      throw failure('loading the owner tree', error);
+    } finally {
+      this.#loads.delete(link);
+      link.destroy();
+    }
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const link of this.#loads) link.destroy();
+    for (const lane of this.#lanes) lane.link.destroy();
+    this.#lanes.clear();
+  }
+
+  async #fill(statement: Statement, parameters: readonly Parameter[]): Promise<unknown> {
+    const lane = this.#best() ?? (await this.#next());
+    const answer = lane.link.rows(statement, parameters, this.#options.fillMs * GONE_AFTER);
+    let state: 'waiting' | 'late' | 'over' = 'waiting';
+    lane.pending++;
+    const over = (): void => {
+      lane.pending--;
+      if (state === 'late') lane.late--;
+      state = 'over';
+    };
+    void answer.then(over, () => {
+      if (state === 'late') this.#drop(lane);
+      over();
+    });
+    try {
+      const [row] = await within(this.#options.fillMs, statement.name, () => answer);
+      return (row as { r?: unknown } | undefined)?.r;
+    } catch (error) {
+      if ((state as string) === 'waiting') {
+        state = 'late';
+        lane.late++;
+      }
+      throw error;
+    }
+  }
+
+  /** The lane with the least to do, stalled ones last. Lanes that are missing are opened again beside it. */
+  #best(): Lane | undefined {
+    if (this.#lanes.size + this.#opening.size < this.#options.connections && performance.now() >= this.#reopenAt) void this.#open().catch(() => undefined); // tried again by a later fill
+    let best: Lane | undefined;
+    for (const lane of this.#lanes) if (!best || lane.late < best.late || (lane.late === best.late && lane.pending < best.pending)) best = lane;
+    return best;
+  }
+
+  async #next(): Promise<Lane> {
+    const [opening] = this.#opening;
+    if (!opening) throw new PolicyError('source', 'no fill connection: they are opened again within a second');
+    return within(this.#options.fillMs, 'fill connection', () => opening);
+  }
+
+  #open(): Promise<Lane> {
+    const opening = this.#connect()
+      .then(async (link) => {
+        const lane = { link, pending: 0, late: 0 };
+        // The first use of a statement costs one more round trip.
+        await Promise.all([link.rows(OBJECTS, [['']], this.#options.connectMs), link.rows(CLASSES, ['[]'], this.#options.connectMs)]).catch((error: unknown) => {
+          link.destroy();
+          throw error;
+        });
+        this.#lanes.add(lane);
+        void link.ended.catch(() => this.#drop(lane));
+        return lane;
+      })
+      .catch((error: unknown) => {
+        this.#reopenAt = performance.now() + REOPEN_MS;
+        throw failure('fill connection', error);
+      })
+      .finally(() => this.#opening.delete(opening));
+    this.#opening.add(opening);
+    return opening;
+  }
+
+  #drop(lane: Lane): void {
+    lane.link.destroy();
+    this.#lanes.delete(lane);
+  }
+
+  async #connect(): Promise<Link> {
+    const link = await openLink(this.#address, { ...this.#options, fetchTypes: true });
+    if (!this.#closed) return link;
+    link.destroy();
+    throw new PolicyError('source', 'the attachment was closed');
+  }
+}
+
+/** Siblings share the array with their owner in it: a tree has far more nodes than owners of nodes. */
+async function loadTree(link: Link): Promise<LoadReply> {
+  return link.sql.begin('isolation level repeatable read read only', async (sql) => {
+    const [first] = await sql.unsafe(`select ${STAMP} r`);
+    const stamp = parseStamp((first as { r?: unknown } | undefined)?.r);
+    const tree: TreeRow[] = [];
+    const parents = new Map<string | null, readonly [string | null]>();
+    const rows = sql.unsafe("select id, owner from grantgate.object where kind in ('tenant', 'customer')").values().cursor(CURSOR_ROWS);
+    for await (const part of rows) {
+      for (const row of part) {
+        const [id, owner] = parseNode(row);
+        let parent = parents.get(owner);
+        if (!parent) parents.set(owner, (parent = [owner]));
+        tree.push([id, parent]);
+      }
+    }
+    return { stamp, tree };
+  }) as Promise<LoadReply>;
+}
+
+/** Users, targets and absent ids. A membership counts only while type and owner of group and member are equal (semantics 1.3). */
+const OBJECTS: Statement = {
+  name: 'fill of objects',
+  text: `
+select json_build_object('stamp', ${STAMP}, 'rows', (
+  select json_agg(r.entry) from unnest($1::text[]) k (id) cross join lateral (
+    select json_build_array(o.id, o.kind, o.type, o.owner,
+      case o.kind when 'user' then coalesce((select u.enabled from grantgate.user_account u where u.id = o.id limit 1), false) else true end,
+      case when o.kind in ('user', 'customer', 'entity') then (
+        select json_agg(m.group_id) from grantgate.membership m where m.member_id = o.id and (
+          select g.kind = 'group' and g.type = o.type and g.owner = o.owner from grantgate.object g where g.id = m.group_id limit 1)) end) entry
+    from grantgate.object o where o.id = k.id limit 1) r)) r`,
+};
+
+/** Per class, grants of its explicit groups and of its owner's All group of users (null). */
+const CLASSES: Statement = {
+  name: 'fill of classes',
+  text: `
+select json_build_object('stamp', ${STAMP}, 'grants', (
+  select json_agg((
+    select json_agg((
+      select json_build_array(p.role, r.type, r.permissions, r.excluded, p.shared, p.entity_group, p.entity_type, p.entity_owner)
+      from grantgate.role r where r.id = p.role limit 1))
+    from (
+      select p.* from json_array_elements_text(k.value -> 'groups') g cross join lateral (
+        select * from grantgate.group_permission p where p.user_group = g.value offset 0) p
+      union all
+      select * from grantgate.group_permission p where p.user_owner = k.value ->> 'owner' and p.user_group is null) p
+  ) order by k.ordinality)
+  from json_array_elements($1::text::json) with ordinality k)) r`,
+};

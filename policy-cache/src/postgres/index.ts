@@ -1,0 +1,8 @@
+// The Postgres side of the library, name by name.
+export { postgresSource } from './source.ts';
+export type { PostgresLimits, PostgresObserver, PostgresSourceOptions } from './source.ts';
+export type { Certificates } from './dial.ts';
+export { openPool } from './pool.ts';
+export type { PoolOptions } from './pool.ts';
+export { migrate } from './migrate.ts';
+export type { MigrationFile, MigrationReport } from './migrate.ts';

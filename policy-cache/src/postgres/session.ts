@@ -1,0 +1,143 @@
+// How does one listening session begin, what does it refuse, and what does it pull? (coherence 1.1, 3.4, 3.8)
+
+import postgres from 'postgres';
+import { PolicyError } from '../errors.ts';
+import type { PullReply, PullRequest } from '../source.ts';
+import { describeAddress, type Address } from './address.ts';
+import { failure, type Certificates } from './dial.ts';
+import { openLink, type Link, type Statement } from './link.ts';
+import { parsePull } from './rows.ts';
+
+export interface SessionLimits {
+  /** Milliseconds: to connect, encrypt and authenticate. Default 2,000. */
+  readonly connectMs: number;
+  /** A pull, and each statement of the attach. Default 1,000. */
+  readonly pullMs: number;
+  /** A pull for a world that is not current yet. Default 30,000. */
+  readonly firstPullMs: number;
+}
+
+export interface Session {
+  readonly link: Link;
+  pull(request: PullRequest): Promise<PullReply>;
+}
+
+export interface SessionOptions {
+  readonly certificates?: Certificates | undefined;
+  readonly limits: SessionLimits;
+  readonly ring: () => void;
+  readonly pooler: (first: number, now: number) => void;
+}
+
+/** Versions of the schema whose log this code understands. */
+const SCHEMA = { from: 3, to: 3 };
+
+/**
+ * Connects, LISTENs (which a standby refuses), and looks whether the log is complete.
+ * Rejects with PolicyError `source`, a sentence that names the server and the way out; nothing is left open then.
+ */
+export async function openSession(address: Address, options: SessionOptions): Promise<Session> {
+  const { limits } = options;
+  const link = await openLink(address, { certificates: options.certificates, connectMs: limits.connectMs, fetchTypes: false, notified: options.ring });
+  try {
+    await link.rows(LISTEN, [], limits.pullMs);
+    await assertComplete(link, limits.pullMs);
+    const timeline = await readsTimeline(link, limits.pullMs);
+    return session(link, timeline, options);
+  } catch (error) {
+    link.destroy();
+    throw explained(address, error);
+  }
+}
+
+function session(link: Link, timeline: boolean, { limits, pooler }: SessionOptions): Session {
+  const statement = pullStatement(timeline);
+  let firstPid: number | null = null;
+  return {
+    link,
+    async pull({ cursor, limit, ask }) {
+      const rows = await link.rows(statement, [cursor, limit, `{${ask.join(',')}}`], limit === null ? limits.firstPullMs : limits.pullMs);
+      const reply = parsePull((rows[0] as { r?: unknown } | undefined)?.r);
+      firstPid ??= reply.pid;
+      if (reply.pid !== firstPid) pooler(firstPid, reply.pid);
+      return reply;
+    },
+  };
+}
+
+const LISTEN: Statement = { name: 'listen', text: 'listen grantgate' };
+const CHECK: Statement = {
+  name: 'attach check',
+  text: 'select json_build_array((select max(version) from grantgate.migration), grantgate.broken_triggers()) r',
+};
+const TIMELINE: Statement = { name: 'timeline', text: 'select substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) r' };
+
+/** A trigger that does not fire in every session would leave a change out of the log for ever. */
+async function assertComplete(link: Link, limitMs: number): Promise<void> {
+  const [row] = await link.rows(CHECK, [], limitMs);
+  const [version, broken] = (row as { r: [unknown, unknown] }).r;
+  if (typeof version !== 'number' || version < SCHEMA.from) throw new PolicyError('source', `the schema is at version ${String(version)} and ${SCHEMA.from} is needed: run grantgate migrate`);
+  if (version > SCHEMA.to) throw new PolicyError('source', `the schema is at version ${version} and this program knows ${SCHEMA.to} at the most: use a newer grantgate`);
+  if (!Array.isArray(broken) || broken.length > 0) throw new PolicyError('source', `the change log has holes, these triggers are missing or not ENABLE ALWAYS: ${String(broken)}`);
+}
+
+/** Some managed services do not let anybody read it: then the rule about timelines is skipped (3.8). */
+async function readsTimeline(link: Link, limitMs: number): Promise<boolean> {
+  try {
+    await link.rows(TIMELINE, [], limitMs);
+    return true;
+  } catch (error) {
+    if (link.alive && sqlState(error) !== null) return false;
+    throw error;
+  }
+}
+
+export function sqlState(error: unknown): string | null {
+  const cause = error instanceof PolicyError ? error.cause : error;
+  return cause instanceof postgres.PostgresError ? cause.code : null;
+}
+
+const MEANING: Readonly<Record<string, string>> = {
+  '25006': 'it is a standby: only a primary can be listened to',
+  '3F000': 'there is no schema grantgate in this database: run grantgate migrate',
+  '42P01': 'the schema grantgate is not complete: run grantgate migrate',
+  '42883': 'the schema grantgate is not complete: run grantgate migrate',
+  '42501': 'this login may not read the schema grantgate: make it a member of grantgate_reader',
+};
+
+function explained(address: Address, error: unknown): PolicyError {
+  const meaning = MEANING[sqlState(error) ?? ''];
+  const problem = failure('attach', error);
+  const where = describeAddress(address);
+  const sentence = meaning ? `${where}: ${meaning}` : problem.message.includes(where) ? problem.message : `${where}: ${problem.message}`;
+  return new PolicyError('source', sentence, { cause: error });
+}
+
+/**
+ * The pull of coherence 3.4. Beyond what is printed there: the ids of asked versions (`$3`), and how old the newest change is by
+ * the server's own clock.
+ */
+function pullStatement(timeline: boolean): Statement {
+  return {
+    name: 'pull',
+    text: `
+with c as materialized (select version, id, n, at from grantgate.change where version > $1::bigint order by version limit $2::int),
+     s as materialized (select $2::int is not null and (count(*) >= $2::int or coalesce(sum(t.size), 0) > 100000) as over
+            from c cross join lateral (select size from grantgate.touched where n = c.n limit 1) t),
+     l as materialized (select c.version, c.id, t.tag, t.keys from c cross join lateral
+            (select tag, keys from grantgate.touched where n = c.n limit 1) t
+            where not (select over from s) and ($2::int is not null or tag in ('n', '*')))
+select json_build_object(
+   'pid', pg_backend_pid(), 'timeline', ${timeline ? 'substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)' : 'null'},
+   'head', json_build_array(h.version, h.id), 'over', (select over from s),
+   'cursorId', (select id from grantgate.change where version = $1::bigint),
+   'changes', (select json_agg(json_build_array(version, id, tag, keys) order by version) from l),
+   'tree', (select json_agg(json_build_array(k, (select json_build_array(owner) from grantgate.object
+                where id = k and kind in ('tenant', 'customer') limit 1)))
+              from (select distinct unnest(keys) k from l where tag = 'n') x),
+   'answers', (select json_agg(json_build_array(a, (select id from grantgate.change where version = a limit 1)))
+              from unnest($3::bigint[]) a),
+   'lagMs', (select extract(epoch from clock_timestamp() - at)::float8 * 1000 from c order by version desc limit 1)) r
+from grantgate.change h order by h.version desc limit 1`,
+  };
+}

@@ -1,0 +1,107 @@
+// What makes a Postgres database the source of a policy cache? (the port `Source`, over session.ts and fills.ts)
+
+import { InputError, PolicyError } from '../errors.ts';
+import type { Attachment, Source } from '../source.ts';
+import { parseAddresses, type Address } from './address.ts';
+import { Fills } from './fills.ts';
+import type { Certificates } from './dial.ts';
+import { openSession, type Session } from './session.ts';
+
+export interface PostgresSourceOptions {
+  /**
+   * `postgres://…`, one or several; a URL may itself name several hosts. They are tried in order at each attach, and the first that is a
+   * primary is taken. It must lead to the server itself, never to a transaction pooler. `sslmode`: see `parseAddresses`.
+   */
+  readonly url: string | readonly string[];
+  /** Certificates for TLS; without them the system's authorities are trusted. */
+  readonly certificates?: Certificates;
+  /** Lets `sslmode` in the URL ask for less than `verify-full` on a host that is not loopback. */
+  readonly insecureTls?: boolean;
+  /** Milliseconds. */
+  readonly limits?: Partial<PostgresLimits>;
+  /** Default 4: more gain nothing (coherence 1.5). */
+  readonly fillConnections?: number;
+  readonly observer?: PostgresObserver;
+}
+
+export interface PostgresLimits {
+  /** To connect, encrypt and authenticate, per host; default 2,000. */
+  readonly connectMs: number;
+  /** A pull, and each statement of the attach; default 1,000. */
+  readonly pullMs: number;
+  /** A pull for a world that is not current yet; default 30,000. */
+  readonly firstPullMs: number;
+  /** A fill; default 250, the life of a flight. */
+  readonly fillMs: number;
+  /** The whole owner tree; default 30,000. */
+  readonly loadMs: number;
+}
+
+export interface PostgresObserver {
+  /** The backend changed within a session: there is a transaction pooler between, so rings cannot be trusted (answers can). */
+  pooler?(firstPid: number, pid: number): void;
+}
+
+const DEFAULTS: PostgresLimits = { connectMs: 2_000, pullMs: 1_000, firstPullMs: 30_000, fillMs: 250, loadMs: 30_000 };
+
+/** @throws InputError if the URL cannot be used; everything else shows when attaching */
+export function postgresSource(options: PostgresSourceOptions): Source {
+  const urls = typeof options.url === 'string' ? [options.url] : options.url;
+  const addresses = urls.flatMap((url, i) => parseAddresses(url, options.insecureTls, urls.length > 1 ? `url[${i}]` : 'url'));
+  if (addresses.length === 0) throw new InputError('url', 'expected at least one');
+  return {
+    async attach(on) {
+      const problems: PolicyError[] = [];
+      for (const address of addresses) {
+        try {
+          return await attachTo(address, options, on);
+        } catch (error) {
+          if (!(error instanceof PolicyError)) throw error;
+          problems.push(error);
+        }
+      }
+      throw new PolicyError('source', problems.map((problem) => problem.message).join('; '), { cause: problems[0] });
+    },
+  };
+}
+
+async function attachTo(address: Address, options: PostgresSourceOptions, on: Parameters<Source['attach']>[0]): Promise<Attachment> {
+  const limits = { ...DEFAULTS, ...options.limits };
+  const { certificates } = options;
+  // Nobody hears of a ring or a close before the attachment is theirs: until then a close rejects the attach.
+  let attached = false;
+  const session = await openSession(address, {
+    certificates, limits,
+    ring: () => void (attached && on.ring()),
+    pooler: (first, now) => options.observer?.pooler?.(first, now),
+  });
+  // At the server of the session, even where its name has several addresses.
+  const fills = new Fills(address, { ...limits, certificates, peer: session.link.peer, connections: options.fillConnections ?? 4 });
+  try {
+    await Promise.race([fills.open(), session.link.ended]);
+  } catch (error) {
+    fills.close();
+    session.link.destroy();
+    throw error;
+  }
+  attached = true;
+  return attachment(session, fills, on.closed);
+}
+
+function attachment(session: Session, fills: Fills, closed: (cause: Error) => void): Attachment {
+  const { link } = session;
+  void link.lost.then((cause) => {
+    fills.close();
+    closed(cause);
+  });
+  return {
+    pull: (request) => session.pull(request),
+    load: () => fills.load(),
+    objects: (ids) => fills.objects(ids),
+    classes: (keys) => fills.classes(keys),
+    close() {
+      link.destroy();
+      fills.close();
+    },
+  };
+}
