@@ -1,6 +1,6 @@
 // May this user…? Answered from memory, or not at all.
 //
-// `PolicyCache` is the shell of promises, timers and LRU maps around `step` (follower.ts). A hit is decided in the turn that asks,
+// `PolicyCache` is the shell of promises and LRU maps around `step` (follower.ts, driver.ts). A hit is decided in the turn that asks,
 // without a promise. A miss waits for its pieces and asks again: only a synchronous turn that finds every piece proved decides,
 // a value handed over by a fill is never used directly (coherence 3.6).
 
@@ -8,88 +8,23 @@ import { LRUCache } from 'lru-cache';
 import { decide, decideSubject, virtualGroup } from './decide.ts';
 import type { Facts } from './decide.ts';
 import { PolicyError } from './errors.ts';
-import { FLIGHT_LIMITS, wantName } from './flights.ts';
+import { Driver } from './driver.ts';
+import { wantName } from './flights.ts';
 import type { Want } from './flights.ts';
-import { newFollower, step } from './follower.ts';
-import type { Effect, FollowerEvent, FollowerSettings, FollowerState } from './follower.ts';
 import { ANY, formatRevision } from './model.ts';
-import type { AccessRequest, Decision, Placement, Revision } from './model.ts';
+import type { AccessRequest, Decision, Placement } from './model.ts';
 import { newStats } from './observer.ts';
-import type { CacheObserver, CacheStats } from './observer.ts';
-import type { Attachment, Clock, Source } from './source.ts';
+import type { CacheStats } from './observer.ts';
+import type { CacheLimits, CacheSettings, CacheSizes, CacheState, CheckOptions, CheckStatus } from './options.ts';
+import type { Clock } from './source.ts';
 import { provedClass, provedObject } from './world.ts';
 import type { ObjectEntry, Stores, World } from './world.ts';
 import type { Vocabulary } from './vocabulary.ts';
 
-/** Filled in by a check in its deciding turn, for the caller who needs more than the decision. Reusable, by one check at a time. */
-export interface CheckStatus {
-  /** Tenant of the subject; '' if the subject is unknown or was not looked at. */
-  tenant: string;
-  /** Customer that owns the subject; '' for a tenant's own users. */
-  customer: string;
-  /** Revision at which the decision is true. */
-  revision: Revision | null;
-  /** False if the check had to wait. */
-  hit: boolean;
-}
-
-export interface CheckOptions {
-  /** Refuse an answer that may be older than this, ms; only ever smaller than the cache's own bound. */
-  readonly maxStaleness?: number;
-  /** Answer at this revision or later; `latest`: by a pull sent after the request came. */
-  readonly atLeast?: Revision | 'latest';
-  /** Milliseconds until `deadline`; default 100. */
-  readonly deadline?: number;
-}
-
-export interface CacheState {
-  /** `starting`: no world yet. `following`: the session is up. `detached`: it is not, the world answers until its lease ends. */
-  readonly state: 'starting' | 'following' | 'detached';
-  /** Could a check be answered now? */
-  readonly fresh: boolean;
-  /** The revision that answers are true at. */
-  readonly revision: string | null;
-  /** How long ago the last applied pull was sent. */
-  readonly ageMs: number | null;
-  /** What is wrong, in a sentence; null if nothing is. */
-  readonly cause: string | null;
-}
-
-export interface CacheSizes {
-  readonly subjects: number;
-  readonly targets: number;
-  readonly absent: number;
-  readonly classes: number;
-  readonly nodes: number;
-}
-
-/** Entries kept at most (coherence 3.6); `touched`: keys remembered per kind of tag. */
-export interface CacheLimits {
-  readonly subjects: number;
-  readonly targets: number;
-  readonly absent: number;
-  readonly classes: number;
-  readonly touched: number;
-}
-
-export interface CacheSettings {
-  readonly vocabulary: Vocabulary;
-  readonly source: Source;
-  readonly clock: Clock;
-  /** 0 ≤ random() < 1, for the jitter of the back-off. */
-  readonly random: () => number;
-  /** Older than this, nothing is answered, ms; default 2,000. */
-  readonly maxStaleness?: number;
-  readonly observer?: CacheObserver;
-  readonly limits?: Partial<CacheLimits>;
-}
-
 const LIMITS: CacheLimits = { subjects: 100_000, targets: 1_000_000, absent: 20_000, classes: 50_000, touched: 200_000 };
-const BEAT_MS = 250;
 const DEADLINE_MS = 100;
 /** Turns of a check in one world: subject, class and target, decide, and one more for something touched meanwhile. */
 const TURNS = 4;
-const BACK_OFF = { first: 20, longest: 2_000 };
 
 /** A check that waits. */
 interface Pending {
@@ -112,50 +47,47 @@ interface Pending {
 
 export class PolicyCache {
   readonly stats: CacheStats = newStats();
-  readonly #settings: CacheSettings;
   readonly #maxStaleness: number;
   readonly #clock: Clock;
   readonly #vocabulary: Vocabulary;
-  readonly #follower: FollowerSettings;
-  readonly #state: FollowerState = newFollower();
+  readonly #driver: Driver;
   /** Reused by every turn: nothing of it outlives one. */
   readonly #facts: Facts;
   readonly #pending = new Set<Pending>();
   readonly #byName = new Map<string, Set<Pending>>();
   readonly #readyWaiters = new Set<() => void>();
-  #attachment: { session: number; attachment: Attachment } | null = null;
-  #cancelBeat: () => void = () => undefined;
-  #cause: string | null = 'not started';
-  #closed = false;
 
   constructor(settings: CacheSettings) {
     const limits = { ...LIMITS, ...settings.limits };
-    this.#settings = settings;
     this.#maxStaleness = settings.maxStaleness ?? 2_000;
     this.#clock = settings.clock;
     this.#vocabulary = settings.vocabulary;
-    this.#follower = {
-      vocabulary: settings.vocabulary, stats: this.stats, touchedLimit: limits.touched,
-      newStores: (): Stores => ({
-        subjects: bounded(limits.subjects), targets: bounded(limits.targets), absent: bounded(limits.absent), classes: bounded(limits.classes),
-      }),
-    };
+    this.#driver = new Driver({
+      source: settings.source, clock: settings.clock, random: settings.random, observer: settings.observer,
+      follower: {
+        vocabulary: settings.vocabulary, stats: this.stats, touchedLimit: limits.touched,
+        newStores: (): Stores => ({
+          subjects: bounded(limits.subjects), targets: bounded(limits.targets), absent: bounded(limits.absent), classes: bounded(limits.classes),
+        }),
+      },
+      settled: (names, failed) => this.#settled(names, failed),
+      moved: (newWorld) => this.#moved(newWorld),
+    });
     this.#facts = { tree: null!, subject: null, effective: null!, target: null, groups: [] };
   }
 
   /** Begins to attach. Never throws: failures show in `state()` and are tried again. */
   start(): void {
-    this.#send({ kind: 'start' });
-    this.#beat();
+    this.#driver.start();
   }
 
   /** Resolves when checks can be answered. @throws PolicyError `starting` after `ms` */
   ready(ms: number): Promise<void> {
-    if (this.#state.current !== null) return Promise.resolve();
+    if (this.#driver.state.current !== null) return Promise.resolve();
     return new Promise((resolve, reject) => {
       const cancel = this.#clock.after(ms, () => {
         this.#readyWaiters.delete(done);
-        reject(new PolicyError('starting', `not ready after ${ms} ms: ${this.#cause ?? 'the first world is loading'}`));
+        reject(new PolicyError('starting', `not ready after ${ms} ms: ${this.#driver.cause ?? 'the first world is loading'}`));
       });
       const done = (): void => {
         cancel();
@@ -170,7 +102,7 @@ export class PolicyCache {
    * @throws PolicyError (thrown or as a rejection) where it cannot decide
    */
   check(request: AccessRequest, status?: CheckStatus, options?: CheckOptions): Decision | Promise<Decision> {
-    const world = this.#state.current;
+    const world = this.#driver.state.current;
     if (options === undefined && world !== null && this.#clock.now() - world.freshAsOf <= this.#maxStaleness) {
       const decision = this.#turn(world, request);
       if (decision !== null) {
@@ -183,19 +115,19 @@ export class PolicyCache {
   }
 
   state(): CacheState {
-    const { current, phase } = this.#state;
+    const { current, phase } = this.#driver.state;
     const ageMs = current === null ? null : this.#clock.now() - current.freshAsOf;
     return {
       state: current === null ? 'starting' : phase === 'following' ? 'following' : 'detached',
       fresh: ageMs !== null && ageMs <= this.#maxStaleness,
       revision: current === null ? null : formatRevision(current.head),
       ageMs,
-      cause: this.#cause,
+      cause: this.#driver.cause,
     };
   }
 
   sizes(): CacheSizes {
-    const { current } = this.#state;
+    const { current } = this.#driver.state;
     return {
       subjects: current?.subjects.size ?? 0, targets: current?.targets.size ?? 0, absent: current?.absent.size ?? 0,
       classes: current?.classes.size ?? 0, nodes: current?.tree.size ?? 0,
@@ -204,12 +136,7 @@ export class PolicyCache {
 
   /** Ends the session and drops everything; whatever is asked from then on is refused with `starting`. */
   close(): void {
-    this.#closed = true;
-    this.#cancelBeat();
-    this.#attachment?.attachment.close();
-    this.#attachment = null;
-    this.#state.current = null;
-    this.#cause = 'closed';
+    this.#driver.close();
     for (const pending of [...this.#pending]) this.#run(pending);
   }
 
@@ -284,7 +211,7 @@ export class PolicyCache {
     let answer: Decision | undefined;
     let failure: PolicyError | undefined;
     const pending: Pending = {
-      request, status, options, mark: this.#state.pulls, until: now + deadline,
+      request, status, options, mark: this.#driver.state.pulls, until: now + deadline,
       resolve: (decision) => (answer = decision), reject: (error) => (failure = error),
       world: null, turns: 0, waited: false, names: new Set(), pull: false, cancelDeadline: () => undefined,
     };
@@ -308,8 +235,8 @@ export class PolicyCache {
     this.#forget(pending);
     try {
       const now = this.#clock.now();
-      const world = this.#state.current;
-      if (world === null) throw new PolicyError('starting', this.#cause ?? 'no world is loaded yet');
+      const world = this.#driver.state.current;
+      if (world === null) throw new PolicyError('starting', this.#driver.cause ?? 'no world is loaded yet');
       const bound = Math.min(this.#maxStaleness, pending.options.maxStaleness ?? Infinity);
       const age = now - world.freshAsOf;
       if (age > bound) throw new PolicyError('stale', `the last confirmed state is ${Math.round(age)} ms old, the bound is ${bound} ms`);
@@ -327,7 +254,7 @@ export class PolicyCache {
       if (++pending.turns >= TURNS) throw new PolicyError('overload', 'permissions change faster than they can be read');
       const wants = this.#missing(world, pending.request);
       for (const want of wants) this.#await(pending, wantName(want));
-      this.#send({ kind: 'want', wants, until: pending.until });
+      this.#driver.send({ kind: 'want', wants, until: pending.until });
     } catch (error) {
       if (!(error instanceof PolicyError)) throw error;
       this.#refuse(pending, error);
@@ -343,14 +270,14 @@ export class PolicyCache {
     if (atLeast.version <= world.head.version && known === atLeast.id) return true;
     const tooHigh = atLeast.version > world.head.version;
     if (tooHigh ? world.pulled <= pending.mark : known === undefined) return this.#awaitPull(pending, atLeast.version);
-    this.#send({ kind: 'doubt' });
+    this.#driver.send({ kind: 'doubt' });
     throw new PolicyError('history', `revision ${formatRevision(atLeast)} is not of the history that is followed here`);
   }
 
   #awaitPull(pending: Pending, ask: number | null): false {
     this.#pending.add(pending);
     pending.pull = true;
-    this.#send({ kind: 'await-pull', ask });
+    this.#driver.send({ kind: 'await-pull', ask });
     return false;
   }
 
@@ -384,100 +311,7 @@ export class PolicyCache {
     pending.reject(error);
   }
 
-  // ---- events and effects ------------------------------------------------------------------------------------------------
-
-  #send(event: FollowerEvent): void {
-    if (this.#closed) return;
-    for (const effect of step(this.#follower, this.#state, event, this.#clock.now())) this.#carryOut(effect);
-  }
-
-  #carryOut(effect: Effect): void {
-    switch (effect.kind) {
-      case 'attach': return void this.#clock.after(this.#delay(effect.failures), () => this.#attach(effect.session));
-      case 'close': return this.#close(effect.session, effect.why);
-      case 'pull': return this.#call(effect.session, (attachment) => attachment.pull(effect.request), (reply) => this.#send({ kind: 'pulled', session: effect.session, pull: effect.pull, reply }));
-      case 'load': return this.#call(effect.session, (attachment) => attachment.load(), (reply) => this.#send({ kind: 'loaded', load: effect.load, reply }));
-      case 'fill': return this.#fill(effect);
-      case 'beat-in': return void this.#clock.after(effect.ms, () => this.#send({ kind: 'beat' }));
-      case 'settled': return this.#settled(effect.names, effect.failed);
-      case 'moved': return this.#moved(effect.newWorld);
-      case 'applied': {
-        const { lagMs } = effect.reply;
-        // An upper bound without a common clock: commit to the pull's snapshot by the server's, plus the pull's whole round trip by ours.
-        if (lagMs !== null) this.#settings.observer?.applied?.(lagMs + this.#clock.now() - effect.sent);
-        return;
-      }
-      case 'note': return this.#settings.observer?.event?.({ kind: effect.event, detail: effect.detail });
-      default: effect satisfies never;
-    }
-  }
-
-  #beat(): void {
-    this.#cancelBeat = this.#clock.after(BEAT_MS, () => {
-      this.#beat();
-      this.#send({ kind: 'beat' });
-    });
-  }
-
-  #delay(failures: number): number {
-    return failures === 0 ? 0 : Math.min(BACK_OFF.longest, BACK_OFF.first * 2 ** (failures - 1)) * (0.5 + this.#settings.random() / 2);
-  }
-
-  #attach(session: number): void {
-    if (this.#closed || session !== this.#state.session) return;
-    const attaching = this.#settings.source.attach({
-      ring: () => this.#send({ kind: 'ring', session }),
-      closed: (cause) => this.#lost(session, cause),
-    });
-    attaching.then(
-      (attachment) => {
-        if (this.#closed || session !== this.#state.session) return attachment.close();
-        this.#attachment = { session, attachment };
-        this.#cause = null;
-        this.#send({ kind: 'attached', session });
-      },
-      (error: unknown) => this.#lost(session, error),
-    );
-  }
-
-  #lost(session: number, cause: unknown): void {
-    if (session !== this.#state.session) return;
-    this.#cause = cause instanceof Error ? cause.message : String(cause);
-    this.#send({ kind: 'closed', session, why: this.#cause });
-  }
-
-  #close(session: number, why: string): void {
-    this.#cause = why;
-    if (this.#attachment?.session !== session) return;
-    this.#attachment.attachment.close();
-    this.#attachment = null;
-  }
-
-  /** Calls the attachment of that session; an error of it is doubt about the whole session. */
-  #call<R>(session: number, call: (attachment: Attachment) => Promise<R>, reply: (value: R) => void): void {
-    if (this.#attachment?.session !== session) return;
-    call(this.#attachment.attachment).then(reply, (error: unknown) => this.#lost(session, error));
-  }
-
-  #fill({ session, batch, wants, of }: Effect & { kind: 'fill' }): void {
-    if (this.#attachment?.session !== session) return;
-    const { attachment } = this.#attachment;
-    const sent = this.#clock.now();
-    const names = wants.map(wantName);
-    const expiry = this.#clock.after(FLIGHT_LIMITS.life, () => this.#send({ kind: 'fill-expired', batch, names }));
-    const landed = (event: FollowerEvent): void => {
-      this.#settings.observer?.filled?.(this.#clock.now() - sent);
-      this.#send(event);
-    };
-    const failed = (): void => {
-      expiry();
-      this.stats.fillErrors++;
-      this.#send({ kind: 'fill-failed', batch });
-    };
-    // Single flight is per name; one id may fly as a subject and as a target, yet is asked for once.
-    if (of === 'object') attachment.objects([...new Set(wants.flatMap((want) => (want.kind === 'object' ? [want.id] : [])))]).then((reply) => landed({ kind: 'objects', batch, reply }), failed);
-    else attachment.classes(wants.flatMap((want) => (want.kind === 'class' ? [want.cell.key] : []))).then((reply) => landed({ kind: 'classes', batch, reply }), failed);
-  }
+  // ---- what the protocol tells -------------------------------------------------------------------------------------------
 
   #settled(names: readonly string[], failed: boolean): void {
     for (const name of names)
@@ -493,7 +327,7 @@ export class PolicyCache {
   }
 
   #moved(newWorld: boolean): void {
-    if (this.#state.current !== null) {
+    if (this.#driver.state.current !== null) {
       for (const done of this.#readyWaiters) done();
       this.#readyWaiters.clear();
     }

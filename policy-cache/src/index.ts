@@ -17,7 +17,7 @@ export { vocabularyProblems, roleProblems } from './worldnames.ts';
 export { compileWorld, requestOf, worldProblems } from './compile.ts';
 export type { CompiledWorld } from './compile.ts';
 export { PolicyCache } from './cache.ts';
-export type { CacheSettings, CacheLimits, CacheState, CacheSizes, CheckOptions, CheckStatus } from './cache.ts';
+export type { CacheSettings, CacheLimits, CacheState, CacheSizes, CheckOptions, CheckStatus } from './options.ts';
 export { newStats } from './observer.ts';
 export type { CacheObserver, CacheStats, PullCause, ResetCause } from './observer.ts';
 export type { Attachment, Change, ClassKey, ClassesReply, Clock, LoadReply, ObjectKind, ObjectRow, ObjectsReply, PullReply, PullRequest, Source, Store, TreeRow } from './source.ts';

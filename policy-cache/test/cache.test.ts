@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { PolicyCache } from '../src/cache.ts';
-import type { CacheSettings, CheckStatus } from '../src/cache.ts';
+import type { CacheSettings, CheckStatus } from '../src/options.ts';
 import { requestOf } from '../src/compile.ts';
 import { MemorySource } from '../src/memory.ts';
 import type { Held } from '../src/memory.ts';
