@@ -1,0 +1,77 @@
+// Who may import whom? The table of the architecture as rules; types count as imports. test/tooling/imports.test.ts plants one
+// violation of each rule, so a rule that cannot fail does not stay.
+
+/** The core from the ground up: a file imports its own level and those below. A new file is given its place here. */
+const levels = [
+  ['errors'],
+  ['model'],
+  ['vocabulary', 'source', 'observer'],
+  ['tree', 'effective', 'options'],
+  ['flatten', 'decide'],
+  ['explain', 'world', 'worldfile', 'worldnames', 'tables', 'placement', 'compile'],
+  ['flights', 'follower', 'driver'],
+  ['cache', 'memory'],
+];
+
+const core = (/** @type {readonly string[]} */ names) => `^policy-cache/src/(${names.join('|')})\\.ts$`;
+const CORE = '^policy-cache/src/[^/]+\\.ts$';
+const LIBRARY = '^policy-cache/';
+const npm = (/** @type {string} */ name) => `(^|/)node_modules/${name}/`;
+
+/** @param {string} name @param {string} comment @param {object} from @param {object} to */
+const rule = (name, comment, from, to) => ({ name, comment, severity: 'error', from, to });
+
+const everywhere = [
+  rule('no-cycle', 'A cycle has no bottom to begin reading at, and breaks by load order.', {}, { circular: true }),
+  rule('no-unknown', 'An import that resolves to nothing.', {}, { couldNotResolve: true }),
+  rule('no-test-in-product', 'What ships does not know its tests.', { path: '^(src|policy-cache/src)/' }, { path: '^(test|policy-cache/(test|bench)|loadtest)/' }),
+  rule('no-tool-in-product', 'A tool is not installed where the product runs.', { path: '^(src|policy-cache/src)/' }, { dependencyTypes: ['npm-dev'] }),
+  rule('declared', 'Only packages that the package names, or it works by luck.', { path: '^(src|policy-cache/src)/' }, { dependencyTypes: ['npm-no-pkg', 'npm-unknown'] }),
+];
+
+const library = [
+  ...levels
+    .slice(0, -1)
+    .map((names, level) => rule(`core-${names[0]}`, 'The core is read from the ground up.', { path: core(names) }, { path: CORE, pathNot: core(levels.slice(0, level + 1).flat()) })),
+  rule('core-place', 'A file of the core that has no place in the levels of .dependency-cruiser.mjs.', { path: CORE, pathNot: core([...levels.flat(), 'index']) }, {}),
+  rule('core-pure', 'The core has no host: time, I/O and environment come as parameters.', { path: CORE }, { dependencyTypes: ['core'] }),
+  rule('core-packages', 'The core needs lru-cache alone.', { path: CORE }, { dependencyTypes: ['npm', 'npm-dev', 'npm-optional', 'npm-peer'], pathNot: npm('lru-cache') }),
+  rule('core-no-postgres', 'The core does not know its database.', { path: CORE }, { path: '^policy-cache/src/postgres/' }),
+  rule('memory-no-cache', 'A source does not know who caches it.', { path: core(['memory']) }, { path: core(['cache']) }),
+  rule('cache-no-memory', 'The cache knows the port, not a source.', { path: core(['cache']) }, { path: core(['memory']) }),
+  rule('no-own-index', 'The public face is for others; inside, one imports the file itself.', { path: '^policy-cache/src/' }, { path: '^policy-cache/src/(postgres/)?index\\.ts$' }),
+  rule('postgres-core', 'The Postgres source speaks the model, not the cache.', { path: '^policy-cache/src/postgres/' }, { path: CORE, pathNot: core(['model', 'errors', 'source', 'vocabulary']) }),
+  rule('postgres-host', 'Its only I/O is a socket (and reading our own migrations).', { path: '^policy-cache/src/postgres/' }, { dependencyTypes: ['core'], pathNot: '^(node:)?(net|tls|crypto)$' }),
+  rule('postgres-packages', 'Its only package is the driver.', { path: '^policy-cache/src/postgres/' }, { dependencyTypes: ['npm', 'npm-dev', 'npm-optional', 'npm-peer'], pathNot: npm('postgres') }),
+  rule('library-alone', 'The library is usable without the service.', { path: LIBRARY }, { path: '^src/' }),
+];
+
+/** Wires and starts: the parts that know everything. */
+const edge = '^src/(main|cli|service|commands/[^/]+)\\.ts$';
+const pipeline = '^src/(authorize|pdp|problem|telemetry|report)\\.ts$';
+
+const service = [
+  rule('by-name', 'The library by package name: a path into it would bypass its public face.', { path: '^(src|test|loadtest)/' }, { path: LIBRARY, dependencyTypesNot: ['aliased-workspace'] }),
+  rule('doors', 'A door reads a request and writes an answer; what it needs is handed to it.', { path: '^src/doors/' }, { path: '^src/', pathNot: ['^src/doors/', pipeline, '^src/routes\\.ts$'] }),
+  rule('doors-host', 'Doors are plain node:http, measured.', { path: '^src/doors/' }, { dependencyTypes: ['core'], pathNot: '^(node:)?http2?$' }),
+  rule('doors-packages', 'No framework on the hot path.', { path: '^src/doors/' }, { path: npm('(hono|@hono/[^/]+)') }),
+  rule('api', 'The api asks the same pipeline as the doors, and knows neither them nor settings.', { path: '^src/api/' }, { path: '^src/', pathNot: ['^src/api/', pipeline] }),
+  rule('api-reads', 'Only the admin api writes.', { path: '^src/api/', pathNot: '^src/api/admin' }, { path: '^policy-cache/src/postgres/' }),
+  rule('one-pipeline', 'The same for HTTP and gRPC: no framework below the doors and the api.', { path: '^src/', pathNot: '^src/(api/|service\\.ts$)' }, { path: npm('(hono|@hono/[^/]+)') }),
+  rule('one-wirer', 'Only service.ts puts doors and api together.', { path: '^src/', pathNot: ['^src/(doors|api)/', edge] }, { path: '^src/(doors|api)/' }),
+  rule('top-down', 'Nobody below the edge imports it.', { path: '^src/', pathNot: edge }, { path: edge }),
+  rule('black-box', 'Clients that know nothing of ours.', { path: '^(src/console|loadtest)/' }, { path: '^(src|policy-cache)/', pathNot: '^src/console/' }),
+];
+
+export default {
+  forbidden: [...everywhere, ...library, ...service],
+  options: {
+    // The default parser reads what swc leaves after dropping types, and so misses `export type … from`.
+    parser: 'swc',
+    tsPreCompilationDeps: true,
+    doNotFollow: { path: 'node_modules' },
+    exclude: { path: '(^|/)dist/' },
+    combinedDependencies: true,
+    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['source', 'import', 'node', 'default', 'types'], extensions: ['.ts', '.mjs', '.js', '.json'] },
+  },
+};
