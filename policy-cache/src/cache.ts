@@ -117,12 +117,14 @@ export class PolicyCache {
   state(): CacheState {
     const { current, phase } = this.#driver.state;
     const ageMs = current === null ? null : this.#clock.now() - current.freshAsOf;
+    const fresh = ageMs !== null && ageMs <= this.#maxStaleness;
+    const silent = fresh ? null : ageMs === null ? 'the first world is loading' : `no pull was answered for ${Math.round(ageMs)} ms`;
     return {
       state: current === null ? 'starting' : phase === 'following' ? 'following' : 'detached',
-      fresh: ageMs !== null && ageMs <= this.#maxStaleness,
+      fresh,
       revision: current === null ? null : formatRevision(current.head),
       ageMs,
-      cause: this.#driver.cause,
+      cause: this.#driver.cause ?? silent,
     };
   }
 
