@@ -86,7 +86,7 @@ async function tryStart(cluster: Cluster, settings: Readonly<Record<string, stri
   const ready = new Promise<'ready'>((resolve) => {
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       log = (log + text).slice(-4_000);
-      if (text.includes('ready to accept connections')) resolve('ready');
+      if (/ready to accept (read-only )?connections/.test(text)) resolve('ready'); // read-only: a standby
     });
   });
   const watch = child.pid === undefined ? null : watchdog(cluster.account, child.pid);

@@ -23,6 +23,8 @@ export interface TestCluster {
   /** The superuser's, to the database `postgres`. The port stays the same from start to start. */
   readonly url: string;
   readonly port: number;
+  /** The data directory: for a suite that makes a standby of it, or reads its files. */
+  readonly directory: string;
   readonly pid: () => number;
   stop(mode?: 'fast' | 'immediate'): Promise<void>;
   start(): Promise<void>;
@@ -56,6 +58,7 @@ export async function startCluster(kind: ServerKind, options: ClusterOptions = {
   const { port } = server;
   return {
     kind, port,
+    directory: cluster.data,
     url: `postgres://postgres:${cluster.password}@127.0.0.1:${port}/postgres`,
     pid: () => server.pid,
     stop: (mode) => server.stop(mode),

@@ -36,6 +36,8 @@ export interface TestServer {
 }
 
 export interface OwnServer extends TestServer {
+  /** The data directory. */
+  readonly directory: string;
   stop(mode?: 'fast' | 'immediate'): Promise<void>;
   start(): Promise<void>;
   /** SIGSTOP and SIGCONT to every process of the server. */
@@ -65,6 +67,7 @@ export async function startOwnPostgres(kind: ServerKind, options: ClusterOptions
   };
   return {
     ...server,
+    directory: cluster.directory,
     stop: (mode) => cluster.stop(mode),
     start: () => cluster.start(),
     freeze: () => signal('SIGSTOP'),

@@ -64,6 +64,7 @@ export class Fills {
 
   /** On a connection of its own: it may take as long as all fills of that time together. */
   async load(): Promise<LoadReply> {
+    if (this.#closed) throw new PolicyError('source', 'the attachment was closed');
     const link = await this.#connect();
     this.#loads.add(link);
     try {
@@ -84,6 +85,7 @@ export class Fills {
   }
 
   async #fill(statement: Statement, parameters: readonly Parameter[]): Promise<unknown> {
+    if (this.#closed) throw new PolicyError('source', 'the attachment was closed');
     const lane = this.#best() ?? (await this.#next());
     const answer = lane.link.rows(statement, parameters, this.#options.fillMs * GONE_AFTER);
     let state: 'waiting' | 'late' | 'over' = 'waiting';

@@ -1,0 +1,67 @@
+// What does a middlebox do that keeps both sockets open and forwards nothing? A TCP proxy on loopback that can freeze.
+
+import { connect, createServer, type Socket } from 'node:net';
+
+export interface FreezableProxy {
+  readonly port: number;
+  /** Connections accepted so far, open ones among them. */
+  readonly connections: readonly ProxiedConnection[];
+  /** The URL with this proxy's port in it. */
+  through(url: string): string;
+  /** Every connection, and those to come: nothing passes in either direction, nothing is closed. */
+  freeze(): void;
+  thaw(): void;
+  close(): Promise<void>;
+}
+
+export interface ProxiedConnection {
+  freeze(): void;
+  thaw(): void;
+}
+
+export async function startProxy(target: { readonly port: number }): Promise<FreezableProxy> {
+  const connections: ProxiedConnection[] = [];
+  const sockets = new Set<Socket>();
+  let frozen = false;
+  const server = createServer((client) => {
+    const upstream = connect(target.port, '127.0.0.1');
+    for (const socket of [client, upstream]) {
+      sockets.add(socket);
+      socket.on('error', () => undefined).on('close', () => sockets.delete(socket));
+    }
+    // Paused sockets read nothing, not even the end of the other side.
+    const pair = [client, upstream] as const;
+    client.on('data', (bytes) => upstream.write(bytes)).on('close', () => upstream.destroy());
+    upstream.on('data', (bytes) => client.write(bytes)).on('close', () => client.destroy());
+    const connection = {
+      freeze: () => pair.forEach((socket) => socket.pause()),
+      thaw: () => pair.forEach((socket) => socket.resume()),
+    };
+    connections.push(connection);
+    if (frozen) connection.freeze();
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  if (typeof address !== 'object' || !address) throw new Error('the proxy has no port');
+  const { port } = address;
+  return {
+    port, connections,
+    through(url) {
+      const changed = new URL(url);
+      changed.port = String(port);
+      return changed.href;
+    },
+    freeze() {
+      frozen = true;
+      for (const connection of connections) connection.freeze();
+    },
+    thaw() {
+      frozen = false;
+      for (const connection of connections) connection.thaw();
+    },
+    async close() {
+      for (const socket of sockets) socket.destroy();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
