@@ -145,7 +145,7 @@ create table grantgate.group_permission (
     (user_owner, user_group, role, entity_owner, entity_type, entity_group, tenant),
   constraint group_permission_shape check (
     case role_type
-      when 'GENERIC' then entity_owner is null and entity_type is null and entity_group is null and not shared
+      when 'GENERIC' then entity_owner is null and entity_type is null and entity_group is null
       else entity_owner is not null and entity_type is not null
     end),
   -- an explicit group's type is checked by its foreign key; that of an All group only here

@@ -6,3 +6,7 @@ export { openPool } from './pool.ts';
 export type { PoolOptions } from './pool.ts';
 export { migrate } from './migrate.ts';
 export type { MigrationFile, MigrationReport } from './migrate.ts';
+export { importRows } from './import.ts';
+export type { ImportCounts, ImportOptions, ImportResult } from './import.ts';
+export { formatImportProblem } from './import-rows.ts';
+export type { ImportPlace, ImportProblem, ImportRow } from './import-rows.ts';

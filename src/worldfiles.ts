@@ -1,0 +1,184 @@
+// What worlds do these files hold, and on which line does each thing stand?
+//
+// YAML, JSON, or NDJSON with one `{ "kind": "customers", … }` a line. Shapes are the library's (`parseWorldFile`); what is added
+// here is the file and the line, for every problem and every row.
+
+import { LineCounter, isCollection, isMap, isPair, isScalar, parseDocument, type Node } from 'yaml';
+import { expandDefaults, parseWorldFile, vocabularyProblems, type Problem, type Vocabulary, type WorldFile } from 'policy-cache';
+import type { ImportProblem, ImportRow } from 'policy-cache/postgres';
+
+export interface WorldText {
+  /** As the person named it. */
+  readonly file: string;
+  readonly text: string;
+}
+
+export interface PlacedWorld {
+  readonly file: string;
+  readonly world: WorldFile;
+  /** Line of `users[3].groups[0]`, or of the nearest thing around it that is there. */
+  lineOf(path: string): number | null;
+}
+
+export interface WorldsRead {
+  readonly worlds: readonly PlacedWorld[];
+  /** Not empty: these are not worlds, and `worlds` holds only the files that are. */
+  readonly problems: readonly ImportProblem[];
+}
+
+/** Reads every file and tells all that is wrong with the shape of all of them. Never throws. */
+export function readWorlds(texts: readonly WorldText[]): WorldsRead {
+  const worlds: PlacedWorld[] = [];
+  const problems: ImportProblem[] = [];
+  for (const { file, text } of texts) {
+    const { parsed, lineOf, broken } = isLines(file, text) ? readLines(text) : readDocument(text);
+    const { world, problems: shape } = broken.length > 0 ? { world: null, problems: [] } : parseWorldFile(parsed);
+    problems.push(
+      ...broken.map(({ line, message }): ImportProblem => ({ file, line, path: '', field: '', message, fix: '' })),
+      ...shape.map((problem) => placed(file, problem, lineOf)));
+    if (world && shape.length === 0) worlds.push({ file, world, lineOf });
+  }
+  return { worlds, problems };
+}
+
+/** Names that the vocabulary has not: to be given to the import, which adds what else it finds. */
+export function nameProblems(vocabulary: Vocabulary, worlds: readonly PlacedWorld[]): readonly ImportProblem[] {
+  return worlds.flatMap(({ file, world, lineOf }) => vocabularyProblems(vocabulary, world).map((problem) => placed(file, problem, lineOf)));
+}
+
+/** Every row of the worlds, with what `defaults` adds, each with its place. */
+export function* worldRows(worlds: readonly PlacedWorld[]): Generator<ImportRow> {
+  for (const { file, world, lineOf } of worlds) {
+    const all = expandDefaults(world);
+    // What the file itself lists comes first and keeps its index; the rest stands where its owner does.
+    const owners = new Map([...world.tenants.map(({ id }, i) => [id, `tenants[${i}]`] as const), ...world.customers.map(({ id }, i) => [id, `customers[${i}]`] as const)]);
+    const at = (list: 'tenants' | 'customers' | 'groups' | 'users' | 'entities' | 'roles' | 'grants', i: number, owner: string) => {
+      const path = i < world[list].length ? `${list}[${i}]` : owners.get(owner) ?? list;
+      return { file, line: lineOf(path), path };
+    };
+    for (const [i, { id, name }] of all.tenants.entries()) yield { ...at('tenants', i, id), kind: 'tenant', id, ...label(name) };
+    for (const [i, { id, owner, title, groups }] of all.customers.entries()) yield { ...at('customers', i, owner), kind: 'customer', id, owner, groups, ...label(title) };
+    for (const [i, { id, owner, type, name }] of all.groups.entries()) yield { ...at('groups', i, owner), kind: 'group', id, owner, type, ...label(name) };
+    for (const [i, row] of all.users.entries()) yield { ...at('users', i, row.owner), kind: 'user', ...row };
+    for (const [i, row] of all.entities.entries()) yield { ...at('entities', i, row.owner), kind: 'entity', ...row };
+    for (const [i, row] of all.roles.entries()) yield { ...at('roles', i, row.owner), kind: 'role', ...row };
+    for (const [i, row] of all.grants.entries()) yield { ...at('grants', i, row.userGroup.slice(row.userGroup.indexOf(':') + 1)), kind: 'grant', ...row };
+  }
+}
+
+/** The problems of an import, each with the line of its field instead of that of its row. */
+export function withFieldLines(problems: readonly ImportProblem[], worlds: readonly PlacedWorld[]): readonly ImportProblem[] {
+  const byFile = new Map(worlds.map((world) => [world.file, world]));
+  return problems.map((problem) => {
+    const line = problem.field === '' ? null : byFile.get(problem.file)?.lineOf(`${problem.path}.${problem.field}`);
+    return { ...problem, line: line ?? problem.line };
+  });
+}
+
+function label(text: string | undefined): { label?: string } {
+  return text === undefined ? {} : { label: text };
+}
+
+function placed(file: string, { path, message }: Problem, lineOf: (path: string) => number | null): ImportProblem {
+  const [row, field] = split(path);
+  return { file, line: lineOf(path), path: row, field, message, fix: '' };
+}
+
+/** `users[3].groups[0]` → `users[3]`, `groups[0]`. */
+function split(path: string): [row: string, field: string] {
+  const match = /^([a-z]+\[\d+\])\.(.*)$/s.exec(path);
+  return match ? [match[1]!, match[2]!] : [path, ''];
+}
+
+interface Reading {
+  readonly parsed: unknown;
+  readonly lineOf: (path: string) => number | null;
+  /** What keeps the text from being read at all. */
+  readonly broken: readonly { readonly line: number | null; readonly message: string }[];
+}
+
+/** YAML, and JSON, which is YAML too. A key that stands twice is an error, so nothing has two owners. */
+function readDocument(text: string): Reading {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  const lineAt = (offset: number): number => lines.linePos(offset).line;
+  // A warning is something that was read as something else: an unknown tag, a directive of another version.
+  const broken = [...document.errors, ...document.warnings].map(({ pos, message }) => ({ line: lineAt(pos[0]), message }));
+  if (broken.length > 0) return { parsed: null, lineOf: () => null, broken };
+  try {
+    return { parsed: document.toJS(), lineOf: (path) => lineOfPath(document.contents, path, lineAt), broken };
+  } catch (error) {
+    // Aliases that multiply beyond measure.
+    return { parsed: null, lineOf: () => null, broken: [{ line: null, message: error instanceof Error ? error.message : String(error) }] };
+  }
+}
+
+function lineOfPath(root: Node | null, path: string, lineAt: (offset: number) => number): number | null {
+  let line = root?.range ? lineAt(root.range[0]) : null;
+  let node: unknown = root;
+  for (const step of steps(path)) {
+    if (!isCollection(node)) break;
+    if (isMap(node)) {
+      const pair = node.items.find((item) => isPair(item) && String(isScalar(item.key) ? item.key.value : item.key) === step);
+      if (!pair) break;
+      // A value that begins on the line after its key is told by its key.
+      const key = pair.key;
+      if (isScalar(key) && key.range) line = lineAt(key.range[0]);
+      node = pair.value;
+    } else {
+      node = node.items[Number(step)];
+      const range = (node as Node | undefined)?.range;
+      if (range) line = lineAt(range[0]);
+    }
+  }
+  return line;
+}
+
+/** `roles[0].permissions.DEVICE[1]` and `roles[0]["odd name"]`-like steps as the library writes them. */
+function steps(path: string): readonly string[] {
+  return Array.from(path.matchAll(/"(?:[^"\\]|\\.)*"|[\w-]+/g), ([step]) => (step.startsWith('"') ? (JSON.parse(step) as string) : step));
+}
+
+function isLines(file: string, text: string): boolean {
+  return /\.(?:ndjson|jsonl)$/i.test(file) || /^\s*\{\s*"kind"\s*:/.test(text);
+}
+
+const LISTS = ['tenants', 'customers', 'groups', 'users', 'entities', 'roles', 'grants', 'checks'] as const;
+
+/** One object a line, its list named by `kind`; a line `{ "kind": "defaults" }` asks for the predefined objects. */
+function readLines(text: string): Reading {
+  const parsed: Record<string, unknown> = {};
+  const at = new Map<string, number[]>();
+  const broken: { line: number; message: string }[] = [];
+  for (const [i, source] of text.split('\n').entries()) {
+    if (source.trim() === '') continue;
+    const row = readLine(source);
+    const line = i + 1;
+    if (typeof row === 'string') broken.push({ line, message: row });
+    else if (row.kind === 'defaults') parsed['defaults'] = true;
+    else {
+      ((parsed[row.kind] ??= []) as unknown[]).push(row.fields);
+      const lines = at.get(row.kind) ?? [];
+      lines.push(line);
+      at.set(row.kind, lines);
+    }
+  }
+  const lineOf = (path: string): number | null => {
+    const match = /^([a-z]+)\[(\d+)\]/.exec(path);
+    return match ? at.get(match[1]!)?.[Number(match[2])] ?? null : null;
+  };
+  return { parsed, lineOf, broken };
+}
+
+function readLine(source: string): string | { kind: string; fields: object } {
+  let row: unknown;
+  try {
+    row = JSON.parse(source);
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+  if (typeof row !== 'object' || row === null || Array.isArray(row)) return 'expected an object with "kind"';
+  const { kind, ...fields } = row as { kind?: unknown };
+  if (kind !== 'defaults' && !LISTS.some((list) => list === kind)) return `kind: expected one of ${LISTS.join(', ')}, defaults; got ${JSON.stringify(kind)}`;
+  return { kind: kind as string, fields };
+}
