@@ -24,7 +24,8 @@ export function vocabularyProblems(vocabulary: Vocabulary, world: WorldFile): re
 /** What a role write names that it must not: unknown resources and operations, and operations that its resource does not have. */
 export function roleProblems(vocabulary: Vocabulary, role: Pick<WorldRole, 'type' | 'permissions'> & { readonly excluded?: Permissions }, path: string): readonly Problem[] {
   if (role.type === 'GROUP') {
-    const mask = vocabulary.groupRoleOperations;
+    // Any operation: one of `notInGroupRoles` is stored and never fires (semantics 3), as in what ThingsBoard exports.
+    const mask = vocabulary.every;
     return (role.permissions as readonly string[]).flatMap((name, i) => operationProblem(vocabulary, name, { mask, path: `${path}.permissions[${i}]`, of: 'group roles' }));
   }
   const sides = { permissions: role.permissions as Permissions, excluded: role.excluded ?? {} };

@@ -1,0 +1,32 @@
+// What do the tests of the core share? The vocabulary, the budget and the seed of a random run.
+
+import { readFileSync } from 'node:fs';
+import { compileVocabulary } from 'policy-cache';
+import { parse } from 'yaml';
+import type { Decision } from 'policy-cache';
+import type { Answer, Names } from './reference.ts';
+
+/** The shipped vocabulary, as the parsed file (the reference reads that) and compiled. */
+export const names = parse(readFileSync(new URL('../vocabulary/thingsboard.yaml', import.meta.url), 'utf8')) as Names;
+export const vocabulary = compileVocabulary(names);
+
+/** Checks of a random run: `GRANTGATE_CHECKS`, 100,000 by default. */
+export const checks = wholeNumber('GRANTGATE_CHECKS') ?? 100_000;
+
+/** `GRANTGATE_SEED` replays a run; printed by every run. */
+export const seed = wholeNumber('GRANTGATE_SEED') ?? (Date.now() ^ (process.pid << 15)) & 0x7fffffff;
+
+export function answerOf({ allow, reason, rule }: Decision): Answer {
+  return { allow, reason, rule };
+}
+
+export function triple({ allow, reason, rule }: Answer): string {
+  return `${rule} ${allow ? 'allow' : 'deny'} ${reason}`;
+}
+
+function wholeNumber(name: string): number | null {
+  const text = process.env[name];
+  if (text === undefined || text === '') return null;
+  if (!/^[0-9]{1,10}$/.test(text)) throw new Error(`${name}: expected a whole number, got ${JSON.stringify(text)}`);
+  return Number(text);
+}
