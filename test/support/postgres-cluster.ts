@@ -1,7 +1,7 @@
 // What is a Postgres server of the tests? One of the two versions, in a directory of its own that goes with it.
 
 import { randomBytes } from 'node:crypto';
-import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { chmod, chown, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { embeddedPrograms, serverAccount } from '../../src/embedded-native.ts';
@@ -14,6 +14,8 @@ export const DEBIAN_15 = '/usr/lib/postgresql/15/bin';
 export interface ClusterOptions {
   /** As in postgresql.conf. */
   readonly settings?: Readonly<Record<string, string | number>>;
+  /** For Unix sockets: made over to the server's account. */
+  readonly socketDirectory?: string;
   /** True where what survives a crash is the subject; else nothing is flushed, for speed. */
   readonly durable?: boolean;
 }
@@ -45,10 +47,12 @@ export async function startCluster(kind: ServerKind, options: ClusterOptions = {
   const settings = {
     max_connections: 200, shared_buffers: '64MB',
     ...(options.durable ? {} : { fsync: 'off', full_page_writes: 'off' }),
+    ...(options.socketDirectory === undefined ? {} : { unix_socket_directories: options.socketDirectory }),
     ...options.settings,
   };
   let server: RunningServer;
   try {
+    if (options.socketDirectory !== undefined && account) await chown(options.socketDirectory, account.uid, account.gid);
     await initialise(cluster);
     server = await startServer(cluster, settings);
   } catch (error) {
