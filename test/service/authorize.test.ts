@@ -1,0 +1,324 @@
+// Does every way through the pipeline end in the right verdict, with all that log and metrics need, and never in an allow by accident?
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { PolicyError } from 'policy-cache';
+import { createAuthorize, decisionIds } from '../../src/authorize.ts';
+import type { DoorRequest, Outcome } from '../../src/authorize.ts';
+import { hostClock } from '../../src/clock.ts';
+import { refused } from '../../src/identity.ts';
+import type { Authentication, Authenticator, Issuer } from '../../src/identity.ts';
+import { createPdp } from '../../src/pdp.ts';
+import type { Pdp } from '../../src/pdp.ts';
+import { compileRoutes } from '../../src/routes.ts';
+import { NOW, ROUTES, sidecar, vocabulary } from '../support/doors.ts';
+import type { Sidecar, SidecarSettings } from '../support/doors.ts';
+
+function request(method: string, uri: string, more: Partial<DoorRequest> = {}): DoorRequest {
+  return { protocol: 'nginx', method, uri, parameters: null, preflight: false, credential: '', credentials: 0, problem: null, requestId: 'r1', ...more };
+}
+
+async function running(settings?: SidecarSettings): Promise<Sidecar> {
+  const made = await sidecar(settings);
+  onTestFinished(() => made.close());
+  return made;
+}
+
+/** Asks as a user; `more` wins. */
+async function ask(side: Sidecar, user: string, [method, uri, more = {}]: [string, string, Partial<DoorRequest>?]): Promise<Outcome> {
+  const credential = `Bearer ${await side.token(user)}`;
+  return side.authorize(request(method, uri, { credential, credentials: 1, ...more }));
+}
+
+function words({ verdict, reason, rule }: Outcome): string {
+  return [verdict, reason, rule].join(' ').trim();
+}
+
+describe('a route of the table', () => {
+  test.each<[string, string, string, string]>([
+    ['admin', 'GET', '/api/device/d1', 'permit generic 6a'],
+    ['admin', 'GET', '/api/device/d1?x=/../y', 'permit generic 6a'],
+    ['admin', 'HEAD', '/api/device/d2', 'permit generic 6a'],
+    ['admin', 'GET', '/api/devices', 'permit generic 3'],
+    ['admin', 'GET', '/api/device/x1', 'deny other-tenant 4'],
+    ['admin', 'GET', '/api/device/d9', 'deny unknown-target 4'],
+    ['admin', 'GET', '/api/device/t1', 'deny type-mismatch 4'],
+    ['reader', 'DELETE', '/api/device/d1', 'deny no-grant 6e'],
+    ['reader', 'GET', '/api/device/d1', 'permit generic 6a'],
+    ['clerk', 'GET', '/api/device/d2', 'permit generic 6a'],
+    ['clerk', 'GET', '/api/device/d1', 'deny out-of-scope 6e'],
+    ['nobody', 'GET', '/api/device/d1', 'deny no-grant 6e'],
+    ['off', 'GET', '/api/device/d1', 'deny subject-disabled 1'],
+    ['ghost', 'GET', '/api/device/d1', 'deny unknown-subject 1'],
+    ['admin', 'GET', '/api/device/d1/', 'unmapped no-route'],
+    ['admin', 'GET', '/api/device/..', 'unmapped dot-segment'],
+    ['admin', 'GET', '/api/devices/%64', 'unmapped percent-encoded'],
+    ['admin', 'GET', '/api/device/%641', 'unmapped percent-encoded'],
+    ['admin', 'GET', '/api/device/*', 'unmapped parameter'],
+    ['admin', 'TRACE', '/api/device/d1', 'unmapped method'],
+    ['admin', 'POST', '/api/device', 'unmapped id-in-body'],
+    ['admin', 'GET', '/api/closed/d1', 'unmapped closed'],
+    ['admin', 'OPTIONS', '/api/device/d1', 'unmapped preflight'],
+    ['admin', 'GET', 'http://x/api/device/d1', 'unmapped target-form'],
+  ])('%s %s %s: %s', async (user, method, uri, expected) => {
+    expect(words(await ask(await running(), user, [method, uri]))).toBe(expected);
+  });
+
+  test('the outcome carries everything that log and metrics need', async () => {
+    const side = await running();
+    const first = await ask(side, 'clerk', ['GET', '/api/device/d2']);
+    expect(first).toEqual({
+      decisionId: 'test-1', requestId: 'r1', verdict: 'permit', reason: 'generic', rule: '6a', revision: side.source.revision, protocol: 'nginx', method: 'GET',
+      route: '/api/device/{id}', resource: 'DEVICE', operation: 'READ', target: 'd2', subject: 'clerk', tenant: 't1', customer: 'c1', cache: 'miss', durationMs: 0,
+    });
+    expect(await ask(side, 'clerk', ['GET', '/api/device/d2'])).toEqual({ ...first, decisionId: 'test-2', cache: 'hit' });
+    expect(await ask(side, 'admin', ['GET', '/api/device/d2'])).toMatchObject({ subject: 'admin', tenant: 't1', customer: '' });
+    expect(await ask(side, 'ghost', ['GET', '/api/device/d2'])).toMatchObject({ subject: 'ghost', tenant: '', customer: '', revision: side.source.revision });
+    expect(await side.authorize(request('GET', '/nowhere'))).toMatchObject({ route: '', resource: '', operation: '', target: '', subject: '', revision: null, cache: 'none' });
+  });
+
+  test('a hit is a value, not a promise', async () => {
+    const side = await running();
+    const credential = `Bearer ${await side.token('admin')}`;
+    const asked = request('GET', '/api/device/d1', { credential, credentials: 1 });
+    expect(side.authorize(asked)).toBeInstanceOf(Promise);
+    await side.authorize(asked);
+    expect(side.authorize(asked)).toMatchObject({ verdict: 'permit', cache: 'hit' });
+  });
+
+  test('all of several checks must pass, and the one that decided is named', async () => {
+    const side = await running();
+    const asked = (device: string): [string, string] => ['POST', `/api/device/d1/rpc/${device}`];
+    expect(await ask(side, 'admin', asked('d2'))).toMatchObject({ verdict: 'permit', operation: 'WRITE', target: 'd2' });
+    expect(await ask(side, 'reader', asked('d2'))).toMatchObject({ verdict: 'deny', reason: 'no-grant', operation: 'WRITE', target: 'd2' });
+    expect(await ask(side, 'clerk', asked('d2'))).toMatchObject({ verdict: 'deny', reason: 'out-of-scope', operation: 'READ', target: 'd1' });
+    expect(await ask(side, 'admin', asked('x1'))).toMatchObject({ verdict: 'deny', reason: 'other-tenant', target: 'x1' });
+  });
+
+  test('`authenticated`: a valid credential of a subject that exists and is enabled, no more', async () => {
+    const side = await running();
+    for (const user of ['admin', 'nobody', 'stranger', 'clerk']) expect(words(await ask(side, user, ['GET', '/api/me']))).toBe('permit authenticated 1');
+    expect(words(await ask(side, 'off', ['GET', '/api/me']))).toBe('deny subject-disabled 1');
+    expect(words(await ask(side, 'ghost', ['GET', '/api/me']))).toBe('deny unknown-subject 1');
+    expect(words(await side.authorize(request('GET', '/api/me')))).toBe('unauthenticated no-credential');
+    expect(await ask(side, 'clerk', ['GET', '/api/me'])).toMatchObject({ subject: 'clerk', tenant: 't1', customer: 'c1' });
+  });
+
+  test('`public`: the credential is never read, canonicalisation comes first', async () => {
+    const side = await running();
+    for (const more of [{}, { credential: 'rubbish', credentials: 1 }, { credential: 'Bearer x', credentials: 2 }])
+      expect(await side.authorize(request('GET', '/public/a/b', more))).toMatchObject({ verdict: 'permit', reason: 'public', rule: '', subject: '', tenant: '', route: '/public/{rest...}' });
+    expect(words(await side.authorize(request('GET', '/public/../api/device/d1')))).toBe('unmapped dot-segment');
+    expect(words(await side.authorize(request('OPTIONS', '/api/device/d1', { preflight: true })))).toBe('permit public');
+    expect(side.authenticator.misses).toBe(0);
+  });
+});
+
+describe('the form with parameters', () => {
+  const form = (resource: string, operation: string, target: string): Partial<DoorRequest> => ({ parameters: { resource, operation, target } });
+  test.each<[string, [string, string, Partial<DoorRequest>], string]>([
+    ['admin', ['GET', '/elsewhere', form('DEVICE', 'READ', 'd1')], 'permit generic 6a'],
+    ['admin', ['GET', '/elsewhere', form('device', 'read', 'd1')], 'permit generic 6a'],
+    ['admin', ['GET', '/elsewhere', form('DEVICE', 'READ', '*')], 'permit generic 3'],
+    ['admin', ['GET', '/elsewhere', form('DEVICE', 'READ', '')], 'unmapped target-missing'],
+    ['admin', ['GET', '/elsewhere', form('DEVICE', 'READ', 'd\u00e91')], 'unmapped bad-target'],
+    ['admin', ['GET', '/elsewhere', form('DEVICE', 'READ', 'd\t1')], 'unmapped bad-target'],
+    ['admin', ['GET', '/elsewhere', form('THING', 'READ', 'd1')], 'unmapped unknown-resource'],
+    ['admin', ['GET', '/elsewhere', form('DEVICE', 'PEEK', 'd1')], 'unmapped unknown-operation'],
+    ['admin', ['GET', '/elsewhere', form('ALL', 'READ', 'd1')], 'unmapped unknown-resource'],
+    ['admin', ['GET', '/elsewhere', form('DEVICE', 'ALL', 'd1')], 'unmapped unknown-operation'],
+    ['reader', ['GET', '/elsewhere', form('DEVICE', 'DELETE', 'd1')], 'deny no-grant 6e'],
+    // The path must be one that all servers read alike, though the target is not taken from it.
+    ['admin', ['GET', '/elsewhere/../d2', form('DEVICE', 'READ', 'd1')], 'unmapped dot-segment'],
+    ['admin', ['GET', '/elsewhere//d2', form('DEVICE', 'READ', 'd1')], 'unmapped empty-segment'],
+    ['admin', ['FOO', '/elsewhere', form('DEVICE', 'READ', 'd1')], 'unmapped method'],
+    // Where the table speaks too, both must ask for the same.
+    ['admin', ['GET', '/api/device/d1', form('DEVICE', 'READ', 'd1')], 'permit generic 6a'],
+    ['admin', ['GET', '/api/device/d2', form('DEVICE', 'READ', 'd1')], 'unmapped contradiction'],
+    ['admin', ['GET', '/api/device/d1', form('DEVICE', 'READ', '*')], 'unmapped contradiction'],
+    ['admin', ['GET', '/api/device/d1', form('DEVICE', 'WRITE', 'd1')], 'unmapped contradiction'],
+    ['admin', ['GET', '/api/device/d1', form('ASSET', 'READ', 'd1')], 'unmapped contradiction'],
+    ['admin', ['GET', '/api/closed/d1', form('DEVICE', 'READ', 'd1')], 'unmapped closed'],
+    ['admin', ['GET', '/api/device/%641', form('DEVICE', 'READ', 'd1')], 'unmapped percent-encoded'],
+    ['admin', ['GET', '/api/device/*', form('DEVICE', 'READ', '*')], 'unmapped parameter'],
+    // Where it says less, the parameters stand.
+    ['admin', ['POST', '/api/device', form('DEVICE', 'WRITE', 'd1')], 'permit generic 6a'],
+    ['admin', ['GET', '/else%20where', form('DEVICE', 'READ', 'd1')], 'permit generic 6a'],
+    ['nobody', ['GET', '/public/x', form('DEVICE', 'READ', 'd1')], 'deny no-grant 6e'],
+    ['nobody', ['GET', '/api/me', form('DEVICE', 'READ', 'd1')], 'deny no-grant 6e'],
+  ])('%s %j: %s', async (user, asked, expected) => {
+    expect(words(await ask(await running(), user, asked))).toBe(expected);
+  });
+  test('a row with more checks asks them all, though the parameters name one', async () => {
+    const side = await running();
+    const asked = (operation: string, target: string): [string, string, Partial<DoorRequest>] => ['POST', '/api/device/d1/rpc/d2', form('DEVICE', operation, target)];
+    expect(words(await ask(side, 'reader', asked('READ', 'd1')))).toBe('deny no-grant 6e');
+    expect(words(await ask(side, 'admin', asked('WRITE', 'd2')))).toBe('permit generic 6a');
+    expect(words(await ask(side, 'admin', asked('WRITE', 'd1')))).toBe('unmapped contradiction');
+  });
+});
+
+describe('the credential', () => {
+  test.each<[string, (token: string) => Partial<DoorRequest>, string]>([
+    ['Bearer', (token) => ({ credential: `Bearer ${token}`, credentials: 1 }), 'permit generic 6a'],
+    ['bearer', (token) => ({ credential: `bearer ${token}`, credentials: 1 }), 'permit generic 6a'],
+    ['BEARER', (token) => ({ credential: `BEARER ${token}`, credentials: 1 }), 'permit generic 6a'],
+    ['none', () => ({ credential: '', credentials: 0 }), 'unauthenticated no-credential'],
+    ['an empty one', () => ({ credential: '', credentials: 1 }), 'unauthenticated no-credential'],
+    ['two', (token) => ({ credential: `Bearer ${token}`, credentials: 2 }), 'unauthenticated many-credentials'],
+    ['two spaces', (token) => ({ credential: `Bearer  ${token}`, credentials: 1 }), 'unauthenticated not-bearer'],
+    ['a tab', (token) => ({ credential: `Bearer\t${token}`, credentials: 1 }), 'unauthenticated not-bearer'],
+    ['no scheme', (token) => ({ credential: token, credentials: 1 }), 'unauthenticated not-bearer'],
+    ['Basic', () => ({ credential: 'Basic dTpw', credentials: 1 }), 'unauthenticated not-bearer'],
+    ['scheme alone', () => ({ credential: 'Bearer', credentials: 1 }), 'unauthenticated not-bearer'],
+    ['scheme and space', () => ({ credential: 'Bearer ', credentials: 1 }), 'unauthenticated not-bearer'],
+    ['joined by a comma', (token) => ({ credential: `Bearer ${token},Bearer ${token}`, credentials: 1 }), 'unauthenticated not-bearer'],
+    ['joined by comma and space', (token) => ({ credential: `Bearer ${token}, ${token}`, credentials: 1 }), 'unauthenticated not-bearer'],
+    ['a parameter', (token) => ({ credential: `Bearer ${token} x=1`, credentials: 1 }), 'unauthenticated not-bearer'],
+    ['not a token', () => ({ credential: 'Bearer abc', credentials: 1 }), 'unauthenticated bad-token'],
+    ['long', () => ({ credential: `Bearer ${'x'.repeat(8193)}`, credentials: 1 }), 'unauthenticated token-too-long'],
+  ])('%s', async (_, credential, expected) => {
+    const side = await running();
+    const token = await side.token('admin');
+    // Once before it is known and once after: a cached token excuses no form.
+    expect(words(await side.authorize(request('GET', '/api/device/d1', credential(token))))).toBe(expected);
+    expect(words(await ask(side, 'admin', ['GET', '/api/device/d1']))).toBe('permit generic 6a');
+    expect(words(await side.authorize(request('GET', '/api/device/d1', credential(token))))).toBe(expected);
+  });
+  test('unmapped comes before unauthenticated, in either form', async () => {
+    const side = await running();
+    expect(words(await side.authorize(request('GET', '/nowhere')))).toBe('unmapped no-route');
+    expect(words(await side.authorize(request('GET', '/x', { parameters: { resource: 'THING', operation: 'READ', target: 'd1' } })))).toBe('unmapped unknown-resource');
+    expect(words(await side.authorize(request('GET', '/api/device/d1', { problem: 'missing-header' })))).toBe('unmapped missing-header');
+  });
+  test('a system administrator is nobody here, whatever user it names', async () => {
+    const side = await running();
+    const credential = `Bearer ${await side.token('admin', { scope: 'SYS_ADMIN' })}`;
+    for (const uri of ['/api/device/d1', '/api/me']) expect(words(await side.authorize(request('GET', uri, { credential, credentials: 1 })))).toBe('deny unknown-subject 1');
+  });
+  test('a token dies at its end though it was kept', async () => {
+    const side = await running();
+    expect(words(await ask(side, 'admin', ['GET', '/api/device/d1']))).toBe('permit generic 6a');
+    side.set(NOW + 3600);
+    expect(words(await ask(side, 'admin', ['GET', '/api/device/d1']))).toBe('unauthenticated expired-token');
+  });
+});
+
+describe("an issuer's tenants", () => {
+  test('a subject of another tenant is not authenticated, allowed or not; nobody is a deny', async () => {
+    const side = await running({ tenants: ['t1'] });
+    expect(words(await ask(side, 'admin', ['GET', '/api/device/d1']))).toBe('permit generic 6a');
+    for (const uri of ['/api/device/x1', '/api/device/d1', '/api/devices', '/api/me']) {
+      const outcome = await ask(side, 'stranger', ['GET', uri]);
+      expect(words(outcome)).toBe('unauthenticated foreign-tenant');
+      expect(outcome).toMatchObject({ subject: 'stranger', tenant: 't2' });
+    }
+    expect(words(await ask(side, 'ghost', ['GET', '/api/device/d1']))).toBe('deny unknown-subject 1');
+  });
+  test('an allow without a tenant does not pass a list', async () => {
+    const issuer: Issuer = { name: 'i', external: true, tenants: ['t1'], algorithms: ['HS512'], iss: null, generation: 0, verify: () => Promise.reject(new Error('unused')) };
+    const side = withPdp({ check: () => ({ decision: { allow: true, reason: 'generic', rule: '3' }, index: 0, status: { tenant: '', customer: '', revision: null, hit: true } }) }, issuer);
+    expect(words(await side(request('GET', '/api/devices', { credential: 'Bearer x', credentials: 1 })))).toBe('unauthenticated foreign-tenant');
+  });
+});
+
+describe('what cannot be decided', () => {
+  const asked = request('GET', '/api/devices', { credential: 'Bearer x', credentials: 1 });
+  test.each<[string, () => never | Promise<never>, string]>([
+    ['a PolicyError thrown', () => { throw new PolicyError('stale', 'x'); }, 'stale'],
+    ['a PolicyError as a rejection', () => Promise.reject(new PolicyError('overload', 'x')), 'overload'],
+    ['any error thrown', () => { throw new TypeError('x'); }, 'internal'],
+    ['any error as a rejection', () => Promise.reject(new TypeError('x')), 'internal'],
+    // oxlint-disable-next-line no-throw-literal, only-throw-error
+    ['nothing thrown', () => { throw undefined; }, 'internal'],
+  ])('%s, by the decision or by the identity: unavailable', async (_, fault, reason) => {
+    const told: unknown[] = [];
+    const pdp: Pdp = { check: fault };
+    for (const authorize of [withPdp(pdp, undefined, told), withIdentity(fault, told)]) expect(words(await authorize(asked))).toBe(`unavailable ${reason}`);
+    expect(told.length).toBe(reason === 'internal' ? 2 : 0);
+  });
+
+  test('whoever is told of the fault may fail too', async () => {
+    const authorize = withPdp({ check: () => { throw new TypeError('x'); } }, undefined, { push: () => { throw new Error('log is full'); } });
+    expect(words(await authorize(asked))).toBe('unavailable internal');
+  });
+
+  test('what never comes ends at the deadline, and a late answer changes nothing', async () => {
+    let release = (): void => undefined;
+    const authorize = withPdp({
+      check: () => new Promise((resolve) => {
+        release = () => resolve({ decision: { allow: true, reason: 'generic', rule: '3' }, index: 0, status: { tenant: 't1', customer: '', revision: null, hit: false } });
+      }),
+    });
+    const outcome = await authorize(asked);
+    expect(words(outcome)).toBe('unavailable deadline');
+    release();
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(words(outcome)).toBe('unavailable deadline');
+    expect(outcome.tenant).toBe('');
+  });
+
+  test('a database that does not answer: the cache gives up first', async () => {
+    let held = false;
+    const side = await running({ hold: (what) => (held && what === 'objects' ? new Promise(() => undefined) : undefined) });
+    held = true;
+    expect(words(await ask(side, 'admin', ['GET', '/api/device/d1']))).toBe('unavailable deadline');
+    side.cache.close();
+    expect(words(await ask(side, 'admin', ['GET', '/api/device/d1']))).toBe('unavailable starting');
+  });
+
+  function withPdp(pdp: Pdp, issuer: Issuer = { name: 'i', external: true, tenants: '*', algorithms: [], iss: null, generation: 0, verify: () => Promise.reject(new Error('unused')) }, told: { push(thrown: unknown): unknown } = []) {
+    return made(pdp, () => ({ kind: 'user', subject: 'u', issuer, expires: NOW + 1 }), told);
+  }
+  function withIdentity(fault: () => never | Promise<never>, told: unknown[]) {
+    return made({ check: () => { throw new Error('unused'); } }, fault, told);
+  }
+});
+
+function withPdp(pdp: Pdp, issuer: Issuer) {
+  return made(pdp, () => ({ kind: 'user', subject: 'u', issuer, expires: NOW + 1 }), []);
+}
+
+function made(pdp: Pdp, authenticate: () => Authentication | Promise<Authentication>, told: { push(thrown: unknown): unknown }) {
+  const authenticator: Authenticator = { authenticate, hits: 0, misses: 0, size: 0 };
+  const { table } = compileRoutes(vocabulary, ROUTES);
+  return createAuthorize({ table, authenticator, pdp, nextId: decisionIds('x'), clock: hostClock(), deadline: 20, fault: (thrown) => void told.push(thrown) });
+}
+
+test('a refusal of the identity is one of ours, always the same', () => {
+  expect(refused('bad-token')).toBe(refused('bad-token'));
+  expect(refused('bad-token')).toEqual({ kind: 'refused', problem: 'bad-token' });
+});
+
+describe('several checks in one question', () => {
+  const may = { allow: true, reason: 'generic', rule: '3' } as const;
+  const mayNot = { allow: false, reason: 'no-grant', rule: '3' } as const;
+  const wanted = [0, 1, 2].map((operation) => ({ subject: 'u', operation, resource: 0, target: '*' }));
+  /** Answers by operation; those in `slow` come later. */
+  const cacheOf = (denied: readonly number[], slow: readonly number[] = []) => createPdp({
+    check({ operation }, status) {
+      const decision = denied.includes(operation) ? mayNot : may;
+      const settle = (hit: boolean) => {
+        Object.assign(status!, { tenant: `t${operation}`, customer: '', revision: null, hit });
+        return decision;
+      };
+      return slow.includes(operation) ? new Promise((resolve) => setImmediate(() => resolve(settle(false)))) : settle(true);
+    },
+  });
+
+  test.each<[readonly number[], readonly number[]]>([[[], []], [[], [0]], [[], [1]], [[], [2]], [[], [0, 1, 2]], [[1], []], [[1], [1]], [[1, 2], [0]], [[0], []], [[2], [0, 2]]])('denied %j, slow %j', async (denied, slow) => {
+    const ruling = cacheOf(denied, slow).check(wanted);
+    const first = denied[0] ?? 2;
+    expect(ruling instanceof Promise).toBe(slow.some((operation) => operation <= first));
+    expect(await ruling).toEqual({
+      decision: denied.length === 0 ? may : mayNot, index: first,
+      status: { tenant: `t${first}`, customer: '', revision: null, hit: !slow.some((operation) => operation <= first) },
+    });
+  });
+  test('two that wait at the same time do not share what they learn', async () => {
+    const pdp = cacheOf([], [0, 1, 2]);
+    const [a, b] = await Promise.all([pdp.check([wanted[0]!]), pdp.check([wanted[1]!])]);
+    expect([a.status.tenant, b.status.tenant]).toEqual(['t0', 't1']);
+  });
+  test('no check at all is never an allow', () => {
+    expect(() => cacheOf([]).check([])).toThrow(RangeError);
+  });
+});
