@@ -12,13 +12,17 @@ export interface ConfigInput {
   readonly file?: string | undefined;
   /** From `--set`, each `path=value`. */
   readonly sets?: readonly string[];
+  /** By path, below everything else: what a command would rather have as default. */
+  readonly presets?: Readonly<Record<string, string>>;
+  /** By path, above everything else: what a command brings itself. */
+  readonly overrides?: Readonly<Record<string, string>>;
   /** @throws if there is no such file */
   readonly readFile: (path: string) => string;
 }
 
 export interface Config {
   readonly settings: DeepReadonly<Settings>;
-  /** Path of a leaf → where its value came from: `default`, `file.yaml:7`, `env NAME`, `--set`. */
+  /** Path of a leaf → where its value came from: `default`, `preset`, `file.yaml:7`, `env NAME`, `--set`, `override`. */
   readonly sources: ReadonlyMap<string, string>;
 }
 
@@ -44,15 +48,19 @@ const LEAF: ReadonlyMap<string, Leaf> = new Map(leaves.map((leaf) => [leaf.path,
 const BRANCHES: ReadonlySet<string> = new Set(leaves.flatMap(({ path }) => path.split('.').slice(0, -1).map((_, i, parts) => parts.slice(0, i + 1).join('.'))));
 const PREFIX = 'GRANTGATE_';
 const CONFIG_VARIABLE = 'GRANTGATE_CONFIG';
+/** Variables of the project's own tests, which a process that a test starts inherits. */
+const OF_THE_TESTS = /^GRANTGATE_(?:REQUIRE|MODEL_STATES|TEST_[A-Z_]+)$/;
 
 /** @throws ConfigError with every problem */
 export function loadConfig(input: ConfigInput): Config {
   const problems: string[] = [];
   const values: Values = new Map();
+  for (const [path, value] of Object.entries(input.presets ?? {})) values.set(path, { value, source: 'preset' });
   const file = input.file ?? (input.env[CONFIG_VARIABLE] || undefined);
   if (file !== undefined) readConfigFile(file, { input, values, problems });
   readEnvironment(input, values, problems);
   readSets(input.sets ?? [], values, problems);
+  for (const [path, value] of Object.entries(input.overrides ?? {})) values.set(path, { value, source: 'override' });
 
   const good = new Map<string, unknown>();
   for (const { path, note, schema } of leaves) {
@@ -141,7 +149,7 @@ function readEnvironment({ env, readFile }: ConfigInput, values: Values, problem
     if (value) values.set(path, { value, source: `env ${note.alias}` });
   }
   for (const [name, value] of Object.entries(env)) {
-    if (!name.startsWith(PREFIX) || name === CONFIG_VARIABLE || !value) continue;
+    if (!name.startsWith(PREFIX) || name === CONFIG_VARIABLE || OF_THE_TESTS.test(name) || !value) continue;
     const leaf = byName.get(name);
     const secret = name.endsWith('_FILE') ? byName.get(name.slice(0, -'_FILE'.length)) : undefined;
     if (leaf) values.set(leaf.path, { value, source: `env ${name}` });

@@ -77,7 +77,10 @@ export const settings = z.strictObject({
     adminUrl: databaseUrl.optional().register(notes, { description: 'The same database, as a role that may write (`grantgate_writer`): `import`. Default: `database.url`.', secret: true, alias: 'ADMIN_DATABASE_URL' }),
     ownerUrl: databaseUrl.optional().register(notes, { description: 'The same database, as a role that may create the schema: `migrate`. Default: `database.adminUrl`.', secret: true, alias: 'OWNER_DATABASE_URL' }),
     connections: integer(1, 64).default(4).register(notes, { description: 'Connections that fill the cache, beside the one that listens.' }),
-    insecureTls: flag.default(false).register(notes, { description: 'Talk to a database on another machine without TLS or without proof of its identity, where the URL says so.' }),
+    caFile: text.optional().register(notes, { description: 'Authorities (PEM) that a database\'s certificate is checked against. Default: the system\'s.' }),
+    certFile: text.optional().register(notes, { description: 'Our own certificate (PEM), where the database asks for one.' }),
+    keyFile: text.optional().register(notes, { description: 'Its private key (PEM).' }),
+    insecureTls: flag.default(false).register(notes, { description: 'Let `sslmode` in a URL ask for less than `verify-full` on a host that is not loopback.' }),
   }).prefault({}),
   cache: z.strictObject({
     maxStaleness: duration(300, 3_600_000).default(2000).register(notes, { description: 'Longest time that checks are answered without proof that nothing changed. Then 503.', time: true }),

@@ -1,10 +1,8 @@
-// What does the api listener answer, and where does it listen?
+// What does the api listener answer?
 //
 // Never at a door: whatever a client can reach through a proxy must not find a 200 here. Health and metrics ask for no credential.
 
-import { once } from 'node:events';
 import type { Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { createAdaptorServer } from '@hono/node-server';
 import { Hono } from 'hono';
 import { healthRoutes, type Readiness } from './health.ts';
@@ -29,29 +27,10 @@ export function createApi({ readiness, scrape, failed }: ApiParts): Hono {
   return app;
 }
 
-export interface Listener {
-  readonly host: string;
-  /** The real one, where 0 was asked for. */
-  readonly port: number;
-  close(): Promise<void>;
-}
-
-/** Rejects where the address cannot be had. */
-export async function listenApi(app: Hono, at: { readonly host: string; readonly port: number }): Promise<Listener> {
+/** A server that answers as the app does, not listening yet. */
+export function apiServer(app: Hono): Server {
   const server = createAdaptorServer({ fetch: app.fetch }) as Server;
   server.headersTimeout = 5000;
   server.requestTimeout = 10_000;
-  server.listen(at.port, at.host);
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  return {
-    host: at.host,
-    port,
-    async close() {
-      const closed = once(server, 'close');
-      server.close();
-      server.closeAllConnections(); // a scraper's idle connection must not hold up the exit
-      await closed;
-    },
-  };
+  return server;
 }

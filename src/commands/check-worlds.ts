@@ -1,0 +1,62 @@
+// `grantgate check --world`: do worlds give the decisions that they say they give?
+//
+// Each file is a world and its own checks; they are decided by the library, without a database. For rules kept in a repository.
+
+import { compileWorld, requestOf, worldProblems, type Vocabulary, type WorldCheck } from 'policy-cache';
+import { formatImportProblem, type ImportProblem } from 'policy-cache/postgres';
+import { loadVocabulary } from '../policy.ts';
+import { nameProblems, readWorlds, type PlacedWorld } from '../worldfiles.ts';
+import { readTexts } from './import.ts';
+import type { Context, ExitCode } from './host.ts';
+
+interface Failure {
+  readonly file: string;
+  readonly line: number | null;
+  readonly check: string;
+  readonly expected: string;
+  readonly got: string;
+}
+
+export function checkWorldsCommand(context: Context, files: readonly string[]): ExitCode {
+  const { host, json } = context;
+  const vocabulary = loadVocabulary({ vocabulary: context.config().settings.vocabulary.file, readFile: host.readFile });
+  const { texts, unread } = readTexts(files, host.readFile);
+  const { worlds, problems } = readWorlds(texts);
+  const broken: ImportProblem[] = [...unread, ...problems, ...nameProblems(vocabulary, worlds)];
+  const failures: Failure[] = [];
+  let checks = 0;
+  for (const world of worlds) {
+    const wrong = worldProblems(world.world);
+    broken.push(...wrong.map(({ path, message }) => ({ file: world.file, line: world.lineOf(path), path, field: '', message, fix: '' })));
+    if (wrong.length > 0) continue;
+    checks += world.world.checks.length;
+    failures.push(...runChecks(vocabulary, world));
+  }
+  if (json) host.stdout.write(`${JSON.stringify({ checks, failed: failures.length, failures, problems: broken })}\n`);
+  else {
+    for (const problem of broken) host.stderr.write(`${formatImportProblem(problem)}\n`);
+    for (const { file, line, check, expected, got } of failures) host.stdout.write(`${file}${line === null ? '' : `:${line}`}: ${check}: expected ${expected}, got ${got}\n`);
+    host.stdout.write(`${checks} checks, ${failures.length} failed\n`);
+  }
+  return broken.length > 0 ? 2 : failures.length > 0 ? 1 : 0;
+}
+
+function runChecks(vocabulary: Vocabulary, { file, world, lineOf }: PlacedWorld): readonly Failure[] {
+  const compiled = compileWorld(vocabulary, world);
+  return world.checks.flatMap((check, i): Failure[] => {
+    const { allow, reason, rule } = compiled.decide(requestOf(vocabulary, check));
+    const decision = allow ? 'allow' : 'deny';
+    const right = decision === check.expect && (check.reason ?? reason) === reason && (check.rule ?? rule) === rule;
+    if (right) return [];
+    return [{ file, line: lineOf(`checks[${i}]`), check: describe(check), expected: outcome({ decision: check.expect, reason: check.reason, rule: check.rule }), got: outcome({ decision, reason, rule }) }];
+  });
+}
+
+function describe({ user, operation, resource, target, owner, groups }: WorldCheck): string {
+  return [user, operation, resource, target, ...(owner === undefined ? [] : [`owner ${owner}`]), ...(groups === undefined ? [] : [`groups ${groups.join(',')}`])].join(' ');
+}
+
+function outcome({ decision, reason, rule }: { decision: string; reason: string | undefined; rule: string | undefined }): string {
+  const parts = [...(reason === undefined ? [] : [reason]), ...(rule === undefined ? [] : [`rule ${rule}`])];
+  return parts.length === 0 ? decision : `${decision} (${parts.join(', ')})`;
+}

@@ -1,0 +1,41 @@
+// `grantgate serve`: listen, until a signal says stop. A second one does not wait.
+
+import { createLog } from '../log.ts';
+import { startService } from '../service.ts';
+import { VERSION } from '../version.ts';
+import type { Context, ExitCode } from './host.ts';
+
+export async function serveCommand(context: Context): Promise<ExitCode> {
+  const { host } = context;
+  const { settings } = context.config();
+  const log = createLog({ level: settings.log.level, write: (line) => host.stderr.write(line), wall: host.wall });
+  const signalled = firstSignal(host, log);
+  const service = await startService({
+    settings, log, version: VERSION, readFile: host.readFile, stdout: host.stdout as Parameters<typeof startService>[0]['stdout'], wall: host.wall, random: host.random, uuid: host.uuid,
+  });
+  log('info', 'listening', `doors on ${service.doors.join(' and ')}, api on ${service.api}`);
+  const signal = await signalled;
+  log('info', 'stopping', `${signal}: not ready from now on, doors close in ${settings.shutdown.delay} ms`);
+  await service.stop();
+  log('info', 'stopped', 'every check is answered, every line is written');
+  return 0;
+}
+
+const SAME_SIGNAL_MS = 500;
+
+/** Resolves with the first signal's name; from then on another one ends the process at once. */
+export function firstSignal(host: Context['host'], log: (level: 'warn', event: string, detail: string) => void): Promise<string> {
+  return new Promise((resolve) => {
+    let first: number | null = null;
+    host.onSignal((signal) => {
+      // Ctrl-C under npm comes twice: from the terminal, and passed on by npm. That is one wish to stop.
+      if (first !== null && host.wall() - first < SAME_SIGNAL_MS) return;
+      if (first !== null) {
+        log('warn', 'stopped', `${signal} again: not waiting for anything`);
+        host.exit(1);
+      }
+      first = host.wall();
+      resolve(signal);
+    });
+  });
+}

@@ -1,0 +1,31 @@
+#!/usr/bin/env node
+// Where does the process begin and end? The only file that reads the environment and the arguments, and sets the exit code.
+
+import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import process from 'node:process';
+import { runCli } from './cli.ts';
+
+// A reader that went away (`grantgate config | head -1`) is no failure of ours, and must not take a running service down.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
+
+const code = await runCli(process.argv.slice(2), {
+  env: process.env,
+  stdout: process.stdout,
+  stderr: process.stderr,
+  readFile: (path) => readFileSync(path, 'utf8'),
+  onSignal(f) {
+    const listeners = (['SIGINT', 'SIGTERM'] as const).map((signal) => ({ signal, listener: () => f(signal) }));
+    for (const { signal, listener } of listeners) process.on(signal, listener);
+    return () => {
+      for (const { signal, listener } of listeners) process.off(signal, listener);
+    };
+  },
+  exit: (status) => process.exit(status),
+  wall: () => Date.now(),
+  random: () => Math.random(),
+  uuid: () => randomUUID(),
+});
+
+// The exit code, and no process.exit: whatever is still on its way to a pipe would be lost.
+process.exitCode = code;

@@ -1,0 +1,158 @@
+// How are the parts put together, started and stopped?
+//
+// The only place that wires: settings → source → cache → decision point → doors, and beside them the api, telemetry and the log.
+
+import { once } from 'node:events';
+import type { Server } from 'node:http';
+import { InputError, PolicyCache, type CacheState } from 'policy-cache';
+import { postgresSource } from 'policy-cache/postgres';
+import { apiServer, createApi } from './api/app.ts';
+import { createAuthorize, decisionIds } from './authorize.ts';
+import { hostClock } from './clock.ts';
+import type { Config } from './config.ts';
+import { databaseOptions } from './database.ts';
+import { createDecisionLog, type LineSink } from './decisionlog.ts';
+import { createHttpDoors } from './doors/http.ts';
+import { createAuthenticator, type Issuer } from './identity.ts';
+import { createThingsBoardIssuer } from './issuers/thingsboard.ts';
+import { listen, type Address } from './listen.ts';
+import type { Log } from './log.ts';
+import { createPdp } from './pdp.ts';
+import { loadPolicy } from './policy.ts';
+import { createTelemetry } from './telemetry.ts';
+
+type Settings = Config['settings'];
+
+export interface ServiceParts {
+  readonly settings: Settings;
+  readonly version: string;
+  readonly readFile: (path: string) => string;
+  /** Where the decision log goes. */
+  readonly stdout: LineSink;
+  readonly log: Log;
+  /** Milliseconds since 1970. */
+  readonly wall: () => number;
+  /** 0 ≤ random() < 1 */
+  readonly random: () => number;
+  readonly uuid: () => string;
+}
+
+export interface Service {
+  /** Where the doors listen, in words: `127.0.0.1:9191`, `unix:/run/authz/http.sock`. */
+  readonly doors: readonly string[];
+  readonly api: string;
+  state(): CacheState;
+  /** Resolves when the first world is current; rejects with PolicyError `starting` after `ms`. */
+  ready(ms: number): Promise<void>;
+  /** Not ready → delay → doors closed → log written → api closed. Asked again, it is the same stop. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts to listen; the database may come later, until then every check is answered with 503.
+ * @throws InputError for settings, files and addresses that cannot be used; nothing is left open then
+ */
+export async function startService(parts: ServiceParts): Promise<Service> {
+  const { settings, log } = parts;
+  const policy = loadPolicy({ vocabulary: settings.vocabulary.file, routes: settings.routes.file, readFile: parts.readFile });
+  // Of the shipped table they are known; of somebody's own they are news.
+  for (const warning of policy.warnings) log(settings.routes.file === undefined ? 'debug' : 'warn', 'routes', warning);
+  const authenticator = createAuthenticator({ issuers: issuersOf(settings), wall: parts.wall, tokens: settings.cache.tokens });
+  const source = postgresSource({
+    ...databaseOptions(settings, parts.readFile),
+    observer: { pooler: (first, pid) => log('warn', 'pooler', `the server process changed from ${first} to ${pid} within a session: a transaction pooler stands between, and changes are noticed late`) },
+  });
+  const clock = hostClock();
+  const telemetry = createTelemetry({
+    vocabulary: policy.vocabulary, version: parts.version, policyVersion: policy.version, wall: parts.wall,
+    log: ({ kind, detail }) => log(kind === 'attached' || detail === 'start' ? 'info' : 'warn', kind, detail),
+  });
+  const decisions = createDecisionLog({ sink: parts.stdout, allowSample: settings.log.allowSample, buffer: settings.log.buffer, random: parts.random, wall: parts.wall });
+  const cache = new PolicyCache({
+    vocabulary: policy.vocabulary, source, clock, random: parts.random, observer: telemetry.observer,
+    maxStaleness: settings.cache.maxStaleness, limits: settings.cache,
+  });
+  const { deadline } = settings.doors;
+  const limit = { deadline };
+  const authorize = createAuthorize({
+    table: policy.routes, authenticator, clock, deadline,
+    pdp: createPdp({ check: (request, status) => cache.check(request, status, limit) }),
+    nextId: decisionIds(parts.uuid().slice(0, 8)),
+    fault: (thrown) => log('error', 'fault', thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)),
+  });
+  const doors = createHttpDoors({
+    authorize, clock,
+    report: (check) => {
+      telemetry.report(check);
+      decisions.report(check);
+    },
+  });
+  telemetry.watch({ cache, tokens: authenticator, log: decisions, doors });
+
+  let draining = false;
+  const api = apiServer(createApi({
+    readiness: () => ({ cache: cache.state(), draining }),
+    scrape: settings.api.metrics ? () => telemetry.scrape() : undefined,
+    failed: (error) => log('error', 'api', error instanceof Error ? (error.stack ?? error.message) : String(error)),
+  }));
+  const pause = (ms: number): Promise<void> => new Promise((resolve) => void clock.after(ms, resolve));
+  const end = async (): Promise<void> => {
+    await doors.close(settings.shutdown.timeout);
+    cache.close();
+    await decisions.flush(settings.shutdown.timeout);
+    await closeServer(api);
+    await telemetry.close();
+  };
+
+  const addresses: string[] = [];
+  let apiAddress: string;
+  try {
+    apiAddress = await listen(api, { host: settings.api.host, port: settings.api.port });
+    for (const address of doorAddresses(settings)) addresses.push(await listen(doors.server(), address));
+  } catch (error) {
+    await end();
+    throw error;
+  }
+  cache.start();
+
+  let stopped: Promise<void> | null = null;
+  return {
+    doors: addresses,
+    api: apiAddress,
+    state: () => cache.state(),
+    ready: (ms) => cache.ready(ms),
+    stop() {
+      stopped ??= (async () => {
+        draining = true;
+        // While proxies take notice, every answer already ends its connection: at the close nothing is under way on an idle one.
+        doors.drain();
+        await pause(settings.shutdown.delay);
+        await end();
+      })();
+      return stopped;
+    },
+  };
+}
+
+/** @throws InputError if nobody could be known */
+function issuersOf({ identity }: Settings): readonly Issuer[] {
+  const { signingKey, issuer, tenants, clockTolerance } = identity.thingsboard;
+  if (signingKey === undefined) throw new InputError('identity.thingsboard.signingKey', 'is not set, so no token could be believed: set it to the token signing key of ThingsBoard');
+  return [createThingsBoardIssuer({ name: 'thingsboard', tenants, signingKeys: signingKey, iss: issuer ?? null, clockTolerance: clockTolerance / 1000 })];
+}
+
+function doorAddresses({ doors }: Settings): readonly Address[] {
+  const { host, port, socket, socketGroup, insecureWorldWritableSocket } = doors;
+  return [
+    ...(port === 'none' ? [] : [{ host, port }]),
+    ...(socket === undefined ? [] : [{ path: socket, everybody: insecureWorldWritableSocket, ...(socketGroup === undefined ? {} : { group: socketGroup }) }]),
+  ];
+}
+
+async function closeServer(server: Server): Promise<void> {
+  if (!server.listening) return;
+  const closed = once(server, 'close');
+  server.close();
+  server.closeAllConnections(); // a scraper's idle connection must not hold up the exit
+  await closed;
+}
