@@ -48,7 +48,11 @@ type Fields = Readonly<Record<string, unknown>>;
 
 const ROW_FIELDS = ['method', 'path', 'resource', 'operation', 'target', 'in', 'checks', 'public', 'authenticated', 'closed', 'encoded', 'coarse'];
 const CHECK_FIELDS = ['resource', 'operation', 'target', 'in'];
-const HIDDEN: ReadonlyMap<unknown, HiddenId> = new Map([['body', 'id-in-body'], ['query', 'id-in-query'], ['server', 'id-in-server']]);
+const HIDDEN: ReadonlyMap<unknown, HiddenId> = new Map([
+  ['body', 'id-in-body'],
+  ['query', 'id-in-query'],
+  ['server', 'id-in-server'],
+]);
 
 /** Reads one row; null if anything was wrong with it (`problem` was told). `warn` is told of what can never pass. */
 export function readRow(value: unknown, number: number, to: { vocabulary: Vocabulary; problem: Complain; warn: Complain }): Row | null {
@@ -78,7 +82,8 @@ function readMethods(value: unknown, problem: Complain): Method[] {
   if (list.length === 0) problem('method', 'an empty list matches nothing; name a method');
   const methods: Method[] = [];
   for (const name of list) {
-    if (typeof name !== 'string' || !isMethod(name)) problem('method', `expected one of ${METHODS.join(', ')} (in capitals) or a list of them, got ${show(name)}`);
+    if (typeof name !== 'string' || !isMethod(name))
+      problem('method', `expected one of ${METHODS.join(', ')} (in capitals) or a list of them, got ${show(name)}`);
     else if (methods.includes(name)) problem('method', `${name} stands there twice`);
     else methods.push(name);
   }
@@ -122,7 +127,9 @@ function readAccess(row: Fields, context: RowContext): Access | null {
   const isPublic = flag(row, 'public', problem);
   const authenticated = flag(row, 'authenticated', problem);
   const short = CHECK_FIELDS.some((field) => row[field] !== undefined);
-  const said = [isPublic && 'public', authenticated && 'authenticated', row['checks'] !== undefined && 'checks', short && 'resource, operation, target'].filter(Boolean);
+  const said = [isPublic && 'public', authenticated && 'authenticated', row['checks'] !== undefined && 'checks', short && 'resource, operation, target'].filter(
+    Boolean,
+  );
   const closed = row['closed'];
   if (closed !== undefined && (typeof closed !== 'string' || closed.trim() === '')) problem('closed', `say why, in words; got ${show(closed)}`);
   if (said.length > 1) problem('', `says ${said.join(' and ')}; keep one of them`);
@@ -161,7 +168,7 @@ interface ReadCheck {
 function readCheck(check: Fields, at: string, context: RowContext): ReadCheck | null {
   const { vocabulary, problem } = context;
   const resource = readResource(check['resource'], `${at}resource`, context);
-  const operation = readName(check['operation'], `${at}operation`, { known: vocabulary.operations, number: vocabulary.operation, problem });
+  const operation = readName(check['operation'], `${at}operation`, { number: (name) => vocabulary.operation(name), problem });
   if (check['in'] !== undefined) {
     const hidden = HIDDEN.get(check['in']);
     if (hidden === undefined) problem(`${at}in`, `expected body, query or server, got ${show(check['in'])}`);
@@ -184,7 +191,10 @@ function coarseTemplates(resource: CheckTemplate['resource'], operation: number,
   if (create < 0 || write < 0) problem('coarse', 'the vocabulary has no CREATE or no WRITE, which is what coarse stands for');
   else if (operation !== create && operation !== write)
     problem(`${to.at}operation`, `coarse stands for WRITE and CREATE, not for ${vocabulary.operations[operation]}; give this check target: '*' if any will do`);
-  return [{ resource, operation: write, target: ANY }, { resource, operation: create, target: ANY }];
+  return [
+    { resource, operation: write, target: ANY },
+    { resource, operation: create, target: ANY },
+  ];
 }
 
 const RESOURCE_PARAMETER = /^\{([^{}]*)\}([A-Z0-9_]*)$/;
@@ -195,7 +205,7 @@ function readResource(value: unknown, field: string, context: RowContext): Check
     const parameter = parameterNumber(match[1]!, field, context);
     return parameter < 0 ? null : { parameter, ending: match[2]! };
   }
-  const number = readName(value, field, { known: context.vocabulary.resources, number: context.vocabulary.resource, problem: context.problem });
+  const number = readName(value, field, { number: (name) => context.vocabulary.resource(name), problem: context.problem });
   return number < 0 ? null : number;
 }
 
@@ -224,16 +234,18 @@ function readTarget(value: unknown, field: string, context: RowContext): CheckTe
 function parameterNumber(name: string, field: string, context: RowContext): number {
   const parameters = context.segments.filter((segment) => segment.kind !== 'literal');
   const number = parameters.findIndex((segment) => segment.name === name);
-  if (number < 0) context.problem(field, `the path has no parameter {${name}}${parameters.length ? `; it has ${parameters.map((segment) => segment.name).join(', ')}` : ''}`);
+  if (number < 0)
+    context.problem(field, `the path has no parameter {${name}}${parameters.length ? `; it has ${parameters.map((segment) => segment.name).join(', ')}` : ''}`);
   else if (parameters[number]!.kind === 'rest') context.problem(field, `{${name}...} is the rest of the path, which is never a target or a resource`);
   else return number;
   return -1;
 }
 
-function readName(value: unknown, field: string, to: { known: readonly string[]; number: (name: string) => number; problem: Complain }): number {
+function readName(value: unknown, field: string, to: { number: (name: string) => number; problem: Complain }): number {
   const number = typeof value === 'string' ? to.number(value) : -1;
   if (number >= 0) return number;
-  const capitals = typeof value === 'string' && to.number(value.toUpperCase()) >= 0 ? `; write ${value.toUpperCase()}` : '; the names are those of the vocabulary file';
+  const capitals =
+    typeof value === 'string' && to.number(value.toUpperCase()) >= 0 ? `; write ${value.toUpperCase()}` : '; the names are those of the vocabulary file';
   to.problem(field, value === undefined ? 'missing' : `unknown name ${show(value)}${capitals}`);
   return -1;
 }

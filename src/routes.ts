@@ -34,8 +34,19 @@ export interface RouteMatch {
 
 /** Stable: the decision log and the metrics carry these. */
 export type UnmappedReason =
-  | RefusedTarget | HiddenId
-  | 'method' | 'no-route' | 'ambiguous' | 'closed' | 'percent-encoded' | 'parameter' | 'preflight' | 'unknown-resource' | 'unknown-operation' | 'target-missing' | 'bad-target';
+  | RefusedTarget
+  | HiddenId
+  | 'method'
+  | 'no-route'
+  | 'ambiguous'
+  | 'closed'
+  | 'percent-encoded'
+  | 'parameter'
+  | 'preflight'
+  | 'unknown-resource'
+  | 'unknown-operation'
+  | 'target-missing'
+  | 'bad-target';
 
 export interface Unmapped {
   readonly kind: 'unmapped';
@@ -111,7 +122,10 @@ export function compileRoutes(vocabulary: Vocabulary, parsed: unknown): { table:
     const added = own.map(leafOf);
     for (const leaf of added) {
       const other = insert(tries.get(method)!, leaf);
-      if (other) problems.push(`routes[${leaf.row.number}] (${method} ${leaf.row.path}) path: the same requests as routes[${other.number}] ${other.path}; merge the two rows`);
+      if (other)
+        problems.push(
+          `routes[${leaf.row.number}] (${method} ${leaf.row.path}) path: the same requests as routes[${other.number}] ${other.path}; merge the two rows`,
+        );
     }
     leaves.set(method, added);
   }
@@ -119,15 +133,18 @@ export function compileRoutes(vocabulary: Vocabulary, parsed: unknown): { table:
   // HEAD is answered like GET, unless a row for HEAD has the same path.
   const ownHead = leaves.get('HEAD')!;
   if (ownHead.length === 0) tries.set('HEAD', tries.get('GET')!);
-  else for (const { row } of leaves.get('GET')!) {
-    const leaf = leafOf(row);
-    if (!insert(tries.get('HEAD')!, leaf)) ownHead.push(leaf);
-  }
+  else
+    for (const { row } of leaves.get('GET')!) {
+      const leaf = leafOf(row);
+      if (!insert(tries.get('HEAD')!, leaf)) ownHead.push(leaf);
+    }
   const overlaps = METHODS.flatMap((method) => markRivals(method, leaves.get(method)!));
   const crossing = overlaps.filter((overlap) => overlap.crossing);
   if (crossing.length > 0) {
     const { method, first, second } = crossing[0]!;
-    warnings.push(`${crossing.length} pairs of rows cross: each is the narrower one somewhere, as in ${method} ${first} and ${second}. A request that both match is unmapped (ambiguous) unless a row narrower than both has it`);
+    warnings.push(
+      `${crossing.length} pairs of rows cross: each is the narrower one somewhere, as in ${method} ${first} and ${second}. A request that both match is unmapped (ambiguous) unless a row narrower than both has it`,
+    );
   }
   return { table: { vocabulary, rows, tries }, overlaps, warnings };
 }
@@ -189,7 +206,8 @@ function routesOf(parsed: unknown, problems: string[]): readonly unknown[] {
 
 function label(value: unknown): string {
   const { method, path } = (typeof value === 'object' && value !== null ? value : {}) as { method?: unknown; path?: unknown };
-  return `${Array.isArray(method) ? method.join(',') : String(method ?? '?')} ${typeof path === 'string' ? path : '?'}`;
+  const methods: readonly unknown[] = Array.isArray(method) ? method : [method];
+  return `${methods.map((name) => (typeof name === 'string' ? name : '?')).join(',')} ${typeof path === 'string' ? path : '?'}`;
 }
 
 function node(): Node {
@@ -200,7 +218,13 @@ function leafOf(row: Row): Leaf {
   const bound = row.segments.some((segment) => segment.kind !== 'literal');
   const { access } = row;
   const answer = (checks: readonly RouteCheck[]): RouteMatch =>
-    Object.freeze({ kind: 'match', route: row.path, public: access.kind === 'public', authenticated: access.kind === 'authenticated', checks: Object.freeze(checks) });
+    Object.freeze({
+      kind: 'match',
+      route: row.path,
+      public: access.kind === 'public',
+      authenticated: access.kind === 'authenticated',
+      checks: Object.freeze(checks),
+    });
   if (access.kind === 'closed') return { row, bound, rivals: [], constant: Object.freeze({ kind: 'unmapped', reason: access.reason, route: row.path }) };
   const checks = access.kind === 'checks' ? access.checks : [];
   return { row, bound, rivals: [], constant: checks.every(isConstant) ? answer(checks.map((check) => Object.freeze(check))) : null };
@@ -305,7 +329,8 @@ function parameterValue(raw: string): string | null {
 function fill(vocabulary: Vocabulary, row: Row, values: readonly string[]): RouteMatch | Unmapped {
   const checks: RouteCheck[] = [];
   for (const check of row.access.kind === 'checks' ? row.access.checks : []) {
-    const resource = typeof check.resource === 'number' ? check.resource : vocabulary.resource(upper(values[check.resource.parameter]!) + check.resource.ending);
+    const resource =
+      typeof check.resource === 'number' ? check.resource : vocabulary.resource(upper(values[check.resource.parameter]!) + check.resource.ending);
     if (resource < 0) return unmapped('unknown-resource', row.path);
     checks.push({ resource, operation: check.operation, target: typeof check.target === 'string' ? check.target : values[check.target.parameter]! });
   }

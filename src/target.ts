@@ -9,8 +9,21 @@ export const MAX_TARGET_BYTES = 8192;
 
 /** Why a target has no single reading. Stable: the decision log and the metrics carry these. */
 export type RefusedTarget =
-  | 'target-missing' | 'target-length' | 'target-form' | 'target-character' | 'fragment' | 'path-parameter' | 'backslash'
-  | 'empty-segment' | 'dot-segment' | 'encoded-slash' | 'encoded-delimiter' | 'encoded-control' | 'double-encoding' | 'bad-percent' | 'bad-utf8';
+  | 'target-missing'
+  | 'target-length'
+  | 'target-form'
+  | 'target-character'
+  | 'fragment'
+  | 'path-parameter'
+  | 'backslash'
+  | 'empty-segment'
+  | 'dot-segment'
+  | 'encoded-slash'
+  | 'encoded-delimiter'
+  | 'encoded-control'
+  | 'double-encoding'
+  | 'bad-percent'
+  | 'bad-utf8';
 
 export interface Refusal {
   readonly kind: 'refused';
@@ -36,12 +49,25 @@ function refuse(reason: RefusedTarget): Refusal {
   return refusal;
 }
 
-const PLAIN = 1, SLASH = 2, PERCENT = 3, QUERY = 4, FRAGMENT = 5, SEMICOLON = 6, BACKSLASH = 7;
+const PLAIN = 1,
+  SLASH = 2,
+  PERCENT = 3,
+  QUERY = 4,
+  FRAGMENT = 5,
+  SEMICOLON = 6,
+  BACKSLASH = 7;
 
 // What each ASCII character means in a path. 0 is refused: RFC 3986 has no place for it there.
 const MEANING = new Uint8Array(128);
 for (const character of "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,=:@") MEANING[character.charCodeAt(0)] = PLAIN;
-for (const [character, meaning] of [['/', SLASH], ['%', PERCENT], ['?', QUERY], ['#', FRAGMENT], [';', SEMICOLON], ['\\', BACKSLASH]] as const)
+for (const [character, meaning] of [
+  ['/', SLASH],
+  ['%', PERCENT],
+  ['?', QUERY],
+  ['#', FRAGMENT],
+  [';', SEMICOLON],
+  ['\\', BACKSLASH],
+] as const)
   MEANING[character.charCodeAt(0)] = meaning;
 
 // What each ASCII byte is refused for when it stands there percent-encoded. A `%25` is refused whatever follows: decoded twice
@@ -49,13 +75,21 @@ for (const [character, meaning] of [['/', SLASH], ['%', PERCENT], ['?', QUERY], 
 const ENCODED: readonly (RefusedTarget | undefined)[] = Array.from({ length: 128 }, (_, byte) => {
   if (byte < 0x20 || byte === 0x7f) return 'encoded-control';
   switch (String.fromCharCode(byte)) {
-    case '/': return 'encoded-slash';
-    case '\\': return 'backslash';
-    case '.': return 'dot-segment';
-    case '#': return 'fragment';
-    case '%': return 'double-encoding';
-    case ';': case '?': return 'encoded-delimiter';
-    default: return undefined;
+    case '/':
+      return 'encoded-slash';
+    case '\\':
+      return 'backslash';
+    case '.':
+      return 'dot-segment';
+    case '#':
+      return 'fragment';
+    case '%':
+      return 'double-encoding';
+    case ';':
+    case '?':
+      return 'encoded-delimiter';
+    default:
+      return undefined;
   }
 });
 

@@ -193,7 +193,8 @@ describe('ids that a door cannot see', () => {
 });
 
 describe('which of two rows', () => {
-  const row = (path: string, operation: string, more = ''): string => `  - { method: GET, path: "${path}", resource: DEVICE, operation: ${operation}, target: "*"${more} }\n`;
+  const row = (path: string, operation: string, more = ''): string =>
+    `  - { method: GET, path: "${path}", resource: DEVICE, operation: ${operation}, target: "*"${more} }\n`;
 
   test('a bad parameter never falls through to a wider row', () => {
     const table = tableOf(`${row('/a/{x}', 'READ')}  - { method: GET, path: "/{rest...}", public: true, encoded: true }\n`);
@@ -236,14 +237,23 @@ describe('which of two rows', () => {
   });
 
   test('an everyday overlap is listed, without a warning', () => {
-    const { overlaps, warnings } = compile(row('/a/{x}', 'READ') + row('/a/b', 'WRITE') + row('/a/b/', 'WRITE') + row('/{rest...}', 'READ'));
+    const { overlaps, warnings } = compile(
+      row('/a/{x}', 'READ') + row('/a/b', 'WRITE') + row('/a/b/', 'WRITE') + row('/a/', 'READ') + row('/{rest...}', 'READ'),
+    );
     expect(warnings).toEqual([]);
-    expect(overlaps.map(({ first, second, crossing }) => `${first} < ${second}${crossing ? '!' : ''}`)).toEqual(['/a/b < /a/{x}', '/a/{x} < /{rest...}', '/a/b < /{rest...}', '/a/b/ < /{rest...}']);
+    expect(overlaps.map(({ first, second, crossing }) => `${first} < ${second}${crossing ? '!' : ''}`)).toEqual([
+      '/a/b < /a/{x}',
+      '/a/{x} < /{rest...}',
+      '/a/b < /{rest...}',
+      '/a/b/ < /{rest...}',
+      '/a/ < /{rest...}',
+    ]);
   });
 });
 
 describe('a file that is wrong', () => {
   const good = { method: 'GET', path: '/x/{id}', resource: 'DEVICE', operation: 'READ', target: '{id}' };
+  // prettier-ignore
   const wrong: readonly [row: unknown, problem: RegExp][] = [
     [null, /routes\[1\].*expected an object.*got null/],
     ['x', /expected an object/],
@@ -318,11 +328,19 @@ describe('a file that is wrong', () => {
     expect(problemsOf({ routes: [good, { ...good, method: ['PUT', 'GET'], path: '/x/{other}', target: '{other}' }] })).toEqual([
       'routes[2] (GET /x/{other}) path: the same requests as routes[1] /x/{id}; merge the two rows',
     ]);
-    expect(problemsOf({ routes: [{ ...good, path: '/x/{id}', target: '*' }, { ...good, path: '/x/{r...}', target: '*' }] })).toEqual([]);
+    expect(
+      problemsOf({
+        routes: [
+          { ...good, path: '/x/{id}', target: '*' },
+          { ...good, path: '/x/{r...}', target: '*' },
+        ],
+      }),
+    ).toEqual([]);
   });
 
   test('no list, or an empty one', () => {
-    for (const file of [null, undefined, [], 'x', {}, { routes: [] }, { routes: {} }]) expect(problemsOf(file)).toContain('routes: expected a list of at least one row, { method, path, checks }');
+    for (const file of [null, undefined, [], 'x', {}, { routes: [] }, { routes: {} }])
+      expect(problemsOf(file)).toContain('routes: expected a list of at least one row, { method, path, checks }');
   });
 
   test('the whole of it in one message', () => {
@@ -333,7 +351,15 @@ describe('a file that is wrong', () => {
     expect(compileRoutes(vocabulary, { routes: [{ ...good, resource: 'AUDIT_LOG' }] }).warnings).toEqual([
       "routes[1] (GET /x/{id}) target: no id is ever a AUDIT_LOG, so this never passes; say target: '*'",
     ]);
-    expect(compileRoutes(vocabulary, { routes: [{ ...good, resource: 'PROFILE' }, { ...good, method: 'PUT', resource: 'DEVICE_GROUP' }, { ...good, method: 'POST', resource: 'NOTIFICATION' }] }).warnings).toEqual([]);
+    expect(
+      compileRoutes(vocabulary, {
+        routes: [
+          { ...good, resource: 'PROFILE' },
+          { ...good, method: 'PUT', resource: 'DEVICE_GROUP' },
+          { ...good, method: 'POST', resource: 'NOTIFICATION' },
+        ],
+      }).warnings,
+    ).toEqual([]);
   });
 });
 
