@@ -24,25 +24,67 @@ const rule = (name, comment, from, to) => ({ name, comment, severity: 'error', f
 const everywhere = [
   rule('no-cycle', 'A cycle has no bottom to begin reading at, and breaks by load order.', {}, { circular: true }),
   rule('no-unknown', 'An import that resolves to nothing.', {}, { couldNotResolve: true }),
-  rule('no-test-in-product', 'What ships does not know its tests.', { path: '^(src|policy-cache/src)/' }, { path: '^(test|policy-cache/(test|bench)|loadtest)/' }),
+  rule(
+    'no-test-in-product',
+    'What ships does not know its tests.',
+    { path: '^(src|policy-cache/src)/' },
+    { path: '^(test|policy-cache/(test|bench)|loadtest)/' },
+  ),
   rule('no-tool-in-product', 'A tool is not installed where the product runs.', { path: '^(src|policy-cache/src)/' }, { dependencyTypes: ['npm-dev'] }),
-  rule('declared', 'Only packages that the package names, or it works by luck.', { path: '^(src|policy-cache/src)/' }, { dependencyTypes: ['npm-no-pkg', 'npm-unknown'] }),
+  rule(
+    'declared',
+    'Only packages that the package names, or it works by luck.',
+    { path: '^(src|policy-cache/src)/' },
+    { dependencyTypes: ['npm-no-pkg', 'npm-unknown'] },
+  ),
 ];
 
 const library = [
   ...levels
     .slice(0, -1)
-    .map((names, level) => rule(`core-${names[0]}`, 'The core is read from the ground up.', { path: core(names) }, { path: CORE, pathNot: core(levels.slice(0, level + 1).flat()) })),
-  rule('core-place', 'A file of the core that has no place in the levels of .dependency-cruiser.mjs.', { path: CORE, pathNot: core([...levels.flat(), 'index']) }, {}),
+    .map((names, level) =>
+      rule(`core-${names[0]}`, 'The core is read from the ground up.', { path: core(names) }, { path: CORE, pathNot: core(levels.slice(0, level + 1).flat()) }),
+    ),
+  rule(
+    'core-place',
+    'A file of the core that has no place in the levels of .dependency-cruiser.mjs.',
+    { path: CORE, pathNot: core([...levels.flat(), 'index']) },
+    {},
+  ),
   rule('core-pure', 'The core has no host: time, I/O and environment come as parameters.', { path: CORE }, { dependencyTypes: ['core'] }),
-  rule('core-packages', 'The core needs lru-cache alone.', { path: CORE }, { dependencyTypes: ['npm', 'npm-dev', 'npm-optional', 'npm-peer'], pathNot: npm('lru-cache') }),
+  rule(
+    'core-packages',
+    'The core needs lru-cache alone.',
+    { path: CORE },
+    { dependencyTypes: ['npm', 'npm-dev', 'npm-optional', 'npm-peer'], pathNot: npm('lru-cache') },
+  ),
   rule('core-no-postgres', 'The core does not know its database.', { path: CORE }, { path: '^policy-cache/src/postgres/' }),
   rule('memory-no-cache', 'A source does not know who caches it.', { path: core(['memory']) }, { path: core(['cache']) }),
   rule('cache-no-memory', 'The cache knows the port, not a source.', { path: core(['cache']) }, { path: core(['memory']) }),
-  rule('no-own-index', 'The public face is for others; inside, one imports the file itself.', { path: '^policy-cache/src/' }, { path: '^policy-cache/src/(postgres/)?index\\.ts$' }),
-  rule('postgres-core', 'The Postgres source speaks the model, not the cache.', { path: '^policy-cache/src/postgres/' }, { path: CORE, pathNot: core(['model', 'errors', 'source', 'vocabulary']) }),
-  rule('postgres-host', 'Its only I/O is a socket (and reading our own migrations).', { path: '^policy-cache/src/postgres/' }, { dependencyTypes: ['core'], pathNot: '^(node:)?(net|tls|crypto)$' }),
-  rule('postgres-packages', 'Its only package is the driver.', { path: '^policy-cache/src/postgres/' }, { dependencyTypes: ['npm', 'npm-dev', 'npm-optional', 'npm-peer'], pathNot: npm('postgres') }),
+  rule(
+    'no-own-index',
+    'The public face is for others; inside, one imports the file itself.',
+    { path: '^policy-cache/src/' },
+    { path: '^policy-cache/src/(postgres/)?index\\.ts$' },
+  ),
+  rule(
+    'postgres-core',
+    'The Postgres source speaks the model, not the cache.',
+    { path: '^policy-cache/src/postgres/' },
+    { path: CORE, pathNot: core(['model', 'errors', 'source', 'vocabulary']) },
+  ),
+  rule(
+    'postgres-host',
+    'Its only I/O is a socket (and reading our own migrations).',
+    { path: '^policy-cache/src/postgres/' },
+    { dependencyTypes: ['core'], pathNot: '^(node:)?(net|tls|crypto)$' },
+  ),
+  rule(
+    'postgres-packages',
+    'Its only package is the driver.',
+    { path: '^policy-cache/src/postgres/' },
+    { dependencyTypes: ['npm', 'npm-dev', 'npm-optional', 'npm-peer'], pathNot: npm('postgres') },
+  ),
   rule('library-alone', 'The library is usable without the service.', { path: LIBRARY }, { path: '^src/' }),
 ];
 
@@ -51,13 +93,33 @@ const edge = '^src/(main|cli|service|commands/[^/]+)\\.ts$';
 const pipeline = '^src/(authorize|pdp|problem|telemetry|report)\\.ts$';
 
 const service = [
-  rule('by-name', 'The library by package name: a path into it would bypass its public face.', { path: '^(src|test|loadtest)/' }, { path: LIBRARY, dependencyTypesNot: ['aliased-workspace'] }),
-  rule('doors', 'A door reads a request and writes an answer; what it needs is handed to it.', { path: '^src/doors/' }, { path: '^src/', pathNot: ['^src/doors/', pipeline, '^src/routes\\.ts$'] }),
+  rule(
+    'by-name',
+    'The library by package name: a path into it would bypass its public face.',
+    { path: '^(src|test|loadtest)/' },
+    { path: LIBRARY, dependencyTypesNot: ['aliased-workspace'] },
+  ),
+  rule(
+    'doors',
+    'A door reads a request and writes an answer; what it needs is handed to it.',
+    { path: '^src/doors/' },
+    { path: '^src/', pathNot: ['^src/doors/', pipeline, '^src/routes\\.ts$'] },
+  ),
   rule('doors-host', 'Doors are plain node:http, measured.', { path: '^src/doors/' }, { dependencyTypes: ['core'], pathNot: '^(node:)?http2?$' }),
   rule('doors-packages', 'No framework on the hot path.', { path: '^src/doors/' }, { path: npm('(hono|@hono/[^/]+)') }),
-  rule('api', 'The api asks the same pipeline as the doors, and knows neither them nor settings.', { path: '^src/api/' }, { path: '^src/', pathNot: ['^src/api/', pipeline] }),
+  rule(
+    'api',
+    'The api asks the same pipeline as the doors, and knows neither them nor settings.',
+    { path: '^src/api/' },
+    { path: '^src/', pathNot: ['^src/api/', pipeline] },
+  ),
   rule('api-reads', 'Only the admin api writes.', { path: '^src/api/', pathNot: '^src/api/admin' }, { path: '^policy-cache/src/postgres/' }),
-  rule('one-pipeline', 'The same for HTTP and gRPC: no framework below the doors and the api.', { path: '^src/', pathNot: '^src/(api/|service\\.ts$)' }, { path: npm('(hono|@hono/[^/]+)') }),
+  rule(
+    'one-pipeline',
+    'The same for HTTP and gRPC: no framework below the doors and the api.',
+    { path: '^src/', pathNot: '^src/(api/|service\\.ts$)' },
+    { path: npm('(hono|@hono/[^/]+)') },
+  ),
   rule('one-wirer', 'Only service.ts puts doors and api together.', { path: '^src/', pathNot: ['^src/(doors|api)/', edge] }, { path: '^src/(doors|api)/' }),
   rule('top-down', 'Nobody below the edge imports it.', { path: '^src/', pathNot: edge }, { path: edge }),
   rule('black-box', 'Clients that know nothing of ours.', { path: '^(src/console|loadtest)/' }, { path: '^(src|policy-cache)/', pathNot: '^src/console/' }),
@@ -72,6 +134,10 @@ export default {
     doNotFollow: { path: 'node_modules' },
     exclude: { path: '(^|/)dist/' },
     combinedDependencies: true,
-    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['source', 'import', 'node', 'default', 'types'], extensions: ['.ts', '.mjs', '.js', '.json'] },
+    enhancedResolveOptions: {
+      exportsFields: ['exports'],
+      conditionNames: ['source', 'import', 'node', 'default', 'types'],
+      extensions: ['.ts', '.mjs', '.js', '.json'],
+    },
   },
 };

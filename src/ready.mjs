@@ -9,7 +9,15 @@ import { fileURLToPath } from 'node:url';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const NODE = { major: 20, minor: 19 };
 const PROJECTS = ['policy-cache', 'policy-cache/src/postgres', 'tsconfig.json'];
-const SOURCES = ['src', 'policy-cache/src', 'policy-cache/package.json', 'policy-cache/tsconfig.json', 'policy-cache/tsconfig.strict.json', 'tsconfig.json', 'package-lock.json'];
+const SOURCES = [
+  'src',
+  'policy-cache/src',
+  'policy-cache/package.json',
+  'policy-cache/tsconfig.json',
+  'policy-cache/tsconfig.strict.json',
+  'tsconfig.json',
+  'package-lock.json',
+];
 const stamp = join(root, 'dist', '.built');
 
 /** Brings the packages in step with the lock file. Ends the process where that is not possible. */

