@@ -34,29 +34,41 @@ export async function runCli(args: readonly string[], host: Host): Promise<ExitC
     .description('May this user do this operation on this thing? The check that a reverse proxy makes before every request.')
     .version(VERSION)
     .helpCommand(true)
-    .addHelpText('after', `${EXIT_CODES}
-Settings come from a file, the environment (GRANTGATE_*, DATABASE_URL) and flags, the later ones first: grantgate config.`);
+    .addHelpText(
+      'after',
+      `${EXIT_CODES}
+Settings come from a file, the environment (GRANTGATE_*, DATABASE_URL) and flags, the later ones first: grantgate config.`,
+    );
 
   const command = (name: string, description: string, examples: readonly string[]): Command => {
-    const made = program.command(name).description(description)
+    const made = program
+      .command(name)
+      .description(description)
       .option('--config <file>', 'configuration, YAML or JSON (GRANTGATE_CONFIG)')
-      .addOption(new Option('--set <path=value>', 'one setting, before file and environment; may be repeated').argParser((value: string, before: readonly string[] | undefined) => [...(before ?? []), value]))
+      .addOption(
+        new Option('--set <path=value>', 'one setting, before file and environment; may be repeated').argParser(
+          (value: string, before: readonly string[] | undefined) => [...(before ?? []), value],
+        ),
+      )
       .option('--json', 'print JSON');
     return made.addHelpText('after', `\nExamples:\n${examples.map((example) => `  ${example}`).join('\n')}`);
   };
-  const runs = <A extends readonly unknown[]>(run: (context: Context, ...given: A) => ExitCode | Promise<ExitCode>) => async (...given: [...A, Command]): Promise<void> => {
-    const { config: file, set = [], json } = (given.at(-1) as Command).opts<CommonOptions>();
-    const context: Context = {
-      host, json: json === true,
-      config: (own) => loadConfig({ env: host.env, file, sets: set, readFile: host.readFile, ...own }),
+  const runs =
+    <A extends readonly unknown[]>(run: (context: Context, ...given: A) => ExitCode | Promise<ExitCode>) =>
+    async (...given: [...A, Command]): Promise<void> => {
+      const { config: file, set = [], json } = (given.at(-1) as Command).opts<CommonOptions>();
+      const context: Context = {
+        host,
+        json: json === true,
+        config: (own) => loadConfig({ env: host.env, file, sets: set, readFile: host.readFile, ...own }),
+      };
+      try {
+        code = await run(context, ...(given.slice(0, -1) as unknown as A));
+      } catch (error) {
+        code = 2;
+        host.stderr.write(problemText(error, context.json));
+      }
     };
-    try {
-      code = await run(context, ...(given.slice(0, -1) as unknown as A));
-    } catch (error) {
-      code = 2;
-      host.stderr.write(problemText(error, context.json));
-    }
-  };
 
   command('serve', 'Listen: the doors for proxies, the api listener for health and metrics', [
     'DATABASE_URL=postgres://grantgate@db/app grantgate serve --config /etc/grantgate.yaml',
@@ -70,10 +82,14 @@ Settings come from a file, the environment (GRANTGATE_*, DATABASE_URL) and flags
     .option('--sql <statement>', 'run one SQL statement in the database of the demo that is running')
     .action(runs((context, options: DemoOptions) => demoCommand(context, options)));
 
-  command('migrate', 'Bring the schema of the database to the version of this program', ['OWNER_DATABASE_URL=postgres://postgres@db/app grantgate migrate'])
-    .action(runs((context) => migrateCommand(context)));
+  command('migrate', 'Bring the schema of the database to the version of this program', [
+    'OWNER_DATABASE_URL=postgres://postgres@db/app grantgate migrate',
+  ]).action(runs((context) => migrateCommand(context)));
 
-  command('import', 'Load worlds (tenants, customers, users, roles, grants) into the database, whole or not at all', ['grantgate import world.yaml', 'grantgate import part1.ndjson part2.ndjson'])
+  command('import', 'Load worlds (tenants, customers, users, roles, grants) into the database, whole or not at all', [
+    'grantgate import world.yaml',
+    'grantgate import part1.ndjson part2.ndjson',
+  ])
     .argument('<file...>', 'worlds: YAML, JSON, or NDJSON')
     .action(runs((context, files: readonly string[]) => importCommand(context, files)));
 
@@ -86,36 +102,48 @@ Settings come from a file, the environment (GRANTGATE_*, DATABASE_URL) and flags
     .option('--operation <name>', 'READ, WRITE, …')
     .option('--resource <name>', 'DEVICE, ASSET, …')
     .option('--target <id>', "on what; '*' for any of the resource, and for CREATE")
-    .option('--owner <id>', 'CREATE: owner of the new thing; the user\'s own owner when left out')
+    .option('--owner <id>', "CREATE: owner of the new thing; the user's own owner when left out")
     .option('--group <id...>', 'CREATE: groups that it is put into')
     .option('--world <file...>', 'run the checks that these files hold, without a database')
-    .action(runs((context, options: { world?: readonly string[] } & Partial<Parameters<typeof checkCommand>[1]>) => {
-      const { world, user, operation, resource } = options;
-      if (world) {
-        if (user ?? operation ?? resource) throw new InputError('--world', 'runs the checks in the files; leave --user, --operation and --resource out');
-        return checkWorldsCommand(context, world);
-      }
-      const missing = (['user', 'operation', 'resource', 'target'] as const).filter((name) => options[name] === undefined).map((name) => `--${name}`);
-      if (user === undefined || operation === undefined || resource === undefined || missing.length > 0) {
-        throw new InputError(missing.join(', '), "must be said (--target '*' means any of the resource); or name files with --world");
-      }
-      return checkCommand(context, { ...options, user, operation, resource });
-    }));
+    .action(
+      runs((context, options: { world?: readonly string[] } & Partial<Parameters<typeof checkCommand>[1]>) => {
+        const { world, user, operation, resource } = options;
+        if (world) {
+          if (user ?? operation ?? resource) throw new InputError('--world', 'runs the checks in the files; leave --user, --operation and --resource out');
+          return checkWorldsCommand(context, world);
+        }
+        const missing = (['user', 'operation', 'resource', 'target'] as const).filter((name) => options[name] === undefined).map((name) => `--${name}`);
+        if (user === undefined || operation === undefined || resource === undefined || missing.length > 0) {
+          throw new InputError(missing.join(', '), "must be said (--target '*' means any of the resource); or name files with --world");
+        }
+        return checkCommand(context, { ...options, user, operation, resource });
+      }),
+    );
 
-  command('token', 'Sign an access token for a user with ThingsBoard\'s signing key', ['grantgate token --user ada --ttl 15m', 'curl -H "Authorization: Bearer $(grantgate token --user ada)" …'])
+  command('token', "Sign an access token for a user with ThingsBoard's signing key", [
+    'grantgate token --user ada --ttl 15m',
+    'curl -H "Authorization: Bearer $(grantgate token --user ada)" …',
+  ])
     .requiredOption('--user <id>', 'whose token')
     .option('--scope <scope>', 'TENANT_ADMIN or CUSTOMER_USER (SYS_ADMIN and REFRESH_TOKEN to see them refused)', 'CUSTOMER_USER')
     .option('--ttl <time>', 'how long it is good: 90s, 15m, 2h, 7d', '15m')
     .action(runs((context, options: Parameters<typeof tokenCommand>[1]) => tokenCommand(context, options)));
 
-  command('config', 'Print every setting, its value and where it comes from; secrets blacked out', ['grantgate config', 'grantgate config --json', 'GRANTGATE_DOORS_PORT=9000 grantgate config'])
-    .action(runs((context) => configCommand(context)));
+  command('config', 'Print every setting, its value and where it comes from; secrets blacked out', [
+    'grantgate config',
+    'grantgate config --json',
+    'GRANTGATE_DOORS_PORT=9000 grantgate config',
+  ]).action(runs((context) => configCommand(context)));
 
-  command('healthcheck', 'Is the service of this configuration ready?', ['grantgate healthcheck', 'HEALTHCHECK CMD ["grantgate", "healthcheck"]'])
-    .action(runs((context) => healthcheckCommand(context)));
+  command('healthcheck', 'Is the service of this configuration ready?', ['grantgate healthcheck', 'HEALTHCHECK CMD ["grantgate", "healthcheck"]']).action(
+    runs((context) => healthcheckCommand(context)),
+  );
 
   for (const each of [program, ...program.commands]) {
-    each.exitOverride().configureOutput({ writeOut: (text) => void host.stdout.write(text), writeErr: (text) => void host.stderr.write(text) }).showHelpAfterError('(--help shows what there is)');
+    each
+      .exitOverride()
+      .configureOutput({ writeOut: (text) => void host.stdout.write(text), writeErr: (text) => void host.stderr.write(text) })
+      .showHelpAfterError('(--help shows what there is)');
   }
   try {
     await program.parseAsync(args, { from: 'user' });

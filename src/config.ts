@@ -45,7 +45,14 @@ interface Found {
 type Values = Map<string, Found>;
 
 const LEAF: ReadonlyMap<string, Leaf> = new Map(leaves.map((leaf) => [leaf.path, leaf]));
-const BRANCHES: ReadonlySet<string> = new Set(leaves.flatMap(({ path }) => path.split('.').slice(0, -1).map((_, i, parts) => parts.slice(0, i + 1).join('.'))));
+const BRANCHES: ReadonlySet<string> = new Set(
+  leaves.flatMap(({ path }) =>
+    path
+      .split('.')
+      .slice(0, -1)
+      .map((_, i, parts) => parts.slice(0, i + 1).join('.')),
+  ),
+);
 const PREFIX = 'GRANTGATE_';
 const CONFIG_VARIABLE = 'GRANTGATE_CONFIG';
 /** Variables of the project's own tests, which a process that a test starts inherits. */
@@ -86,7 +93,10 @@ function conflicts(good: ReadonlyMap<string, unknown>, source: (path: string) =>
   for (const listener of ['doors', 'api'] as const) {
     const host = good.get(`${listener}.host`);
     if (typeof host === 'string' && good.get(`${listener}.insecurePublicListen`) === false && !isLoopback(host)) {
-      say(`${listener}.host`, `${host} is not a loopback address; whoever reaches it is believed. Use a loopback address${listener === 'doors' ? ' or doors.socket' : ''}, or set ${listener}.insecurePublicListen: true`);
+      say(
+        `${listener}.host`,
+        `${host} is not a loopback address; whoever reaches it is believed. Use a loopback address${listener === 'doors' ? ' or doors.socket' : ''}, or set ${listener}.insecurePublicListen: true`,
+      );
     }
   }
   if (good.get('doors.port') !== 0 && good.get('doors.port') === good.get('api.port') && good.get('doors.host') === good.get('api.host')) {
@@ -96,7 +106,7 @@ function conflicts(good: ReadonlyMap<string, unknown>, source: (path: string) =>
     say('doors.socketGroup', 'means nothing without doors.socket');
   }
   if (typeof good.get('doors.socket') === 'string' && Buffer.byteLength(good.get('doors.socket') as string) > 107) {
-    say('doors.socket', 'a Unix socket\'s path has at most 107 bytes');
+    say('doors.socket', "a Unix socket's path has at most 107 bytes");
   }
   return problems;
 }
@@ -158,7 +168,10 @@ function readEnvironment({ env, readFile }: ConfigInput, values: Values, problem
   }
 }
 
-function readSecretFile(leaf: Leaf, from: { name: string; file: string; env: ConfigInput['env']; readFile: ConfigInput['readFile']; values: Values; problems: string[] }): void {
+function readSecretFile(
+  leaf: Leaf,
+  from: { name: string; file: string; env: ConfigInput['env']; readFile: ConfigInput['readFile']; values: Values; problems: string[] },
+): void {
   if (from.env[leaf.env]) {
     from.problems.push(`env ${from.name}: ${leaf.env} is set too; use one of them`);
     return;
@@ -193,7 +206,9 @@ export function showConfig(config: Config, as: 'yaml' | 'json'): string {
     });
     open = branch;
     const indent = '  '.repeat(branch.length);
-    lines.push(value === undefined ? `${indent}# ${parts.at(-1)!}: not set` : `${indent}${parts.at(-1)!}: ${JSON.stringify(value)}`.padEnd(48) + ` # ${source}`);
+    lines.push(
+      value === undefined ? `${indent}# ${parts.at(-1)!}: not set` : `${indent}${parts.at(-1)!}: ${JSON.stringify(value)}`.padEnd(48) + ` # ${source}`,
+    );
   }
   return lines.join('\n');
 }
@@ -236,7 +251,9 @@ function show(value: unknown): string {
 
 /** `; did you mean …?`, if something known is near. */
 function nearest(name: string, known: readonly string[]): string {
-  const ranked = known.map((candidate) => ({ candidate, distance: editDistance(name.toLowerCase(), candidate.toLowerCase()) })).sort((a, b) => a.distance - b.distance);
+  const ranked = known
+    .map((candidate) => ({ candidate, distance: editDistance(name.toLowerCase(), candidate.toLowerCase()) }))
+    .sort((a, b) => a.distance - b.distance);
   const best = ranked[0];
   return best && best.distance <= Math.max(2, name.length / 4) ? `; did you mean ${best.candidate}?` : '';
 }

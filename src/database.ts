@@ -9,7 +9,11 @@ type Settings = Config['settings'];
 /** For reading. @throws InputError if there is no URL, or a certificate cannot be read */
 export function databaseOptions(settings: Settings, readFile: (path: string) => string): PostgresSourceOptions {
   const { url, connections, insecureTls } = settings.database;
-  if (url === undefined) throw new InputError('database.url', 'is not set: say where Postgres is, as DATABASE_URL=postgres://user:password@host:5432/database (`grantgate demo` brings its own)');
+  if (url === undefined)
+    throw new InputError(
+      'database.url',
+      'is not set: say where Postgres is, as DATABASE_URL=postgres://user:password@host:5432/database (`grantgate demo` brings its own)',
+    );
   const certificates = certificatesOf(settings, readFile);
   return { url, insecureTls, fillConnections: connections, ...(certificates ? { certificates } : {}) };
 }
@@ -18,7 +22,11 @@ export function databaseOptions(settings: Settings, readFile: (path: string) => 
 export function databaseUrl(settings: Settings, as: 'admin' | 'owner'): string {
   const { url, adminUrl, ownerUrl } = settings.database;
   const found = (as === 'owner' ? ownerUrl : undefined) ?? adminUrl ?? url;
-  if (found === undefined) throw new InputError(as === 'owner' ? 'database.ownerUrl' : 'database.adminUrl', 'is not set, and neither is database.url: set DATABASE_URL, or a role of its own for this');
+  if (found === undefined)
+    throw new InputError(
+      as === 'owner' ? 'database.ownerUrl' : 'database.adminUrl',
+      'is not set, and neither is database.url: set DATABASE_URL, or a role of its own for this',
+    );
   return found;
 }
 

@@ -8,9 +8,7 @@ import { resourceFromAttributes } from '@opentelemetry/resources';
 import { AggregationTemporality, DataPointType, type CollectionResult, type HistogramMetricData, type MetricProducer } from '@opentelemetry/sdk-metrics';
 
 /** Upper bounds in seconds: 50 µs to 1 s (the default HTTP buckets begin at 5 ms, above nearly every check). */
-export const SECONDS_BOUNDS: readonly number[] = [
-  0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1,
-];
+export const SECONDS_BOUNDS: readonly number[] = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1];
 
 /** One series: counts by bucket, the last one for everything above the highest bound. */
 export class Series {
@@ -50,13 +48,18 @@ export function histogramProducer(histograms: readonly Histogram[], wall: () => 
         dataPoints: Array.from(histogram.series, (series) => {
           const counts = Array.from(series.counts);
           return {
-            startTime, endTime, attributes: series.labels,
+            startTime,
+            endTime,
+            attributes: series.labels,
             value: { buckets: { boundaries: [...SECONDS_BOUNDS], counts }, sum: series.sum, count: counts.reduce((all, n) => all + n, 0) },
           };
         }),
       }));
       // The reader takes its own resource and ignores a producer's.
-      return Promise.resolve({ resourceMetrics: { resource: resourceFromAttributes({}), scopeMetrics: [{ scope: { name: 'grantgate' }, metrics }] }, errors: [] });
+      return Promise.resolve({
+        resourceMetrics: { resource: resourceFromAttributes({}), scopeMetrics: [{ scope: { name: 'grantgate' }, metrics }] },
+        errors: [],
+      });
     },
   };
 }

@@ -37,8 +37,10 @@ export function observeRuntime(meter: Meter): () => void {
   const resolution = 10;
   const delay = monitorEventLoopDelay({ resolution });
   delay.enable();
-  const lag = (suffix: string, what: string, read: () => number) =>
-    ({ read, gauge: meter.createObservableGauge(`nodejs_eventloop_lag${suffix}_seconds`, { description: `Event loop lag since the last scrape: ${what}.` }) });
+  const lag = (suffix: string, what: string, read: () => number) => ({
+    read,
+    gauge: meter.createObservableGauge(`nodejs_eventloop_lag${suffix}_seconds`, { description: `Event loop lag since the last scrape: ${what}.` }),
+  });
   const lags = [
     lag('', 'mean', () => delay.mean),
     lag('_min', 'least', () => delay.min),
@@ -49,10 +51,13 @@ export function observeRuntime(meter: Meter): () => void {
     lag('_p90', '90th percentile', () => delay.percentile(90)),
     lag('_p99', '99th percentile', () => delay.percentile(99)),
   ];
-  meter.addBatchObservableCallback((result) => {
-    if (delay.count > 0) for (const { read, gauge: instrument } of lags) result.observe(instrument, Math.max(0, read() / 1e9 - resolution / 1e3));
-    delay.reset();
-  }, lags.map(({ gauge: instrument }) => instrument));
+  meter.addBatchObservableCallback(
+    (result) => {
+      if (delay.count > 0) for (const { read, gauge: instrument } of lags) result.observe(instrument, Math.max(0, read() / 1e9 - resolution / 1e3));
+      delay.reset();
+    },
+    lags.map(({ gauge: instrument }) => instrument),
+  );
   return () => delay.disable();
 }
 

@@ -60,28 +60,53 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   const authenticator = createAuthenticator({ issuers: issuersOf(settings), wall: parts.wall, tokens: settings.cache.tokens });
   const source = postgresSource({
     ...databaseOptions(settings, parts.readFile),
-    observer: { pooler: (first, pid) => log('warn', 'pooler', `the server process changed from ${first} to ${pid} within a session: a transaction pooler stands between, and changes are noticed late`) },
+    observer: {
+      pooler: (first, pid) =>
+        log(
+          'warn',
+          'pooler',
+          `the server process changed from ${first} to ${pid} within a session: a transaction pooler stands between, and changes are noticed late`,
+        ),
+    },
   });
   const clock = hostClock();
   const telemetry = createTelemetry({
-    vocabulary: policy.vocabulary, version: parts.version, policyVersion: policy.version, wall: parts.wall,
+    vocabulary: policy.vocabulary,
+    version: parts.version,
+    policyVersion: policy.version,
+    wall: parts.wall,
     log: ({ kind, detail }) => log(kind === 'attached' || detail === 'start' ? 'info' : 'warn', kind, detail),
   });
-  const decisions = createDecisionLog({ sink: parts.stdout, allowSample: settings.log.allowSample, buffer: settings.log.buffer, random: parts.random, wall: parts.wall });
+  const decisions = createDecisionLog({
+    sink: parts.stdout,
+    allowSample: settings.log.allowSample,
+    buffer: settings.log.buffer,
+    random: parts.random,
+    wall: parts.wall,
+  });
   const cache = new PolicyCache({
-    vocabulary: policy.vocabulary, source, clock, random: parts.random, observer: telemetry.observer,
-    maxStaleness: settings.cache.maxStaleness, limits: settings.cache,
+    vocabulary: policy.vocabulary,
+    source,
+    clock,
+    random: parts.random,
+    observer: telemetry.observer,
+    maxStaleness: settings.cache.maxStaleness,
+    limits: settings.cache,
   });
   const { deadline } = settings.doors;
   const limit = { deadline };
   const authorize = createAuthorize({
-    table: policy.routes, authenticator, clock, deadline,
+    table: policy.routes,
+    authenticator,
+    clock,
+    deadline,
     pdp: createPdp({ check: (request, status) => cache.check(request, status, limit) }),
     nextId: decisionIds(parts.uuid().slice(0, 8)),
     fault: (thrown) => log('error', 'fault', thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)),
   });
   const doors = createHttpDoors({
-    authorize, clock,
+    authorize,
+    clock,
     report: (check) => {
       telemetry.report(check);
       decisions.report(check);
@@ -90,11 +115,13 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   telemetry.watch({ cache, tokens: authenticator, log: decisions, doors });
 
   let draining = false;
-  const api = apiServer(createApi({
-    readiness: () => ({ cache: cache.state(), draining }),
-    scrape: settings.api.metrics ? () => telemetry.scrape() : undefined,
-    failed: (error) => log('error', 'api', error instanceof Error ? (error.stack ?? error.message) : String(error)),
-  }));
+  const api = apiServer(
+    createApi({
+      readiness: () => ({ cache: cache.state(), draining }),
+      scrape: settings.api.metrics ? () => telemetry.scrape() : undefined,
+      failed: (error) => log('error', 'api', error instanceof Error ? (error.stack ?? error.message) : String(error)),
+    }),
+  );
   const pause = (ms: number): Promise<void> => new Promise((resolve) => void clock.after(ms, resolve));
   const end = async (): Promise<void> => {
     await doors.close(settings.shutdown.timeout);
@@ -137,7 +164,8 @@ export async function startService(parts: ServiceParts): Promise<Service> {
 /** @throws InputError if nobody could be known */
 function issuersOf({ identity }: Settings): readonly Issuer[] {
   const { signingKey, issuer, tenants, clockTolerance } = identity.thingsboard;
-  if (signingKey === undefined) throw new InputError('identity.thingsboard.signingKey', 'is not set, so no token could be believed: set it to the token signing key of ThingsBoard');
+  if (signingKey === undefined)
+    throw new InputError('identity.thingsboard.signingKey', 'is not set, so no token could be believed: set it to the token signing key of ThingsBoard');
   return [createThingsBoardIssuer({ name: 'thingsboard', tenants, signingKeys: signingKey, iss: issuer ?? null, clockTolerance: clockTolerance / 1000 })];
 }
 

@@ -25,8 +25,14 @@ const text = z.string().min(1, 'must not be empty');
 const flag = z.preprocess((value) => (value === 'true' ? true : value === 'false' ? false : value), z.boolean('must be true or false'));
 const number = (text: unknown): unknown => (typeof text === 'string' && /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text);
 const integer = (min: number, max: number) =>
-  z.preprocess(number, z.number(`must be a whole number from ${min} to ${max}`).int(`must be a whole number from ${min} to ${max}`)
-    .min(min, `must be at least ${min}`).max(max, `must be at most ${max}`));
+  z.preprocess(
+    number,
+    z
+      .number(`must be a whole number from ${min} to ${max}`)
+      .int(`must be a whole number from ${min} to ${max}`)
+      .min(min, `must be at least ${min}`)
+      .max(max, `must be at most ${max}`),
+  );
 const share = z.preprocess(number, z.number('must be a number from 0 to 1').min(0, 'must be at least 0').max(1, 'must be at most 1'));
 
 const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
@@ -40,9 +46,14 @@ const duration = (min: number, max: number) => {
   return z.preprocess(milliseconds, z.number(problem).int(problem).min(min, problem).max(max, problem));
 };
 const split = (value: unknown): unknown => (typeof value === 'string' ? value.split(',').map((item) => item.trim()) : value);
-const list = z.preprocess((value) => (value === '*' ? value : split(value)),
-  z.union([z.literal('*'), z.array(z.string().min(1)).min(1)], "must be '*' or a list of ids"));
-const port = z.preprocess(number, z.union([z.literal('none'), z.number().int().min(0).max(65_535)], "must be a port from 0 (any free one) to 65535, or 'none'"));
+const list = z.preprocess(
+  (value) => (value === '*' ? value : split(value)),
+  z.union([z.literal('*'), z.array(z.string().min(1)).min(1)], "must be '*' or a list of ids"),
+);
+const port = z.preprocess(
+  number,
+  z.union([z.literal('none'), z.number().int().min(0).max(65_535)], "must be a port from 0 (any free one) to 65535, or 'none'"),
+);
 const signingKeys = z.preprocess(split, z.array(z.string(), 'must be a base64 key, or a list of them').min(1)).superRefine((keys, context) => {
   for (const key of keys) {
     try {
@@ -57,63 +68,120 @@ const databaseUrl = z.string().regex(/^postgres(ql)?:\/\/./, 'must be postgres:/
 
 /** The schema. Times are milliseconds once read. */
 export const settings = z.strictObject({
-  doors: z.strictObject({
-    host: text.default('127.0.0.1').register(notes, { description: 'Address of the doors (the listener that proxies ask).' }),
-    port: port.default(9191).register(notes, { description: 'Port of the doors; `0` takes any free one, `none` leaves the socket alone.' }),
-    socket: text.optional().register(notes, { description: 'Unix socket of the doors, beside or instead of the port. Its mode is 0660.' }),
-    socketGroup: text.optional().register(notes, { description: 'Group (name or number) that may connect to the socket.' }),
-    insecurePublicListen: flag.default(false).register(notes, { description: 'Let the doors listen on an address that is not loopback. Whoever reaches a door can ask it anything.' }),
-    insecureWorldWritableSocket: flag.default(false).register(notes, { description: 'Give the socket mode 0666: every local user may ask.' }),
-    deadline: duration(1, 60_000).default(100).register(notes, { description: 'Time a check may take before it is answered with 503.', time: true }),
-  }).prefault({}),
-  api: z.strictObject({
-    host: text.default('127.0.0.1').register(notes, { description: 'Address of the api listener (health and metrics).' }),
-    port: integer(0, 65_535).default(9190).register(notes, { description: 'Port of the api listener; `0` takes any free one.' }),
-    metrics: flag.default(true).register(notes, { description: 'Serve `/metrics`.' }),
-    insecurePublicListen: flag.default(false).register(notes, { description: 'Let the api listen on an address that is not loopback. Health and metrics ask for no credential.' }),
-  }).prefault({}),
-  database: z.strictObject({
-    url: databaseUrl.optional().register(notes, { description: 'Postgres, as a role that may read (`grantgate_reader`). Straight to the primary: never through a transaction pooler.', secret: true, alias: 'DATABASE_URL' }),
-    adminUrl: databaseUrl.optional().register(notes, { description: 'The same database, as a role that may write (`grantgate_writer`): `import`. Default: `database.url`.', secret: true, alias: 'ADMIN_DATABASE_URL' }),
-    ownerUrl: databaseUrl.optional().register(notes, { description: 'The same database, as a role that may create the schema: `migrate`. Default: `database.adminUrl`.', secret: true, alias: 'OWNER_DATABASE_URL' }),
-    connections: integer(1, 64).default(4).register(notes, { description: 'Connections that fill the cache, beside the one that listens.' }),
-    caFile: text.optional().register(notes, { description: 'Authorities (PEM) that a database\'s certificate is checked against. Default: the system\'s.' }),
-    certFile: text.optional().register(notes, { description: 'Our own certificate (PEM), where the database asks for one.' }),
-    keyFile: text.optional().register(notes, { description: 'Its private key (PEM).' }),
-    insecureTls: flag.default(false).register(notes, { description: 'Let `sslmode` in a URL ask for less than `verify-full` on a host that is not loopback.' }),
-  }).prefault({}),
-  cache: z.strictObject({
-    maxStaleness: duration(300, 3_600_000).default(2000).register(notes, { description: 'Longest time that checks are answered without proof that nothing changed. Then 503.', time: true }),
-    subjects: integer(100, 100_000_000).default(100_000).register(notes, { description: 'Users kept in memory.' }),
-    targets: integer(100, 100_000_000).default(1_000_000).register(notes, { description: 'Targets kept in memory.' }),
-    absent: integer(100, 100_000_000).default(20_000).register(notes, { description: 'Ids that do not exist, kept apart.' }),
-    classes: integer(100, 100_000_000).default(50_000).register(notes, { description: 'Permission classes kept in memory (users of one owner and the same groups share one).' }),
-    touched: integer(1000, 100_000_000).default(200_000).register(notes, { description: 'Changed keys remembered one by one.' }),
-    tokens: integer(100, 100_000_000).default(20_000).register(notes, { description: 'Verified tokens kept in memory.' }),
-  }).prefault({}),
-  identity: z.strictObject({
-    thingsboard: z.strictObject({
-      signingKey: signingKeys.optional().register(notes, { description: 'ThingsBoard\'s token signing key, base64 (`tokenSigningKey` of its JWT settings); several, with commas, while it is being changed. The first one signs.', secret: true }),
-      issuer: text.optional().register(notes, { description: 'The `iss` that its tokens must have (ThingsBoard: `thingsboard.io`, or `tokenIssuer`). Not asked for when absent.' }),
-      tenants: list.default('*').register(notes, { description: 'Tenants that its tokens may speak for.' }),
-      clockTolerance: duration(0, 300_000).default(0).register(notes, { description: 'How far its clock may be off, for `exp` and `nbf`.', time: true }),
-    }).prefault({}),
-  }).prefault({}),
-  routes: z.strictObject({
-    file: text.optional().register(notes, { description: 'Route table (YAML). Default: the one for ThingsBoard\'s REST API.' }),
-  }).prefault({}),
-  vocabulary: z.strictObject({
-    file: text.optional().register(notes, { description: 'Vocabulary (YAML). Default: ThingsBoard PE\'s.' }),
-  }).prefault({}),
-  log: z.strictObject({
-    level: z.enum(['error', 'warn', 'info', 'debug'], "must be error, warn, info or debug").default('info').register(notes, { description: 'Least weight of the lines about the service itself, on stderr.' }),
-    allowSample: share.default(0.01).register(notes, { description: 'Share of the allows in the decision log on stdout, 0 to 1. Whatever is not an allow is always there.' }),
-    buffer: integer(100, 1_000_000).default(10_000).register(notes, { description: 'Decision-log lines kept while stdout is not read; further ones are dropped and counted.' }),
-  }).prefault({}),
-  shutdown: z.strictObject({
-    delay: duration(0, 600_000).default(5000).register(notes, { description: 'Time between `not ready` and the closing of the doors, for proxies to notice.', time: true }),
-    timeout: duration(0, 600_000).default(5000).register(notes, { description: 'Time that checks and log lines under way have to finish then.', time: true }),
-  }).prefault({}),
+  doors: z
+    .strictObject({
+      host: text.default('127.0.0.1').register(notes, { description: 'Address of the doors (the listener that proxies ask).' }),
+      port: port.default(9191).register(notes, { description: 'Port of the doors; `0` takes any free one, `none` leaves the socket alone.' }),
+      socket: text.optional().register(notes, { description: 'Unix socket of the doors, beside or instead of the port. Its mode is 0660.' }),
+      socketGroup: text.optional().register(notes, { description: 'Group (name or number) that may connect to the socket.' }),
+      insecurePublicListen: flag
+        .default(false)
+        .register(notes, { description: 'Let the doors listen on an address that is not loopback. Whoever reaches a door can ask it anything.' }),
+      insecureWorldWritableSocket: flag.default(false).register(notes, { description: 'Give the socket mode 0666: every local user may ask.' }),
+      deadline: duration(1, 60_000).default(100).register(notes, { description: 'Time a check may take before it is answered with 503.', time: true }),
+    })
+    .prefault({}),
+  api: z
+    .strictObject({
+      host: text.default('127.0.0.1').register(notes, { description: 'Address of the api listener (health and metrics).' }),
+      port: integer(0, 65_535).default(9190).register(notes, { description: 'Port of the api listener; `0` takes any free one.' }),
+      metrics: flag.default(true).register(notes, { description: 'Serve `/metrics`.' }),
+      insecurePublicListen: flag
+        .default(false)
+        .register(notes, { description: 'Let the api listen on an address that is not loopback. Health and metrics ask for no credential.' }),
+    })
+    .prefault({}),
+  database: z
+    .strictObject({
+      url: databaseUrl.optional().register(notes, {
+        description: 'Postgres, as a role that may read (`grantgate_reader`). Straight to the primary: never through a transaction pooler.',
+        secret: true,
+        alias: 'DATABASE_URL',
+      }),
+      adminUrl: databaseUrl.optional().register(notes, {
+        description: 'The same database, as a role that may write (`grantgate_writer`): `import`. Default: `database.url`.',
+        secret: true,
+        alias: 'ADMIN_DATABASE_URL',
+      }),
+      ownerUrl: databaseUrl.optional().register(notes, {
+        description: 'The same database, as a role that may create the schema: `migrate`. Default: `database.adminUrl`.',
+        secret: true,
+        alias: 'OWNER_DATABASE_URL',
+      }),
+      connections: integer(1, 64).default(4).register(notes, { description: 'Connections that fill the cache, beside the one that listens.' }),
+      caFile: text.optional().register(notes, { description: "Authorities (PEM) that a database's certificate is checked against. Default: the system's." }),
+      certFile: text.optional().register(notes, { description: 'Our own certificate (PEM), where the database asks for one.' }),
+      keyFile: text.optional().register(notes, { description: 'Its private key (PEM).' }),
+      insecureTls: flag
+        .default(false)
+        .register(notes, { description: 'Let `sslmode` in a URL ask for less than `verify-full` on a host that is not loopback.' }),
+    })
+    .prefault({}),
+  cache: z
+    .strictObject({
+      maxStaleness: duration(300, 3_600_000)
+        .default(2000)
+        .register(notes, { description: 'Longest time that checks are answered without proof that nothing changed. Then 503.', time: true }),
+      subjects: integer(100, 100_000_000).default(100_000).register(notes, { description: 'Users kept in memory.' }),
+      targets: integer(100, 100_000_000).default(1_000_000).register(notes, { description: 'Targets kept in memory.' }),
+      absent: integer(100, 100_000_000).default(20_000).register(notes, { description: 'Ids that do not exist, kept apart.' }),
+      classes: integer(100, 100_000_000)
+        .default(50_000)
+        .register(notes, { description: 'Permission classes kept in memory (users of one owner and the same groups share one).' }),
+      touched: integer(1000, 100_000_000).default(200_000).register(notes, { description: 'Changed keys remembered one by one.' }),
+      tokens: integer(100, 100_000_000).default(20_000).register(notes, { description: 'Verified tokens kept in memory.' }),
+    })
+    .prefault({}),
+  identity: z
+    .strictObject({
+      thingsboard: z
+        .strictObject({
+          signingKey: signingKeys.optional().register(notes, {
+            description:
+              "ThingsBoard's token signing key, base64 (`tokenSigningKey` of its JWT settings); several, with commas, while it is being changed. The first one signs.",
+            secret: true,
+          }),
+          issuer: text.optional().register(notes, {
+            description: 'The `iss` that its tokens must have (ThingsBoard: `thingsboard.io`, or `tokenIssuer`). Not asked for when absent.',
+          }),
+          tenants: list.default('*').register(notes, { description: 'Tenants that its tokens may speak for.' }),
+          clockTolerance: duration(0, 300_000).default(0).register(notes, { description: 'How far its clock may be off, for `exp` and `nbf`.', time: true }),
+        })
+        .prefault({}),
+    })
+    .prefault({}),
+  routes: z
+    .strictObject({
+      file: text.optional().register(notes, { description: "Route table (YAML). Default: the one for ThingsBoard's REST API." }),
+    })
+    .prefault({}),
+  vocabulary: z
+    .strictObject({
+      file: text.optional().register(notes, { description: "Vocabulary (YAML). Default: ThingsBoard PE's." }),
+    })
+    .prefault({}),
+  log: z
+    .strictObject({
+      level: z
+        .enum(['error', 'warn', 'info', 'debug'], 'must be error, warn, info or debug')
+        .default('info')
+        .register(notes, { description: 'Least weight of the lines about the service itself, on stderr.' }),
+      allowSample: share
+        .default(0.01)
+        .register(notes, { description: 'Share of the allows in the decision log on stdout, 0 to 1. Whatever is not an allow is always there.' }),
+      buffer: integer(100, 1_000_000)
+        .default(10_000)
+        .register(notes, { description: 'Decision-log lines kept while stdout is not read; further ones are dropped and counted.' }),
+    })
+    .prefault({}),
+  shutdown: z
+    .strictObject({
+      delay: duration(0, 600_000)
+        .default(5000)
+        .register(notes, { description: 'Time between `not ready` and the closing of the doors, for proxies to notice.', time: true }),
+      timeout: duration(0, 600_000).default(5000).register(notes, { description: 'Time that checks and log lines under way have to finish then.', time: true }),
+    })
+    .prefault({}),
 });
 
 export type Settings = z.output<typeof settings>;

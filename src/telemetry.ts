@@ -73,8 +73,11 @@ export function createTelemetry(settings: TelemetrySettings): Telemetry {
     if (full && (numbers.resource !== -1 || numbers.operation !== -1)) return counted({ ...check, resource: '', operation: '' });
     const cell: Cell = {
       labels: {
-        decision: DECISIONS[numbers.decision]!, reason: reasons.text(check.reason), protocol: protocols.text(check.protocol),
-        resource: vocabulary.resources[numbers.resource] ?? 'other', operation: vocabulary.operations[numbers.operation] ?? 'other',
+        decision: DECISIONS[numbers.decision]!,
+        reason: reasons.text(check.reason),
+        protocol: protocols.text(check.protocol),
+        resource: vocabulary.resources[numbers.resource] ?? 'other',
+        operation: vocabulary.operations[numbers.operation] ?? 'other',
       },
       count: 0,
     };
@@ -86,8 +89,13 @@ export function createTelemetry(settings: TelemetrySettings): Telemetry {
     const resource = vocabulary.resource(check.resource);
     const operation = vocabulary.operation(check.operation);
     // One small integer instead of a joined string: no allocation, and no two label sets share a number.
-    const key = (((decision * (REASONS + 1) + reasons.number(check.reason)) * (PROTOCOLS + 1) + protocols.number(check.protocol))
-      * (vocabulary.resources.length + 1) + resource + 1) * (vocabulary.operations.length + 1) + operation + 1;
+    const key =
+      (((decision * (REASONS + 1) + reasons.number(check.reason)) * (PROTOCOLS + 1) + protocols.number(check.protocol)) * (vocabulary.resources.length + 1) +
+        resource +
+        1) *
+        (vocabulary.operations.length + 1) +
+      operation +
+      1;
     return decisions.get(key) ?? decisionCell(key, check, { decision, resource, operation });
   };
   const duration = (check: CheckReport): Series => {
@@ -100,11 +108,22 @@ export function createTelemetry(settings: TelemetrySettings): Telemetry {
 
   const exporter = new PrometheusExporter({
     preventServerStart: true, // the api listener serves the text
-    metricProducers: [histogramProducer([
-      { name: 'authz_decision_duration_seconds', description: 'Time from a check\'s arrival to its answer.', get series() { return durations.values(); } },
-      { name: 'authz_store_query_duration_seconds', description: 'Time of one statement that filled the cache.', series: [queries] },
-      { name: 'authz_commit_to_applied_seconds', description: 'Time from a commit to this process deciding by it.', series: [lag] },
-    ], settings.wall)],
+    metricProducers: [
+      histogramProducer(
+        [
+          {
+            name: 'authz_decision_duration_seconds',
+            description: "Time from a check's arrival to its answer.",
+            get series() {
+              return durations.values();
+            },
+          },
+          { name: 'authz_store_query_duration_seconds', description: 'Time of one statement that filled the cache.', series: [queries] },
+          { name: 'authz_commit_to_applied_seconds', description: 'Time from a commit to this process deciding by it.', series: [lag] },
+        ],
+        settings.wall,
+      ),
+    ],
   });
   const provider = new MeterProvider({
     resource: resourceFromAttributes({ 'service.name': 'grantgate', 'service.version': settings.version }),
@@ -165,9 +184,11 @@ function observeDecisions(meter: Meter, decisions: ReadonlyMap<number, Cell>): v
 }
 
 function observePolicy(meter: Meter, policy: { version: string; loaded: number }): void {
-  meter.createObservableGauge('authz_policy_info', { description: 'Fingerprint of the vocabulary and the routes in force.' })
+  meter
+    .createObservableGauge('authz_policy_info', { description: 'Fingerprint of the vocabulary and the routes in force.' })
     .addCallback((result) => result.observe(1, { version: policy.version }));
-  meter.createObservableGauge('authz_policy_last_successful_load_timestamp_seconds', { description: 'When they were read.' })
+  meter
+    .createObservableGauge('authz_policy_last_successful_load_timestamp_seconds', { description: 'When they were read.' })
     .addCallback((result) => result.observe(policy.loaded / 1000));
 }
 
@@ -194,7 +215,7 @@ function observeWatched(meter: Meter, read: () => Watched): void {
   const observeCache = (result: BatchObservableResult, { stats, state, sizes }: { stats: CacheStats; state: CacheState; sizes: CacheSizes }): void => {
     result.observe(requests, stats.hits, { cache: 'policy', result: 'hit' });
     result.observe(requests, stats.misses, { cache: 'policy', result: 'miss' });
-    for (const [cache, size] of Object.entries(sizes)) result.observe(entries, size, { cache });
+    for (const cache of ['subjects', 'targets', 'absent', 'classes', 'nodes'] as const) result.observe(entries, sizes[cache], { cache });
     result.observe(storeErrors, stats.fillErrors);
     if (state.revision !== null) result.observe(revision, Number.parseInt(state.revision, 10));
     if (state.ageMs !== null) result.observe(age, state.ageMs / 1000);
@@ -207,18 +228,21 @@ function observeWatched(meter: Meter, read: () => Watched): void {
     result.observe(refused, stats.fillsRefused);
     for (const [code, count] of Object.entries(stats.unavailable)) result.observe(unavailable, count, { code });
   };
-  meter.addBatchObservableCallback((result) => {
-    const { cache, tokens, log, doors } = read();
-    if (cache) observeCache(result, { stats: cache.stats, state: cache.state(), sizes: cache.sizes() });
-    if (tokens) {
-      result.observe(requests, tokens.hits, { cache: 'token', result: 'hit' });
-      result.observe(requests, tokens.misses, { cache: 'token', result: 'miss' });
-      result.observe(entries, tokens.size, { cache: 'token' });
-    }
-    if (log) result.observe(dropped, log.dropped);
-    if (doors) {
-      result.observe(inFlight, doors.inFlight);
-      for (const [cause, count] of Object.entries(doors.shed)) result.observe(shed, count, { cause });
-    }
-  }, [requests, entries, storeErrors, revision, age, follower, rings, pulls, unrung, resets, attaches, refused, unavailable, inFlight, shed, dropped]);
+  meter.addBatchObservableCallback(
+    (result) => {
+      const { cache, tokens, log, doors } = read();
+      if (cache) observeCache(result, { stats: cache.stats, state: cache.state(), sizes: cache.sizes() });
+      if (tokens) {
+        result.observe(requests, tokens.hits, { cache: 'token', result: 'hit' });
+        result.observe(requests, tokens.misses, { cache: 'token', result: 'miss' });
+        result.observe(entries, tokens.size, { cache: 'token' });
+      }
+      if (log) result.observe(dropped, log.dropped);
+      if (doors) {
+        result.observe(inFlight, doors.inFlight);
+        for (const [cause, count] of Object.entries(doors.shed)) result.observe(shed, count, { cause });
+      }
+    },
+    [requests, entries, storeErrors, revision, age, follower, rings, pulls, unrung, resets, attaches, refused, unavailable, inFlight, shed, dropped],
+  );
 }

@@ -35,25 +35,42 @@ export function checkWorldsCommand(context: Context, files: readonly string[]): 
   if (json) host.stdout.write(`${JSON.stringify({ checks, failed: failures.length, failures, problems: broken })}\n`);
   else {
     for (const problem of broken) host.stderr.write(`${formatImportProblem(problem)}\n`);
-    for (const { file, line, check, expected, got } of failures) host.stdout.write(`${file}${line === null ? '' : `:${line}`}: ${check}: expected ${expected}, got ${got}\n`);
+    for (const { file, line, check, expected, got } of failures)
+      host.stdout.write(`${file}${line === null ? '' : `:${line}`}: ${check}: expected ${expected}, got ${got}\n`);
     host.stdout.write(`${checks} checks, ${failures.length} failed\n`);
   }
   return broken.length > 0 ? 2 : failures.length > 0 ? 1 : 0;
 }
 
-function runChecks(vocabulary: Vocabulary, { file, world, lineOf }: PlacedWorld): readonly Failure[] {
+function runChecks(vocabulary: Vocabulary, placed: PlacedWorld): readonly Failure[] {
+  const { file, world } = placed;
   const compiled = compileWorld(vocabulary, world);
   return world.checks.flatMap((check, i): Failure[] => {
     const { allow, reason, rule } = compiled.decide(requestOf(vocabulary, check));
     const decision = allow ? 'allow' : 'deny';
     const right = decision === check.expect && (check.reason ?? reason) === reason && (check.rule ?? rule) === rule;
     if (right) return [];
-    return [{ file, line: lineOf(`checks[${i}]`), check: describe(check), expected: outcome({ decision: check.expect, reason: check.reason, rule: check.rule }), got: outcome({ decision, reason, rule }) }];
+    return [
+      {
+        file,
+        line: placed.lineOf(`checks[${i}]`),
+        check: describe(check),
+        expected: outcome({ decision: check.expect, reason: check.reason, rule: check.rule }),
+        got: outcome({ decision, reason, rule }),
+      },
+    ];
   });
 }
 
 function describe({ user, operation, resource, target, owner, groups }: WorldCheck): string {
-  return [user, operation, resource, target, ...(owner === undefined ? [] : [`owner ${owner}`]), ...(groups === undefined ? [] : [`groups ${groups.join(',')}`])].join(' ');
+  return [
+    user,
+    operation,
+    resource,
+    target,
+    ...(owner === undefined ? [] : [`owner ${owner}`]),
+    ...(groups === undefined ? [] : [`groups ${groups.join(',')}`]),
+  ].join(' ');
 }
 
 function outcome({ decision, reason, rule }: { decision: string; reason: string | undefined; rule: string | undefined }): string {

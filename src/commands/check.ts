@@ -33,7 +33,12 @@ export async function checkCommand(context: Context, question: CheckQuestion): P
     const decision = await cache.check(request, status, { atLeast: 'latest', deadline: DEADLINE_MS });
     const revision = status.revision === null ? null : formatRevision(status.revision);
     print(context, `${decision.allow ? 'allow' : 'deny'}  reason ${decision.reason}  rule ${decision.rule}  revision ${revision ?? '-'}`, {
-      decision: decision.allow ? 'allow' : 'deny', reason: decision.reason, rule: decision.rule, revision, tenant: status.tenant, customer: status.customer,
+      decision: decision.allow ? 'allow' : 'deny',
+      reason: decision.reason,
+      rule: decision.rule,
+      revision,
+      tenant: status.tenant,
+      customer: status.customer,
     });
     return decision.allow ? 0 : 1;
   } finally {

@@ -19,7 +19,10 @@ type Sql = ReturnType<typeof openPool>;
  * left alone.
  * @returns the URL of a login that may only read, as the service is meant to have
  */
-export async function prepareDatabase(url: string, { world, vocabulary, readFile }: { world: DemoWorld; vocabulary: Vocabulary; readFile: (path: string) => string }): Promise<string> {
+export async function prepareDatabase(
+  url: string,
+  { world, vocabulary, readFile }: { world: DemoWorld; vocabulary: Vocabulary; readFile: (path: string) => string },
+): Promise<string> {
   return withPool(url, async (sql) => {
     await refuseOthers(sql, world.tenant);
     await sql.unsafe('drop schema if exists grantgate cascade');
@@ -52,12 +55,16 @@ async function readerUrl(sql: Sql, url: string): Promise<string> {
 
 /** Runs one statement as the owner. @returns what psql would say, with the revision at which it is true */
 export async function runStatement(url: string, statement: string): Promise<{ command: string; count: number; rows: readonly unknown[]; revision: string }> {
-  return withPool(url, (sql) => sql.begin(async (tx) => {
-    const result = await tx.unsafe(statement);
-    await tx`set constraints all immediate`; // numbers the commit now, so that its revision can be told
-    const [{ revision }] = await tx<[{ revision: string }]>`select grantgate.revision() as revision`;
-    return { command: result.command ?? 'OK', count: result.count ?? 0, rows: [...result], revision };
-  }) as Promise<{ command: string; count: number; rows: readonly unknown[]; revision: string }>);
+  return withPool(
+    url,
+    (sql) =>
+      sql.begin(async (tx) => {
+        const result = await tx.unsafe(statement);
+        await tx`set constraints all immediate`; // numbers the commit now, so that its revision can be told
+        const [{ revision }] = await tx<[{ revision: string }]>`select grantgate.revision() as revision`;
+        return { command: result.command ?? 'OK', count: result.count ?? 0, rows: [...result], revision };
+      }) as Promise<{ command: string; count: number; rows: readonly unknown[]; revision: string }>,
+  );
 }
 
 async function withPool<T>(url: string, work: (sql: Sql) => Promise<T>): Promise<T> {

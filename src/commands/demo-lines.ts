@@ -27,10 +27,24 @@ export const STEPS: readonly DemoStep[] = [
   { kind: 'ask', text: 'Hana reads it too: the café is her customer', user: 'hana', method: 'GET', uri: '/api/device/cafe-fridge', expect: 200 },
   { kind: 'ask', text: 'but not the boiler of the building next door', user: 'hana', method: 'GET', uri: '/api/device/mill-boiler', expect: 403 },
   { kind: 'ask', text: "Leo runs the café and sees nothing of the tower's", user: 'leo', method: 'GET', uri: '/api/device/tower-meter', expect: 403 },
-  { kind: 'ask', text: "Ben sees a dashboard that the operator shared with the tower's users", user: 'ben', method: 'GET', uri: '/api/dashboard/energy-overview', expect: 200 },
+  {
+    kind: 'ask',
+    text: "Ben sees a dashboard that the operator shared with the tower's users",
+    user: 'ben',
+    method: 'GET',
+    uri: '/api/dashboard/energy-overview',
+    expect: 200,
+  },
   { kind: 'ask', text: 'and cannot delete it', user: 'ben', method: 'DELETE', uri: '/api/dashboard/energy-overview', expect: 403 },
   { kind: 'ask', text: 'Nobody in particular', user: null, method: 'GET', uri: '/api/device/tower-meter', expect: 401 },
-  { kind: 'ask', text: 'A spelling of the path that servers read differently', user: 'olga', method: 'GET', uri: '/api/device/../device/tower-meter', expect: 403 },
+  {
+    kind: 'ask',
+    text: 'A spelling of the path that servers read differently',
+    user: 'olga',
+    method: 'GET',
+    uri: '/api/device/../device/tower-meter',
+    expect: 403,
+  },
   { kind: 'ask', text: 'Ivo, on call, commands the chiller', user: 'ivo', method: 'POST', uri: '/api/rpc/twoway/tower-chiller', expect: 200 },
   { kind: 'sql', text: 'The grant behind that is revoked, by plain SQL', statement: REVOCATION },
   { kind: 'ask', text: 'and the same request is refused', user: 'ivo', method: 'POST', uri: '/api/rpc/twoway/tower-chiller', expect: 403 },
@@ -47,7 +61,11 @@ export interface LineParts {
 /** The line as it is pasted. */
 export function lineOf(step: DemoStep, { doors, tokens, command }: LineParts): string {
   if (step.kind === 'sql') return `${command} --sql ${quoted(step.statement)}`;
-  const headers = [...(step.user === null ? [] : [`Authorization: Bearer ${tokens.get(step.user) ?? ''}`]), `X-Original-Method: ${step.method}`, `X-Original-URI: ${step.uri}`];
+  const headers = [
+    ...(step.user === null ? [] : [`Authorization: Bearer ${tokens.get(step.user) ?? ''}`]),
+    `X-Original-Method: ${step.method}`,
+    `X-Original-URI: ${step.uri}`,
+  ];
   return `curl -si ${headers.map((header) => `-H ${quoted(header)}`).join(' ')} ${doors}/auth/nginx`;
 }
 

@@ -47,8 +47,16 @@ export async function demoCommand(context: Context, options: DemoOptions): Promi
   if (options.sql !== undefined) return sqlCommand(context, home, options.sql);
   const { host } = context;
   const key = await signingKey(home);
-  const presets = { ...(await freePorts()), 'identity.thingsboard.signingKey': key, 'shutdown.delay': '0', 'doors.deadline': '2s', 'log.level': 'warn', 'log.allowSample': '1' };
-  const configured = (url: string | null): Config['settings'] => context.config({ presets, ...(url === null ? {} : { overrides: { 'database.url': url } }) }).settings;
+  const presets = {
+    ...(await freePorts()),
+    'identity.thingsboard.signingKey': key,
+    'shutdown.delay': '0',
+    'doors.deadline': '2s',
+    'log.level': 'warn',
+    'log.allowSample': '1',
+  };
+  const configured = (url: string | null): Config['settings'] =>
+    context.config({ presets, ...(url === null ? {} : { overrides: { 'database.url': url } }) }).settings;
   configured(options.embedded ? NO_DATABASE : null);
 
   const log = createLog({ level: 'warn', write: (line) => host.stderr.write(line), wall: host.wall });
@@ -64,7 +72,14 @@ export async function demoCommand(context: Context, options: DemoOptions): Promi
     await writeFile(join(home, 'demo.json'), JSON.stringify({ url } satisfies Running), { mode: 0o600 });
 
     const decisions: string[] = [];
-    const stdout = options.once ? { write: (text: string, done: () => void): void => { decisions.push(text); done(); } } : { write: (text: string, done: (problem?: Error | null) => void): void => void host.stdout.write(text, done) };
+    const stdout = options.once
+      ? {
+          write: (text: string, done: () => void): void => {
+            decisions.push(text);
+            done();
+          },
+        }
+      : { write: (text: string, done: (problem?: Error | null) => void): void => void host.stdout.write(text, done) };
     service = await startService({ settings, log, version: VERSION, readFile: host.readFile, stdout, wall: host.wall, random: host.random, uuid: host.uuid });
     await Promise.race([service.ready(READY_LIMIT_MS), stopping.wish]);
 
@@ -145,8 +160,14 @@ async function freePorts(): Promise<Record<string, string>> {
 async function tokens(context: Context, settings: Config['settings']): Promise<ReadonlyMap<string, string>> {
   const { signingKey: keys = [], issuer } = settings.identity.thingsboard;
   const issuedAt = Math.floor(context.host.wall() / 1000);
-  return new Map(await Promise.all(USERS.map(async ({ id, scope }) =>
-    [id, await signToken(keys[0]!, { userId: id, scope, issuedAt, lifetime: TOKEN_LIFETIME_S, ...(issuer === undefined ? {} : { issuer }) })] as const)));
+  return new Map(
+    await Promise.all(
+      USERS.map(
+        async ({ id, scope }) =>
+          [id, await signToken(keys[0]!, { userId: id, scope, issuedAt, lifetime: TOKEN_LIFETIME_S, ...(issuer === undefined ? {} : { issuer }) })] as const,
+      ),
+    ),
+  );
 }
 
 /** How this program is called from here. */
@@ -176,13 +197,21 @@ async function runOnce(context: Context, parts: LineParts, decisions: readonly s
   for (const step of STEPS) {
     const before = decisions.length;
     const { code, text } = await shell(lineOf(step, parts));
-    const got = step.kind === 'sql' ? (code === 0 ? text.trim() : `exit ${code}: ${text.trim()}`) : (/^HTTP\/1\.1 (\d{3})/.exec(text)?.[1] ?? `exit ${code}: ${text.trim()}`);
-    const right = step.kind === 'sql' ? /^DELETE 1 /.test(got) : got === String(step.expect);
+    const got =
+      step.kind === 'sql'
+        ? code === 0
+          ? text.trim()
+          : `exit ${code}: ${text.trim()}`
+        : (/^HTTP\/1\.1 (\d{3})/.exec(text)?.[1] ?? `exit ${code}: ${text.trim()}`);
+    const right = step.kind === 'sql' ? got.startsWith('DELETE 1 ') : got === String(step.expect);
     const logged = decisions.slice(before).join('').trim().split('\n').at(-1);
     const decision = logged ? (JSON.parse(logged) as { decision: string; reason: string; rule: string }) : null;
     const why = decision === null ? '' : [decision.decision, decision.reason, ...(decision.rule ? [`rule ${decision.rule}`] : [])].join(', ');
     results.push({ step: step.text, expected: step.kind === 'sql' ? 'DELETE 1' : String(step.expect), got, why, right });
-    if (!json) host.stdout.write(`${right ? 'ok   ' : 'WRONG'} ${step.kind === 'sql' ? `${step.text}: ${got}` : `${got} ${step.text}${why === '' ? '' : `  (${why})`}`}\n`);
+    if (!json)
+      host.stdout.write(
+        `${right ? 'ok   ' : 'WRONG'} ${step.kind === 'sql' ? `${step.text}: ${got}` : `${got} ${step.text}${why === '' ? '' : `  (${why})`}`}\n`,
+      );
   }
   const wrong = results.filter(({ right }) => !right).length;
   host.stdout.write(json ? `${JSON.stringify({ wrong, results })}\n` : `${results.length} lines run, ${wrong} wrong\n`);

@@ -55,6 +55,8 @@ function report({ host }: Context, result: ImportResult): void {
     return;
   }
   for (const warning of result.warnings) host.stderr.write(`warning: ${formatImportProblem(warning)}\n`);
-  const counts = Object.entries(result.counts).filter(([, count]) => count > 0).map(([kind, count]) => `${count} ${kind}`);
+  const counts = Object.entries(result.counts)
+    .filter(([, count]) => count > 0)
+    .map(([kind, count]) => `${count} ${kind}`);
   host.stdout.write(`imported ${counts.length === 0 ? 'nothing' : counts.join(', ')}; revision ${result.revision}\n`);
 }

@@ -16,8 +16,15 @@ export async function migrateCommand(context: Context): Promise<ExitCode> {
     if (json) host.stdout.write(`${JSON.stringify(report)}\n`);
     else {
       for (const name of report.applied) host.stdout.write(`applied ${name}\n`);
-      host.stdout.write(report.applied.length === 0 ? `nothing to do: the schema is at version ${report.to}\n` : `the schema went from version ${report.from} to ${report.to}\n`);
-      if (report.statements.length > 0) host.stdout.write(`\nThis login may not do the following. Let somebody who may run it, then run migrate again:\n\n${report.statements.map((statement) => `${statement};`.replace(/;;$/, ';')).join('\n')}\n`);
+      host.stdout.write(
+        report.applied.length === 0
+          ? `nothing to do: the schema is at version ${report.to}\n`
+          : `the schema went from version ${report.from} to ${report.to}\n`,
+      );
+      if (report.statements.length > 0)
+        host.stdout.write(
+          `\nThis login may not do the following. Let somebody who may run it, then run migrate again:\n\n${report.statements.map((statement) => `${statement};`.replace(/;;$/, ';')).join('\n')}\n`,
+        );
     }
     return report.statements.length > 0 ? 1 : 0;
   } finally {
@@ -28,5 +35,8 @@ export async function migrateCommand(context: Context): Promise<ExitCode> {
 /** The numbered files that ship with the program. */
 export function migrationFiles(readFile: (path: string) => string): readonly MigrationFile[] {
   const directory = fileURLToPath(new URL('../../deploy/sql/', import.meta.url));
-  return readdirSync(directory).filter((name) => name.endsWith('.sql')).sort().map((name) => ({ name, text: readFile(directory + name) }));
+  return readdirSync(directory)
+    .filter((name) => name.endsWith('.sql'))
+    .sort()
+    .map((name) => ({ name, text: readFile(directory + name) }));
 }

@@ -11,7 +11,14 @@ export async function serveCommand(context: Context): Promise<ExitCode> {
   const log = createLog({ level: settings.log.level, write: (line) => host.stderr.write(line), wall: host.wall });
   const signalled = firstSignal(host, log);
   const service = await startService({
-    settings, log, version: VERSION, readFile: host.readFile, stdout: host.stdout as Parameters<typeof startService>[0]['stdout'], wall: host.wall, random: host.random, uuid: host.uuid,
+    settings,
+    log,
+    version: VERSION,
+    readFile: host.readFile,
+    stdout: host.stdout,
+    wall: host.wall,
+    random: host.random,
+    uuid: host.uuid,
   });
   log('info', 'listening', `doors on ${service.doors.join(' and ')}, api on ${service.api}`);
   const signal = await signalled;

@@ -22,7 +22,13 @@ export async function tokenCommand(context: Context, options: TokenOptions): Pro
   const lifetime = ttl ? Number(ttl[1]) * UNITS[ttl[2]!]! : 0;
   if (lifetime === 0) throw new InputError('--ttl', `must be a time as 90s, 15m, 2h or 7d, got ${JSON.stringify(options.ttl)}`);
   const issuedAt = Math.floor(context.host.wall() / 1000);
-  const token = await signToken(signingKey[0]!, { userId: parseId(options.user, '--user'), scope, issuedAt, lifetime, ...(issuer === undefined ? {} : { issuer }) });
+  const token = await signToken(signingKey[0]!, {
+    userId: parseId(options.user, '--user'),
+    scope,
+    issuedAt,
+    lifetime,
+    ...(issuer === undefined ? {} : { issuer }),
+  });
   print(context, token, { token, user: options.user, scope, expires: new Date((issuedAt + lifetime) * 1000).toISOString() });
   return 0;
 }

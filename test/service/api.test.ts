@@ -29,7 +29,9 @@ test('readyz names state, revision, age and cause', async () => {
 });
 
 test('readyz is 503 while nothing is proved, and says why', async () => {
-  const url = await listen({ readiness: () => ({ cache: { state: 'detached', fresh: false, revision: following.revision, ageMs: 3000, cause: 'connection refused' }, draining: false }) });
+  const url = await listen({
+    readiness: () => ({ cache: { state: 'detached', fresh: false, revision: following.revision, ageMs: 3000, cause: 'connection refused' }, draining: false }),
+  });
   const answer = await fetch(`${url}/readyz`);
   expect(answer.status).toBe(503);
   expect(await answer.json()).toEqual({ state: 'detached', revision: following.revision, age_ms: 3000, cause: 'connection refused' });
@@ -49,7 +51,9 @@ test('draining is not ready, and still alive', async () => {
 });
 
 test('before the first world there is nothing to show', async () => {
-  const url = await listen({ readiness: () => ({ cache: { state: 'starting', fresh: false, revision: null, ageMs: null, cause: 'no world yet' }, draining: false }) });
+  const url = await listen({
+    readiness: () => ({ cache: { state: 'starting', fresh: false, revision: null, ageMs: null, cause: 'no world yet' }, draining: false }),
+  });
   expect(await (await fetch(`${url}/readyz`)).json()).toEqual({ state: 'starting', revision: null, age_ms: null, cause: 'no world yet' });
 });
 

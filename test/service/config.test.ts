@@ -8,7 +8,9 @@ const KEY = Buffer.alloc(64, 'k').toString('base64');
 function load(parts: { file?: string; env?: Record<string, string>; sets?: string[]; files?: Record<string, string> }): Config {
   const files: Record<string, string> = { ...parts.files, ...(parts.file === undefined ? {} : { 'grantgate.yaml': parts.file }) };
   const input: ConfigInput = {
-    env: parts.env ?? {}, sets: parts.sets ?? [], file: parts.file === undefined ? undefined : 'grantgate.yaml',
+    env: parts.env ?? {},
+    sets: parts.sets ?? [],
+    file: parts.file === undefined ? undefined : 'grantgate.yaml',
     readFile: (path) => {
       if (files[path] === undefined) throw new Error('ENOENT');
       return files[path];
@@ -53,15 +55,29 @@ test('the file may be named by the environment, and may be JSON', () => {
 });
 
 test('the well-known database variables count, ours more', () => {
-  const a = load({ env: { DATABASE_URL: 'postgres://a@h/d', ADMIN_DATABASE_URL: 'postgres://b@h/d', OWNER_DATABASE_URL: 'postgresql://c@h/d' } }).settings.database;
+  const a = load({ env: { DATABASE_URL: 'postgres://a@h/d', ADMIN_DATABASE_URL: 'postgres://b@h/d', OWNER_DATABASE_URL: 'postgresql://c@h/d' } }).settings
+    .database;
   expect([a.url, a.adminUrl, a.ownerUrl]).toEqual(['postgres://a@h/d', 'postgres://b@h/d', 'postgresql://c@h/d']);
-  const b = load({ env: { DATABASE_URL: 'postgres://a@h/d', GRANTGATE_DATABASE_URL: 'postgres://ours@h/d' }, file: 'database: { url: "postgres://file@h/d" }' });
+  const b = load({
+    env: { DATABASE_URL: 'postgres://a@h/d', GRANTGATE_DATABASE_URL: 'postgres://ours@h/d' },
+    file: 'database: { url: "postgres://file@h/d" }',
+  });
   expect(b.settings.database.url).toBe('postgres://ours@h/d');
 });
 
 test('text means the same as YAML: times with units, lists with commas, booleans', () => {
-  const text = load({ env: { GRANTGATE_CACHE_MAX_STALENESS: '1.5s', GRANTGATE_IDENTITY_THINGSBOARD_TENANTS: 'a, b', GRANTGATE_API_METRICS: 'false', GRANTGATE_DOORS_PORT: 'none', GRANTGATE_DOORS_SOCKET: '/s' } }).settings;
-  const yaml = load({ file: 'cache: { maxStaleness: 1500 }\nidentity: { thingsboard: { tenants: [a, b] } }\napi: { metrics: false }\ndoors: { port: none, socket: /s }' }).settings;
+  const text = load({
+    env: {
+      GRANTGATE_CACHE_MAX_STALENESS: '1.5s',
+      GRANTGATE_IDENTITY_THINGSBOARD_TENANTS: 'a, b',
+      GRANTGATE_API_METRICS: 'false',
+      GRANTGATE_DOORS_PORT: 'none',
+      GRANTGATE_DOORS_SOCKET: '/s',
+    },
+  }).settings;
+  const yaml = load({
+    file: 'cache: { maxStaleness: 1500 }\nidentity: { thingsboard: { tenants: [a, b] } }\napi: { metrics: false }\ndoors: { port: none, socket: /s }',
+  }).settings;
   expect(text).toEqual(yaml);
   expect(text.cache.maxStaleness).toBe(1500);
   expect(text.identity.thingsboard.tenants).toEqual(['a', 'b']);
@@ -86,7 +102,11 @@ test('every problem is reported at once, with its place and a way out', () => {
     /^--set cache\.subject: no such setting; did you mean cache\.subjects\?$/,
     /^--set nonsense: must be path=value/,
     /^database\.url \(env DATABASE_URL\): must be postgres:\/\//,
-  ]) expect(found.some((problem) => expected.test(problem)), `${String(expected)} in\n${found.join('\n')}`).toBe(true);
+  ])
+    expect(
+      found.some((problem) => expected.test(problem)),
+      `${String(expected)} in\n${found.join('\n')}`,
+    ).toBe(true);
   expect(found.join('\n')).not.toContain('secret@');
 });
 
@@ -145,8 +165,12 @@ test('settings that contradict each other are refused', () => {
 
 test('the result is frozen, all the way down', () => {
   const { settings: given } = load({ sets: ['identity.thingsboard.tenants=a,b'] });
-  expect(() => { (given.doors as { port: number }).port = 1; }).toThrow(TypeError);
-  expect(() => { (given.identity.thingsboard.tenants as string[]).push('c'); }).toThrow(TypeError);
+  expect(() => {
+    (given.doors as { port: number }).port = 1;
+  }).toThrow(TypeError);
+  expect(() => {
+    (given.identity.thingsboard.tenants as string[]).push('c');
+  }).toThrow(TypeError);
 });
 
 describe('a secret', () => {
@@ -177,7 +201,9 @@ describe('a secret', () => {
 });
 
 test('what config prints as YAML is a configuration that gives the same settings', () => {
-  const given = load({ sets: ['doors.socket=/run/a b.sock', 'cache.maxStaleness=1500', 'identity.thingsboard.tenants=a,b', 'doors.deadline=90ms', 'log.allowSample=0.25'] });
+  const given = load({
+    sets: ['doors.socket=/run/a b.sock', 'cache.maxStaleness=1500', 'identity.thingsboard.tenants=a,b', 'doors.deadline=90ms', 'log.allowSample=0.25'],
+  });
   const shown = showConfig(given, 'yaml');
   expect(load({ file: shown }).settings).toEqual(given.settings);
   expect(Object.keys(parse(shown) as object)).toEqual(Object.keys(settings.shape));

@@ -5,9 +5,22 @@ import { createDecisionLog, decisionLine, type LineSink } from '../../src/decisi
 import type { CheckReport } from '../../src/report.ts';
 
 const deny: CheckReport = {
-  decisionId: 'd-1', requestId: 'r-1', verdict: 'deny', reason: 'no-grant', rule: '6e',
-  revision: { version: 7, id: '00000000-0000-4000-8000-000000000000' }, protocol: 'nginx', method: 'GET', route: '/api/devices/{id}',
-  resource: 'DEVICE', operation: 'READ', target: 'dev', subject: 'u', tenant: 't', cache: 'hit', durationMs: 0.0421,
+  decisionId: 'd-1',
+  requestId: 'r-1',
+  verdict: 'deny',
+  reason: 'no-grant',
+  rule: '6e',
+  revision: { version: 7, id: '00000000-0000-4000-8000-000000000000' },
+  protocol: 'nginx',
+  method: 'GET',
+  route: '/api/devices/{id}',
+  resource: 'DEVICE',
+  operation: 'READ',
+  target: 'dev',
+  subject: 'u',
+  tenant: 't',
+  cache: 'hit',
+  durationMs: 0.0421,
 };
 const allow: CheckReport = { ...deny, verdict: 'permit', reason: 'generic', rule: '6a' };
 
@@ -17,7 +30,12 @@ function slowSink(): { sink: LineSink; texts: string[]; finish(problem?: Error):
   let pending: ((problem?: Error | null) => void) | undefined;
   return {
     texts,
-    sink: { write: (text, done) => { texts.push(text); pending = done; } },
+    sink: {
+      write: (text, done) => {
+        texts.push(text);
+        pending = done;
+      },
+    },
     finish: (problem) => {
       const done = pending;
       pending = undefined;
@@ -31,9 +49,23 @@ const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
 
 test('a line has the fields of the contract, and only those', () => {
   expect(JSON.parse(decisionLine(deny, Date.UTC(2026, 0, 2)))).toEqual({
-    ts: '2026-01-02T00:00:00.000Z', decision_id: 'd-1', request_id: 'r-1', decision: 'deny', reason: 'no-grant', rule: '6e',
-    revision: '7-00000000-0000-4000-8000-000000000000', protocol: 'nginx', method: 'GET', route: '/api/devices/{id}',
-    resource: 'DEVICE', operation: 'READ', target: 'dev', subject: 'u', tenant: 't', cache: 'hit', duration_us: 42,
+    ts: '2026-01-02T00:00:00.000Z',
+    decision_id: 'd-1',
+    request_id: 'r-1',
+    decision: 'deny',
+    reason: 'no-grant',
+    rule: '6e',
+    revision: '7-00000000-0000-4000-8000-000000000000',
+    protocol: 'nginx',
+    method: 'GET',
+    route: '/api/devices/{id}',
+    resource: 'DEVICE',
+    operation: 'READ',
+    target: 'dev',
+    subject: 'u',
+    tenant: 't',
+    cache: 'hit',
+    duration_us: 42,
   });
 });
 
@@ -46,19 +78,40 @@ test('what a client sends cannot break a line or make it long', () => {
 test('every refusal is written, allows by the sample', async () => {
   const texts: string[] = [];
   const rolls = [0.1, 0.9, 0.3];
-  const log = createDecisionLog({ ...settings, sink: { write: (text, done) => { texts.push(text); done(); } }, allowSample: 0.25, random: () => rolls.shift()! });
+  const log = createDecisionLog({
+    ...settings,
+    sink: {
+      write: (text, done) => {
+        texts.push(text);
+        done();
+      },
+    },
+    allowSample: 0.25,
+    random: () => rolls.shift()!,
+  });
   for (const verdict of ['deny', 'unauthenticated', 'unmapped', 'unavailable'] as const) log.report({ ...deny, verdict });
   for (let i = 0; i < 3; i++) log.report({ ...allow, decisionId: `a-${i}` });
   await log.flush(1000);
-  const lines = texts.join('').trim().split('\n').map((line) => JSON.parse(line) as { decision: string; decision_id: string });
+  const lines = texts
+    .join('')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { decision: string; decision_id: string });
   expect(lines.map((line) => line.decision)).toEqual(['deny', 'unauthenticated', 'unmapped', 'unavailable', 'allow']);
   expect(lines[4]!.decision_id).toBe('a-0');
 });
 
 test('allowSample 1 writes every allow, 0 none, without rolling', async () => {
   const texts: string[] = [];
-  const sink: LineSink = { write: (text, done) => { texts.push(text); done(); } };
-  const random = () => { throw new Error('rolled'); };
+  const sink: LineSink = {
+    write: (text, done) => {
+      texts.push(text);
+      done();
+    },
+  };
+  const random = () => {
+    throw new Error('rolled');
+  };
   createDecisionLog({ ...settings, sink, allowSample: 0, random }).report(allow);
   const all = createDecisionLog({ ...settings, sink, allowSample: 1, random });
   all.report(allow);
@@ -77,7 +130,13 @@ test('a stalled reader costs lines, counted, and no memory; order is kept', asyn
   const flushed = log.flush(1000);
   finish();
   await flushed;
-  expect(texts.join('').trim().split('\n').map((line) => (JSON.parse(line) as { decision_id: string }).decision_id)).toEqual(['first', 'later-0', 'later-1', 'later-2']);
+  expect(
+    texts
+      .join('')
+      .trim()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as { decision_id: string }).decision_id),
+  ).toEqual(['first', 'later-0', 'later-1', 'later-2']);
 });
 
 test('a sink that fails loses its lines, counted, and the next ones go on', async () => {

@@ -20,12 +20,38 @@ afterEach(async () => {
 });
 
 const check: CheckReport = {
-  decisionId: 'd', requestId: 'r', verdict: 'permit', reason: 'generic', rule: '6a', revision: null, protocol: 'nginx', method: 'GET', route: '/api/x',
-  resource: 'DEVICE', operation: 'READ', target: 'dev', subject: 'u', tenant: 't', cache: 'hit', durationMs: 0.04,
+  decisionId: 'd',
+  requestId: 'r',
+  verdict: 'permit',
+  reason: 'generic',
+  rule: '6a',
+  revision: null,
+  protocol: 'nginx',
+  method: 'GET',
+  route: '/api/x',
+  resource: 'DEVICE',
+  operation: 'READ',
+  target: 'dev',
+  subject: 'u',
+  tenant: 't',
+  cache: 'hit',
+  durationMs: 0.04,
 };
 const scrape = async (from: Telemetry): Promise<Metrics> => parseExposition(await from.scrape());
 const cacheOf = () => ({
-  stats: { ...newStats(), hits: 5, misses: 2, rings: 3, attaches: 1, changesWithoutRing: 4, fillsRefused: 6, fillErrors: 7, pulls: { ring: 8, beat: 9, wait: 10 }, resets: { start: 1, history: 2, backlog: 3, everything: 4 }, unavailable: { stale: 1, starting: 2, history: 3, overload: 4, deadline: 5, source: 6 } },
+  stats: {
+    ...newStats(),
+    hits: 5,
+    misses: 2,
+    rings: 3,
+    attaches: 1,
+    changesWithoutRing: 4,
+    fillsRefused: 6,
+    fillErrors: 7,
+    pulls: { ring: 8, beat: 9, wait: 10 },
+    resets: { start: 1, history: 2, backlog: 3, everything: 4 },
+    unavailable: { stale: 1, starting: 2, history: 3, overload: 4, deadline: 5, source: 6 },
+  },
   state: () => ({ state: 'following' as const, fresh: true, revision: '42-00000000-0000-4000-8000-000000000000', ageMs: 125, cause: null }),
   sizes: () => ({ subjects: 1, targets: 2, absent: 3, classes: 4, nodes: 5 }),
 });
@@ -68,7 +94,8 @@ test('every metric of the contract is there with its type, its labels and its va
     expect(metrics.get(name)?.type, name).toBe(type);
     expect(metrics.value(name, labels), `${name} ${JSON.stringify(labels)}`).toBe(value);
   }
-  for (const name of ['authz_decision_duration_seconds', 'authz_store_query_duration_seconds', 'authz_commit_to_applied_seconds']) expect(metrics.get(name)?.type).toBe('histogram');
+  for (const name of ['authz_decision_duration_seconds', 'authz_store_query_duration_seconds', 'authz_commit_to_applied_seconds'])
+    expect(metrics.get(name)?.type).toBe('histogram');
   expect(metrics.value('target_info', { service_name: 'grantgate', service_version: '1.2.3' })).toBe(1);
 });
 
@@ -113,14 +140,17 @@ test('no client can make a label: unknown names are `other`, and no series is sh
   made.report({ ...check, verdict: 'unmapped', reason: 'no-route', resource: '', operation: '' });
   made.report({ ...check, verdict: 'unauthenticated', reason: 'expired' });
   made.report({ ...check, verdict: 'unavailable', reason: 'stale' });
-  for (const resource of vocabulary.resources) for (const operation of vocabulary.operations) made.report({ ...check, verdict: 'deny', reason: 'no-grant', resource, operation });
+  for (const resource of vocabulary.resources)
+    for (const operation of vocabulary.operations) made.report({ ...check, verdict: 'deny', reason: 'no-grant', resource, operation });
   const metrics = await scrape(made);
-  const value = (labels: Record<string, string>) => metrics.value('authz_decisions_total', { decision: 'allow', reason: 'generic', protocol: 'nginx', resource: 'other', operation: 'other', ...labels });
+  const value = (labels: Record<string, string>) =>
+    metrics.value('authz_decisions_total', { decision: 'allow', reason: 'generic', protocol: 'nginx', resource: 'other', operation: 'other', ...labels });
   expect(value({})).toBe(2);
   expect(value({ decision: 'deny', reason: 'no-route' })).toBe(1);
   expect(value({ decision: 'deny', reason: 'expired', resource: 'DEVICE', operation: 'READ' })).toBe(1);
   expect(value({ decision: 'error', reason: 'stale', resource: 'DEVICE', operation: 'READ' })).toBe(1);
-  for (const resource of vocabulary.resources) for (const operation of vocabulary.operations) expect(value({ decision: 'deny', reason: 'no-grant', resource, operation })).toBe(1);
+  for (const resource of vocabulary.resources)
+    for (const operation of vocabulary.operations) expect(value({ decision: 'deny', reason: 'no-grant', resource, operation })).toBe(1);
 });
 
 test('reasons and protocols without end share a series, and the total stays right', async () => {

@@ -64,7 +64,9 @@ export function parseExposition(text: string): Metrics {
     get: (name) => families.get(name),
     value(name, labels = {}) {
       const family = families.get(name) ?? families.get(name.replace(/_(bucket|sum|count)$/, ''));
-      const found = (family?.samples ?? []).filter((sample) => sample.name === name && Object.entries(labels).every(([key, value]) => sample.labels[key] === value));
+      const found = (family?.samples ?? []).filter(
+        (sample) => sample.name === name && Object.entries(labels).every(([key, value]) => sample.labels[key] === value),
+      );
       if (found.length > 1) throw new Error(`${name}: ${found.length} samples have ${JSON.stringify(labels)}`);
       return found[0]?.value;
     },
