@@ -1,0 +1,49 @@
+// How does a test send many ordinary requests through a proxy? Over kept connections, and a path goes out as it is written.
+
+import { Agent, request } from 'node:http';
+
+export interface Ask {
+  readonly path: string;
+  readonly method?: string;
+  readonly token?: string;
+  readonly requestId?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string | Buffer;
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: NodeJS.Dict<string | string[]>;
+  readonly body: string;
+}
+
+export interface Client {
+  ask(what: Ask): Promise<Answer>;
+  close(): void;
+}
+
+/** At most `connections` requests are under way; further ones wait. */
+export function startClient(port: number, connections = 16): Client {
+  const agent = new Agent({ keepAlive: true, maxSockets: connections });
+  return {
+    ask: ({ path, method = 'GET', token, requestId, headers = {}, body }) => new Promise((resolve, reject) => {
+      const sent = request({
+        agent, port, host: '127.0.0.1', method, path,
+        headers: {
+          ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+          ...(requestId === undefined ? {} : { 'x-request-id': requestId }),
+          ...(body === undefined ? {} : { 'content-length': Buffer.byteLength(body) }),
+          ...headers,
+        },
+      }, (response) => {
+        let text = '';
+        response.setEncoding('utf8').on('data', (part: string) => (text += part));
+        response.on('end', () => resolve({ status: response.statusCode ?? 0, headers: response.headers, body: text }));
+        response.on('error', reject);
+      });
+      sent.on('error', reject);
+      sent.end(body);
+    }),
+    close: () => agent.destroy(),
+  };
+}

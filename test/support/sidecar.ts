@@ -1,0 +1,132 @@
+// How does a test run the real service? As its own process, `grantgate serve` from the build, on a Unix socket.
+
+import { execFile } from 'node:child_process';
+import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { signToken, type TokenClaims } from '../../src/issuers/thingsboard.ts';
+import { startChild } from './child.ts';
+import { parseExposition, type Metrics } from './exposition.ts';
+import { until } from './until.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const run = promisify(execFile);
+/** The group of Debian's nginx workers. */
+const SOCKET_GROUP = 'www-data';
+
+export const SIGNING_KEY = Buffer.alloc(64, 'a key of the tests ').toString('base64');
+
+/** A line of the decision log, as far as tests look at it. */
+export interface DecisionLine {
+  readonly request_id: string;
+  readonly decision: 'allow' | 'deny' | 'unauthenticated' | 'unmapped' | 'unavailable';
+  readonly reason: string;
+  readonly rule: string;
+  readonly revision: string | null;
+  readonly subject: string;
+  readonly cache: 'hit' | 'miss' | 'none';
+}
+
+export interface Readyz {
+  readonly status: number;
+  readonly state: string;
+  readonly revision: string | null;
+  readonly age_ms: number | null;
+  readonly cause: string | null;
+}
+
+export interface ServedSidecar {
+  readonly pid: number;
+  /** Unix socket of the doors. */
+  readonly doors: string;
+  /** Takes the decision line of a request out of the log; waits until it is there. */
+  line(requestId: string): Promise<DecisionLine>;
+  readyz(): Promise<Readyz>;
+  /** Waits until /readyz shows this revision or a later one. */
+  reached(revision: string): Promise<void>;
+  metrics(): Promise<Metrics>;
+  /** What it says about itself. */
+  log(): string;
+  stop(signal?: NodeJS.Signals): Promise<void>;
+}
+
+export interface SidecarOptions {
+  readonly databaseUrl: string;
+  /** Route file as an object; default: the shipped one. */
+  readonly routes?: unknown;
+  /** Settings by path. */
+  readonly set?: Readonly<Record<string, string | number>>;
+}
+
+/** Resolves when it is ready. */
+export async function startSidecar({ databaseUrl, routes, set = {} }: SidecarOptions): Promise<ServedSidecar> {
+  await run(process.execPath, [join(root, 'src/ready.mjs')]); // tests may be run without `npm test`, and then by an old build
+  const directory = await mkdtemp(join(tmpdir(), 'grantgate-sidecar-'));
+  await chmod(directory, 0o711); // nginx's workers pass through
+  const doors = join(directory, 'doors.sock');
+  const settings: Record<string, string | number> = {
+    'doors.port': 'none', 'doors.socket': doors, 'api.port': 0, 'identity.thingsboard.signingKey': SIGNING_KEY, 'log.allowSample': 1, 'log.buffer': 1_000_000,
+    'shutdown.delay': 0, ...(process.getuid?.() === 0 ? { 'doors.socketGroup': SOCKET_GROUP } : {}), ...set,
+  };
+  if (routes !== undefined) {
+    settings['routes.file'] = join(directory, 'routes.yaml');
+    await writeFile(settings['routes.file'], JSON.stringify(routes));
+  }
+  const lines = new Map<string, DecisionLine>();
+  let api: string | undefined;
+  const args = Object.entries(settings).flatMap(([path, value]) => ['--set', `${path}=${value}`]);
+  const child = startChild(process.execPath, [join(root, 'dist/main.js'), 'serve', ...args], {
+    env: { DATABASE_URL: databaseUrl },
+    line(text, from) {
+      if (from === 'stdout') {
+        const line = JSON.parse(text) as DecisionLine;
+        lines.set(line.request_id, line);
+      } else api ??= /api on (127\.0\.0\.1:\d+)/.exec(text)?.[1];
+    },
+  });
+  let over: string | null = null;
+  void child.ended.then((how) => (over = how));
+  const fetched = async (path: string): Promise<Response> => {
+    if (over !== null) throw new Error(`the service has ended: ${over}\n${child.stderr()}`);
+    return fetch(`http://${api}${path}`);
+  };
+  const readyz = async (): Promise<Readyz> => {
+    const response = await fetched('/readyz');
+    return { ...((await response.json()) as Omit<Readyz, 'status'>), status: response.status };
+  };
+  const sidecar: ServedSidecar = {
+    pid: child.pid, doors, readyz,
+    async line(requestId) {
+      await until(() => lines.has(requestId), `the decision line of ${requestId}`);
+      const line = lines.get(requestId)!;
+      lines.delete(requestId);
+      return line;
+    },
+    async reached(revision) {
+      const version = Number.parseInt(revision, 10);
+      await until(async () => Number.parseInt((await readyz()).revision ?? '-1', 10) >= version, `revision ${revision} at /readyz`);
+    },
+    metrics: async () => parseExposition(await (await fetched('/metrics')).text()),
+    log: () => child.stderr(),
+    async stop(signal) {
+      await child.stop(signal);
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+  try {
+    await until(async () => over !== null || (api !== undefined && (await readyz()).status === 200), `/readyz; it says ${child.stderr()}`, 20_000);
+    await readyz();
+  } catch (error) {
+    await sidecar.stop('SIGKILL');
+    throw error;
+  }
+  return sidecar;
+}
+
+/** An access token of ten minutes. */
+export function tokenFor(userId: string, more: Partial<TokenClaims> & { readonly key?: string } = {}): Promise<string> {
+  const { key = SIGNING_KEY, ...claims } = more;
+  return signToken(key, { userId, scope: 'TENANT_ADMIN', issuedAt: Math.floor(Date.now() / 1000), lifetime: 600, ...claims });
+}

@@ -1,0 +1,82 @@
+// What stands between a client and an application in the nginx suites? The real parts: nginx with the shipped configuration,
+// `grantgate serve` as a process of its own, Postgres with a world in it.
+
+import { readFileSync } from 'node:fs';
+import { compileVocabulary } from 'policy-cache';
+import { formatImportProblem, openPool } from 'policy-cache/postgres';
+import { parse } from 'yaml';
+import { importWorlds } from '../../src/commands/import.ts';
+import { startApplication, type Application } from './application.ts';
+import { startClient, type Client } from './ask.ts';
+import { startNginx, type Nginx, type NginxOptions } from './nginx.ts';
+import type { TestDatabase, TestServer } from './postgres.ts';
+import { startSidecar, type ServedSidecar, type SidecarOptions } from './sidecar.ts';
+
+const vocabularyFile: unknown = parse(readFileSync(new URL('../../policy-cache/vocabulary/thingsboard.yaml', import.meta.url), 'utf8'));
+export const vocabulary = compileVocabulary(vocabularyFile);
+
+export interface Stack {
+  readonly database: TestDatabase;
+  /** The superuser's client, five connections. */
+  readonly sql: ReturnType<typeof openPool>;
+  readonly sidecar: ServedSidecar;
+  readonly application: Application;
+  readonly nginx: Nginx;
+  readonly client: Client;
+  close(): Promise<void>;
+}
+
+export interface StackOptions extends Pick<SidecarOptions, 'routes' | 'set'>, Pick<NginxOptions, 'spoil'> {
+  readonly server: TestServer;
+  /** A world as text (YAML, JSON). */
+  readonly world: string;
+  readonly connections?: number;
+}
+
+/**
+ * A check may take longer here than in service: on a machine that does other work a first check would be 503 by chance. Below the
+ * 500 ms that nginx waits.
+ */
+const DEADLINE = '450ms';
+
+export async function startStack({ server, world, routes, set, spoil, connections }: StackOptions): Promise<Stack> {
+  const database = await server.database();
+  const sql = openPool({ url: database.url, max: 5 });
+  const closing: (() => Promise<void> | void)[] = [() => sql.end({ timeout: 5 }), () => database.drop()];
+  const close = async (): Promise<void> => {
+    for (const part of closing.splice(0)) await part();
+  };
+  try {
+    await load(sql, world);
+    const sidecar = await startSidecar({ databaseUrl: await database.urlAs('grantgate_reader'), routes, set: { 'doors.deadline': DEADLINE, ...set } });
+    closing.unshift(() => sidecar.stop());
+    const application = await startApplication();
+    closing.unshift(() => application.close());
+    const nginx = await startNginx({ doors: sidecar.doors, applicationPort: application.port, ...(spoil ? { spoil } : {}) });
+    closing.unshift(() => nginx.stop());
+    const client = startClient(nginx.port, connections);
+    closing.unshift(() => client.close());
+    return { database, sql, sidecar, application, nginx, client, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function load(sql: Stack['sql'], text: string): Promise<void> {
+  const result = await importWorlds(sql, [{ file: 'world', text }], vocabulary);
+  if (!result.ok) throw new Error(result.problems.map(formatImportProblem).join('\n'));
+}
+
+/** Route rows by which every check can be asked: `/check/{resource}/READ/{target}`, and without a target for `*`. */
+export function checkRoutes(): { routes: object[] } {
+  const rows = vocabulary.operations.flatMap((operation) => [
+    { method: 'GET', path: `/check/{resource}/${operation}/{target}`, resource: '{resource}', operation, target: '{target}', encoded: true },
+    { method: 'GET', path: `/check/{resource}/${operation}`, resource: '{resource}', operation, target: '*' },
+  ]);
+  return { routes: rows };
+}
+
+export function checkPath({ resource, operation, target }: { readonly resource: string; readonly operation: string; readonly target: string }): string {
+  return `/check/${resource}/${operation}${target === '*' ? '' : `/${encodeURIComponent(target)}`}`;
+}
