@@ -19,6 +19,7 @@ const stages = {
     [TSC, '-b', 'policy-cache', 'policy-cache/src/postgres', 'tsconfig.json'],
     [TSC, '-p', 'test'],
   ],
+  docs: [['src/ready.mjs'], ['dist/docs.js', '--check']],
   imports: [['test/support/imports.mjs']],
   unused: [
     [KNIP, '--no-progress', '--no-config-hints'],
