@@ -118,14 +118,17 @@ export function createAuthorize(settings: AuthorizeSettings): Authorize {
     return draft;
   };
 
-  const inTime = (draft: Draft, pending: Promise<Outcome>): Promise<Outcome> => new Promise((resolve) => {
-    // A copy: what comes too late must not change an outcome that was given away.
-    const cancel = clock.after(deadline, () => resolve(end({ ...draft }, 'unavailable', 'deadline')));
-    void pending.catch((thrown: unknown) => fail(draft, thrown)).then((outcome) => {
-      cancel();
-      resolve(outcome);
+  const inTime = (draft: Draft, pending: Promise<Outcome>): Promise<Outcome> =>
+    new Promise((resolve) => {
+      // A copy: what comes too late must not change an outcome that was given away.
+      const cancel = clock.after(deadline, () => resolve(end({ ...draft }, 'unavailable', 'deadline')));
+      void pending
+        .catch((thrown: unknown) => fail(draft, thrown))
+        .then((outcome) => {
+          cancel();
+          resolve(outcome);
+        });
     });
-  });
 
   return (request) => {
     const draft = newDraft(request, nextId());
@@ -145,9 +148,23 @@ export function createAuthorize(settings: AuthorizeSettings): Authorize {
 
 function newDraft(request: DoorRequest, decisionId: string): Draft {
   return {
-    decisionId, requestId: request.requestId, verdict: 'unavailable', reason: 'internal', rule: '', revision: null,
-    protocol: request.protocol, method: request.method, route: '', resource: '', operation: '', target: '',
-    subject: '', tenant: '', customer: '', cache: 'none', durationMs: 0,
+    decisionId,
+    requestId: request.requestId,
+    verdict: 'unavailable',
+    reason: 'internal',
+    rule: '',
+    revision: null,
+    protocol: request.protocol,
+    method: request.method,
+    route: '',
+    resource: '',
+    operation: '',
+    target: '',
+    subject: '',
+    tenant: '',
+    customer: '',
+    cache: 'none',
+    durationMs: 0,
   };
 }
 
@@ -190,9 +207,16 @@ function question(table: RouteTable, request: DoorRequest): RouteMatch | Unmappe
 /** Has the table nothing to say on resource, operation and target here? An ambiguous path, a closed row, a bad parameter are not silence. */
 function silent({ reason, route }: Unmapped): boolean {
   switch (reason) {
-    case 'no-route': case 'id-in-body': case 'id-in-query': case 'id-in-server': case 'preflight': return true;
-    case 'percent-encoded': return route === null;
-    default: return false;
+    case 'no-route':
+    case 'id-in-body':
+    case 'id-in-query':
+    case 'id-in-server':
+    case 'preflight':
+      return true;
+    case 'percent-encoded':
+      return route === null;
+    default:
+      return false;
   }
 }
 

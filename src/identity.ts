@@ -165,12 +165,20 @@ function issuerChoice(issuers: readonly Issuer[]): (token: string) => Issuer | n
   for (const issuer of issuers) {
     for (const alg of issuer.algorithms) {
       const other = byName.get(key(alg, issuer.iss));
-      if (other) throw new InputError('identity', `issuers ${other.name} and ${issuer.name} both take ${alg} tokens of ${issuer.iss ?? 'any issuer'}; give each its own issuer name`);
+      if (other)
+        throw new InputError(
+          'identity',
+          `issuers ${other.name} and ${issuer.name} both take ${alg} tokens of ${issuer.iss ?? 'any issuer'}; give each its own issuer name`,
+        );
       byName.set(key(alg, issuer.iss), issuer);
     }
   }
   const everywhere = issuers.filter((issuer) => issuer.external && issuer.tenants === '*');
-  if (everywhere.length > 1) throw new InputError('identity', `${everywhere.map((issuer) => issuer.name).join(' and ')} both speak for every tenant ('*'); at most one may, name the tenants of the others`);
+  if (everywhere.length > 1)
+    throw new InputError(
+      'identity',
+      `${everywhere.map((issuer) => issuer.name).join(' and ')} both speak for every tenant ('*'); at most one may, name the tenants of the others`,
+    );
 
   return (token) => {
     const [header, payload] = token.split('.', 2);

@@ -92,7 +92,10 @@ function answers(path: string): Promise<boolean> {
 async function groupNumber(group: string): Promise<number> {
   if (/^\d{1,10}$/.test(group)) return Number(group);
   const file = await readFile('/etc/group', 'utf8').catch(() => '');
-  const line = file.split('\n').map((each) => each.split(':')).find(([name]) => name === group);
+  const line = file
+    .split('\n')
+    .map((each) => each.split(':'))
+    .find(([name]) => name === group);
   const gid = Number(line?.[2]);
   if (line === undefined || !Number.isInteger(gid)) throw new InputError('socketGroup', `no group ${JSON.stringify(group)} in /etc/group; give its number`);
   return gid;

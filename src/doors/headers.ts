@@ -22,7 +22,20 @@ export interface Headers {
   readonly body: boolean;
 }
 
-type Role = 'method' | 'uri' | 'target' | 'credential' | 'alias' | 'credential-alias' | 'request-id' | 'origin' | 'preflight-method' | 'length' | 'transfer' | 'override' | 'none';
+type Role =
+  | 'method'
+  | 'uri'
+  | 'target'
+  | 'credential'
+  | 'alias'
+  | 'credential-alias'
+  | 'request-id'
+  | 'origin'
+  | 'preflight-method'
+  | 'length'
+  | 'transfer'
+  | 'override'
+  | 'none';
 
 /** The roles of a dialect's header names, remembered by spelling. */
 export interface HeaderReader {
@@ -30,10 +43,16 @@ export interface HeaderReader {
 }
 
 const COMMON: readonly (readonly [string, Role])[] = [
-  ['authorization', 'credential'], ['x-authorization', 'credential'], ['x-request-id', 'request-id'],
-  ['origin', 'origin'], ['access-control-request-method', 'preflight-method'],
-  ['content-length', 'length'], ['transfer-encoding', 'transfer'],
-  ['x-http-method-override', 'override'], ['x-http-method', 'override'], ['x-method-override', 'override'],
+  ['authorization', 'credential'],
+  ['x-authorization', 'credential'],
+  ['x-request-id', 'request-id'],
+  ['origin', 'origin'],
+  ['access-control-request-method', 'preflight-method'],
+  ['content-length', 'length'],
+  ['transfer-encoding', 'transfer'],
+  ['x-http-method-override', 'override'],
+  ['x-http-method', 'override'],
+  ['x-method-override', 'override'],
 ];
 
 /** Spellings remembered; nginx sends about ten, a client who invents more only costs itself the look-up. */
@@ -71,31 +90,80 @@ export const OUTSIDE: HeaderReader = readerOf(null);
 
 /** Reads names and values in turn, as in `rawHeaders`. */
 export function readHeaders(reader: HeaderReader, raw: readonly string[]): Headers {
-  let method = '', uri = '', target = '', credential = '', requestId = '';
-  let methods = 0, uris = 0, targets = 0, credentials = 0, requestIds = 0, aliases = 0;
-  let origin = false, preflightMethod = false, override = false, body = false;
+  let method = '',
+    uri = '',
+    target = '',
+    credential = '',
+    requestId = '';
+  let methods = 0,
+    uris = 0,
+    targets = 0,
+    credentials = 0,
+    requestIds = 0,
+    aliases = 0;
+  let origin = false,
+    preflightMethod = false,
+    override = false,
+    body = false;
   for (let i = 0; i + 1 < raw.length; i += 2) {
     const value = raw[i + 1]!;
     const role = reader.role(raw[i]!);
     switch (role) {
-      case 'none': break;
-      case 'method': method = value; methods++; break;
-      case 'uri': uri = value; uris++; break;
-      case 'target': target = value; targets++; break;
-      case 'alias': aliases++; break;
-      case 'credential': credential = value; credentials++; break;
-      case 'credential-alias': credentials += 2; break;
-      case 'request-id': requestId = value; requestIds++; break;
-      case 'origin': origin = value !== ''; break;
-      case 'preflight-method': preflightMethod = value !== ''; break;
-      case 'override': override = true; break;
-      case 'length': body ||= value !== '0'; break;
-      case 'transfer': body = true; break;
-      default: role satisfies never;
+      case 'none':
+        break;
+      case 'method':
+        method = value;
+        methods++;
+        break;
+      case 'uri':
+        uri = value;
+        uris++;
+        break;
+      case 'target':
+        target = value;
+        targets++;
+        break;
+      case 'alias':
+        aliases++;
+        break;
+      case 'credential':
+        credential = value;
+        credentials++;
+        break;
+      case 'credential-alias':
+        credentials += 2;
+        break;
+      case 'request-id':
+        requestId = value;
+        requestIds++;
+        break;
+      case 'origin':
+        origin = value !== '';
+        break;
+      case 'preflight-method':
+        preflightMethod = value !== '';
+        break;
+      case 'override':
+        override = true;
+        break;
+      case 'length':
+        body ||= value !== '0';
+        break;
+      case 'transfer':
+        body = true;
+        break;
+      default:
+        role satisfies never;
     }
   }
   return {
-    method, uri, target, credential, credentials, override, body,
+    method,
+    uri,
+    target,
+    credential,
+    credentials,
+    override,
+    body,
     repeated: aliases > 0 || methods > 1 || uris > 1 || targets > 1,
     preflight: origin && preflightMethod,
     requestId: requestIds === 1 && /^[!-~]{1,128}$/.test(requestId) ? requestId : '',

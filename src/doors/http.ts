@@ -83,14 +83,21 @@ export function createHttpDoors(settings: HttpDoorsSettings): HttpDoors {
     if (last || draining) ended.add(req.socket);
     const request: DoorRequest = {
       protocol: entrance?.door.dialect.protocol ?? 'none',
-      method: headers.method, uri: headers.uri, preflight: headers.preflight, requestId: headers.requestId,
-      credential: headers.credential, credentials: headers.credentials,
-      parameters: entrance === null || entrance.resource === null || entrance.operation === null ? null
-        : { resource: entrance.resource, operation: entrance.operation, target: headers.target },
+      method: headers.method,
+      uri: headers.uri,
+      preflight: headers.preflight,
+      requestId: headers.requestId,
+      credential: headers.credential,
+      credentials: headers.credentials,
+      parameters:
+        entrance === null || entrance.resource === null || entrance.operation === null
+          ? null
+          : { resource: entrance.resource, operation: entrance.operation, target: headers.target },
       problem: entrance === null ? 'no-door' : problemOf(headers, entrance.resource !== null, refuseMethodOverride),
     };
     const outcome = authorize(request);
-    if (outcome instanceof Promise) void outcome.then((settled) => answer(res, settled, { last, started })); // authorize never rejects
+    if (outcome instanceof Promise)
+      void outcome.then((settled) => answer(res, settled, { last, started })); // authorize never rejects
     else answer(res, outcome, { last, started });
   };
 
@@ -98,8 +105,13 @@ export function createHttpDoors(settings: HttpDoorsSettings): HttpDoors {
     // A check waits for nobody: its headers come at once or not at all. 64 KiB, or a long token would be a 431 that nginx makes
     // a 500 of (3.4). keepAliveTimeout lies above the 60 s of a proxy's pool, which must be the one that closes.
     const made = createServer({
-      maxHeaderSize: 64 * 1024, headersTimeout: 5000, requestTimeout: 10_000, connectionsCheckingInterval: 1000, keepAliveTimeout: 75_000,
-      noDelay: true, insecureHTTPParser: false,
+      maxHeaderSize: 64 * 1024,
+      headersTimeout: 5000,
+      requestTimeout: 10_000,
+      connectionsCheckingInterval: 1000,
+      keepAliveTimeout: 75_000,
+      noDelay: true,
+      insecureHTTPParser: false,
       requireHostHeader: false, // nothing here depends on Host, and Node's own 400 would be an answer in another form
     });
     made.maxRequestsPerSocket = 0;
@@ -123,7 +135,8 @@ export function createHttpDoors(settings: HttpDoorsSettings): HttpDoors {
   };
 
   return {
-    server, shed,
+    server,
+    shed,
     get inFlight() {
       return inFlight;
     },
@@ -163,9 +176,18 @@ function write(res: ServerResponse, outcome: Outcome, last: boolean): void {
 /** Rule 8: the whole set, once each, empty where there is none. All four are empty on a public route, which asked for nobody. */
 function identityHeaders({ subject, tenant, customer, decisionId, reason }: Outcome): string[] {
   return [
-    'Content-Length', '0', 'Cache-Control', 'no-store',
-    'X-Auth-User', headerValue(subject), 'X-Auth-Tenant', headerValue(tenant), 'X-Auth-Customer', headerValue(customer),
-    'X-Authz-Decision-Id', reason === 'public' ? '' : decisionId,
+    'Content-Length',
+    '0',
+    'Cache-Control',
+    'no-store',
+    'X-Auth-User',
+    headerValue(subject),
+    'X-Auth-Tenant',
+    headerValue(tenant),
+    'X-Auth-Customer',
+    headerValue(customer),
+    'X-Authz-Decision-Id',
+    reason === 'public' ? '' : decisionId,
   ];
 }
 
@@ -175,5 +197,8 @@ function identityHeaders({ subject, tenant, customer, decisionId, reason }: Outc
  */
 export function headerValue(id: string): string {
   if (/^(?:[!-$&-~](?:[ -$&-~]*[!-$&-~])?)?$/.test(id)) return id;
-  return Buffer.from(id, 'utf8').reduce((text, byte) => text + (byte > 0x20 && byte < 0x7f && byte !== 0x25 ? String.fromCharCode(byte) : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`), '');
+  return Buffer.from(id, 'utf8').reduce(
+    (text, byte) => text + (byte > 0x20 && byte < 0x7f && byte !== 0x25 ? String.fromCharCode(byte) : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`),
+    '',
+  );
 }

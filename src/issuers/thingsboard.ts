@@ -50,10 +50,15 @@ export function createThingsBoardIssuer(settings: ThingsBoardSettings): ThingsBo
     for (const key of keys) {
       try {
         const { payload, protectedHeader } = await jwtVerify(token, key, {
-          algorithms: [ALGORITHM], requiredClaims: ['exp'], clockTolerance, currentDate: new Date(now * 1000), ...(iss === null ? {} : { issuer: iss }),
+          algorithms: [ALGORITHM],
+          requiredClaims: ['exp'],
+          clockTolerance,
+          currentDate: new Date(now * 1000),
+          ...(iss === null ? {} : { issuer: iss }),
         });
-        if (protectedHeader.crit !== undefined) return refused('bad-token');
-        if (protectedHeader.typ !== undefined && String(protectedHeader.typ).toUpperCase() !== 'JWT') return refused('bad-token');
+        const { crit, typ }: { crit?: unknown; typ?: unknown } = protectedHeader;
+        if (crit !== undefined) return refused('bad-token');
+        if (typ !== undefined && (typeof typ !== 'string' || typ.toUpperCase() !== 'JWT')) return refused('bad-token');
         return proof(payload, clockTolerance);
       } catch (thrown) {
         if (thrown instanceof errors.JWSSignatureVerificationFailed) continue;
@@ -64,7 +69,11 @@ export function createThingsBoardIssuer(settings: ThingsBoardSettings): ThingsBo
   };
 
   return {
-    name, external, tenants, iss, verify,
+    name,
+    external,
+    tenants,
+    iss,
+    verify,
     algorithms: [ALGORITHM],
     get generation() {
       return generation;
@@ -114,7 +123,10 @@ function parseSigningKeys(texts: readonly string[]): readonly Uint8Array[] {
 export function parseSigningKey(text: string, field = 'signingKey'): Uint8Array {
   const bytes = Buffer.from(text, 'base64');
   if (text === DEFAULT_KEY || bytes.toString('latin1') === DEFAULT_KEY)
-    throw new InputError(field, `this is ThingsBoard's shipped key (${DEFAULT_KEY}), which everybody knows; set a random one there and here (openssl rand -base64 64)`);
+    throw new InputError(
+      field,
+      `this is ThingsBoard's shipped key (${DEFAULT_KEY}), which everybody knows; set a random one there and here (openssl rand -base64 64)`,
+    );
   // Node's decoder skips what it does not know; a key with a typing error would then be another key.
   if (!/^[A-Za-z0-9+/]+={0,2}$/.test(text) || text.replace(/=+$/, '') !== bytes.toString('base64').replace(/=+$/, ''))
     throw new InputError(field, 'expected base64 (A-Z, a-z, 0-9, +, /, = at the end), as ThingsBoard shows it');
@@ -142,10 +154,17 @@ export async function signToken(signingKey: string, claims: TokenClaims): Promis
   const key = parseSigningKey(signingKey);
   const { userId, scope, issuedAt, lifetime, issuer = 'thingsboard.io', email = userId, tenantId, customerId } = claims;
   return new SignJWT({
-    userId: parseId(userId, 'userId'), scopes: [scope], enabled: true, isPublic: false,
-    ...(tenantId === undefined ? {} : { tenantId }), ...(customerId === undefined ? {} : { customerId }),
+    userId: parseId(userId, 'userId'),
+    scopes: [scope],
+    enabled: true,
+    isPublic: false,
+    ...(tenantId === undefined ? {} : { tenantId }),
+    ...(customerId === undefined ? {} : { customerId }),
   })
     .setProtectedHeader({ alg: ALGORITHM })
-    .setSubject(email).setIssuer(issuer).setIssuedAt(issuedAt).setExpirationTime(issuedAt + lifetime)
+    .setSubject(email)
+    .setIssuer(issuer)
+    .setIssuedAt(issuedAt)
+    .setExpirationTime(issuedAt + lifetime)
     .sign(key);
 }

@@ -6,7 +6,6 @@ import type { DoorRequest, Outcome } from '../../src/authorize.ts';
 import { hostClock } from '../../src/clock.ts';
 import { refused } from '../../src/identity.ts';
 import type { Authentication, Authenticator, Issuer } from '../../src/identity.ts';
-import { createPdp } from '../../src/pdp.ts';
 import type { Pdp } from '../../src/pdp.ts';
 import { compileRoutes } from '../../src/routes.ts';
 import { NOW, ROUTES, sidecar, vocabulary } from '../support/doors.ts';
@@ -66,13 +65,36 @@ describe('a route of the table', () => {
     const side = await running();
     const first = await ask(side, 'clerk', ['GET', '/api/device/d2']);
     expect(first).toEqual({
-      decisionId: 'test-1', requestId: 'r1', verdict: 'permit', reason: 'generic', rule: '6a', revision: side.source.revision, protocol: 'nginx', method: 'GET',
-      route: '/api/device/{id}', resource: 'DEVICE', operation: 'READ', target: 'd2', subject: 'clerk', tenant: 't1', customer: 'c1', cache: 'miss', durationMs: 0,
+      decisionId: 'test-1',
+      requestId: 'r1',
+      verdict: 'permit',
+      reason: 'generic',
+      rule: '6a',
+      revision: side.source.revision,
+      protocol: 'nginx',
+      method: 'GET',
+      route: '/api/device/{id}',
+      resource: 'DEVICE',
+      operation: 'READ',
+      target: 'd2',
+      subject: 'clerk',
+      tenant: 't1',
+      customer: 'c1',
+      cache: 'miss',
+      durationMs: 0,
     });
     expect(await ask(side, 'clerk', ['GET', '/api/device/d2'])).toEqual({ ...first, decisionId: 'test-2', cache: 'hit' });
     expect(await ask(side, 'admin', ['GET', '/api/device/d2'])).toMatchObject({ subject: 'admin', tenant: 't1', customer: '' });
     expect(await ask(side, 'ghost', ['GET', '/api/device/d2'])).toMatchObject({ subject: 'ghost', tenant: '', customer: '', revision: side.source.revision });
-    expect(await side.authorize(request('GET', '/nowhere'))).toMatchObject({ route: '', resource: '', operation: '', target: '', subject: '', revision: null, cache: 'none' });
+    expect(await side.authorize(request('GET', '/nowhere'))).toMatchObject({
+      route: '',
+      resource: '',
+      operation: '',
+      target: '',
+      subject: '',
+      revision: null,
+      cache: 'none',
+    });
   });
 
   test('a hit is a value, not a promise', async () => {
@@ -105,7 +127,14 @@ describe('a route of the table', () => {
   test('`public`: the credential is never read, canonicalisation comes first', async () => {
     const side = await running();
     for (const more of [{}, { credential: 'rubbish', credentials: 1 }, { credential: 'Bearer x', credentials: 2 }])
-      expect(await side.authorize(request('GET', '/public/a/b', more))).toMatchObject({ verdict: 'permit', reason: 'public', rule: '', subject: '', tenant: '', route: '/public/{rest...}' });
+      expect(await side.authorize(request('GET', '/public/a/b', more))).toMatchObject({
+        verdict: 'permit',
+        reason: 'public',
+        rule: '',
+        subject: '',
+        tenant: '',
+        route: '/public/{rest...}',
+      });
     expect(words(await side.authorize(request('GET', '/public/../api/device/d1')))).toBe('unmapped dot-segment');
     expect(words(await side.authorize(request('OPTIONS', '/api/device/d1', { preflight: true })))).toBe('permit public');
     expect(side.authenticator.misses).toBe(0);
@@ -149,7 +178,11 @@ describe('the form with parameters', () => {
   });
   test('a row with more checks asks them all, though the parameters name one', async () => {
     const side = await running();
-    const asked = (operation: string, target: string): [string, string, Partial<DoorRequest>] => ['POST', '/api/device/d1/rpc/d2', form('DEVICE', operation, target)];
+    const asked = (operation: string, target: string): [string, string, Partial<DoorRequest>] => [
+      'POST',
+      '/api/device/d1/rpc/d2',
+      form('DEVICE', operation, target),
+    ];
     expect(words(await ask(side, 'reader', asked('READ', 'd1')))).toBe('deny no-grant 6e');
     expect(words(await ask(side, 'admin', asked('WRITE', 'd2')))).toBe('permit generic 6a');
     expect(words(await ask(side, 'admin', asked('WRITE', 'd1')))).toBe('unmapped contradiction');
@@ -186,13 +219,16 @@ describe('the credential', () => {
   test('unmapped comes before unauthenticated, in either form', async () => {
     const side = await running();
     expect(words(await side.authorize(request('GET', '/nowhere')))).toBe('unmapped no-route');
-    expect(words(await side.authorize(request('GET', '/x', { parameters: { resource: 'THING', operation: 'READ', target: 'd1' } })))).toBe('unmapped unknown-resource');
+    expect(words(await side.authorize(request('GET', '/x', { parameters: { resource: 'THING', operation: 'READ', target: 'd1' } })))).toBe(
+      'unmapped unknown-resource',
+    );
     expect(words(await side.authorize(request('GET', '/api/device/d1', { problem: 'missing-header' })))).toBe('unmapped missing-header');
   });
   test('a system administrator is nobody here, whatever user it names', async () => {
     const side = await running();
     const credential = `Bearer ${await side.token('admin', { scope: 'SYS_ADMIN' })}`;
-    for (const uri of ['/api/device/d1', '/api/me']) expect(words(await side.authorize(request('GET', uri, { credential, credentials: 1 })))).toBe('deny unknown-subject 1');
+    for (const uri of ['/api/device/d1', '/api/me'])
+      expect(words(await side.authorize(request('GET', uri, { credential, credentials: 1 })))).toBe('deny unknown-subject 1');
   });
   test('a token dies at its end though it was kept', async () => {
     const side = await running();
@@ -214,8 +250,19 @@ describe("an issuer's tenants", () => {
     expect(words(await ask(side, 'ghost', ['GET', '/api/device/d1']))).toBe('deny unknown-subject 1');
   });
   test('an allow without a tenant does not pass a list', async () => {
-    const issuer: Issuer = { name: 'i', external: true, tenants: ['t1'], algorithms: ['HS512'], iss: null, generation: 0, verify: () => Promise.reject(new Error('unused')) };
-    const side = withPdp({ check: () => ({ decision: { allow: true, reason: 'generic', rule: '3' }, index: 0, status: { tenant: '', customer: '', revision: null, hit: true } }) }, issuer);
+    const issuer: Issuer = {
+      name: 'i',
+      external: true,
+      tenants: ['t1'],
+      algorithms: ['HS512'],
+      iss: null,
+      generation: 0,
+      verify: () => Promise.reject(new Error('unused')),
+    };
+    const side = withPdp(
+      { check: () => ({ decision: { allow: true, reason: 'generic', rule: '3' }, index: 0, status: { tenant: '', customer: '', revision: null, hit: true } }) },
+      issuer,
+    );
     expect(words(await side(request('GET', '/api/devices', { credential: 'Bearer x', credentials: 1 })))).toBe('unauthenticated foreign-tenant');
   });
 });
@@ -223,12 +270,30 @@ describe("an issuer's tenants", () => {
 describe('what cannot be decided', () => {
   const asked = request('GET', '/api/devices', { credential: 'Bearer x', credentials: 1 });
   test.each<[string, () => never | Promise<never>, string]>([
-    ['a PolicyError thrown', () => { throw new PolicyError('stale', 'x'); }, 'stale'],
+    [
+      'a PolicyError thrown',
+      () => {
+        throw new PolicyError('stale', 'x');
+      },
+      'stale',
+    ],
     ['a PolicyError as a rejection', () => Promise.reject(new PolicyError('overload', 'x')), 'overload'],
-    ['any error thrown', () => { throw new TypeError('x'); }, 'internal'],
+    [
+      'any error thrown',
+      () => {
+        throw new TypeError('x');
+      },
+      'internal',
+    ],
     ['any error as a rejection', () => Promise.reject(new TypeError('x')), 'internal'],
-    // oxlint-disable-next-line no-throw-literal, only-throw-error
-    ['nothing thrown', () => { throw undefined; }, 'internal'],
+    [
+      'nothing thrown',
+      () => {
+        // oxlint-disable-next-line typescript/only-throw-error
+        throw undefined;
+      },
+      'internal',
+    ],
   ])('%s, by the decision or by the identity: unavailable', async (_, fault, reason) => {
     const told: unknown[] = [];
     const pdp: Pdp = { check: fault };
@@ -237,16 +302,30 @@ describe('what cannot be decided', () => {
   });
 
   test('whoever is told of the fault may fail too', async () => {
-    const authorize = withPdp({ check: () => { throw new TypeError('x'); } }, undefined, { push: () => { throw new Error('log is full'); } });
+    const authorize = withPdp(
+      {
+        check: () => {
+          throw new TypeError('x');
+        },
+      },
+      undefined,
+      {
+        push: () => {
+          throw new Error('log is full');
+        },
+      },
+    );
     expect(words(await authorize(asked))).toBe('unavailable internal');
   });
 
   test('what never comes ends at the deadline, and a late answer changes nothing', async () => {
     let release = (): void => undefined;
     const authorize = withPdp({
-      check: () => new Promise((resolve) => {
-        release = () => resolve({ decision: { allow: true, reason: 'generic', rule: '3' }, index: 0, status: { tenant: 't1', customer: '', revision: null, hit: false } });
-      }),
+      check: () =>
+        new Promise((resolve) => {
+          release = () =>
+            resolve({ decision: { allow: true, reason: 'generic', rule: '3' }, index: 0, status: { tenant: 't1', customer: '', revision: null, hit: false } });
+        }),
     });
     const outcome = await authorize(asked);
     expect(words(outcome)).toBe('unavailable deadline');
@@ -265,11 +344,23 @@ describe('what cannot be decided', () => {
     expect(words(await ask(side, 'admin', ['GET', '/api/device/d1']))).toBe('unavailable starting');
   });
 
-  function withPdp(pdp: Pdp, issuer: Issuer = { name: 'i', external: true, tenants: '*', algorithms: [], iss: null, generation: 0, verify: () => Promise.reject(new Error('unused')) }, told: { push(thrown: unknown): unknown } = []) {
+  function withPdp(
+    pdp: Pdp,
+    issuer: Issuer = { name: 'i', external: true, tenants: '*', algorithms: [], iss: null, generation: 0, verify: () => Promise.reject(new Error('unused')) },
+    told: { push(thrown: unknown): unknown } = [],
+  ) {
     return made(pdp, () => ({ kind: 'user', subject: 'u', issuer, expires: NOW + 1 }), told);
   }
   function withIdentity(fault: () => never | Promise<never>, told: unknown[]) {
-    return made({ check: () => { throw new Error('unused'); } }, fault, told);
+    return made(
+      {
+        check: () => {
+          throw new Error('unused');
+        },
+      },
+      fault,
+      told,
+    );
   }
 });
 
@@ -286,39 +377,4 @@ function made(pdp: Pdp, authenticate: () => Authentication | Promise<Authenticat
 test('a refusal of the identity is one of ours, always the same', () => {
   expect(refused('bad-token')).toBe(refused('bad-token'));
   expect(refused('bad-token')).toEqual({ kind: 'refused', problem: 'bad-token' });
-});
-
-describe('several checks in one question', () => {
-  const may = { allow: true, reason: 'generic', rule: '3' } as const;
-  const mayNot = { allow: false, reason: 'no-grant', rule: '3' } as const;
-  const wanted = [0, 1, 2].map((operation) => ({ subject: 'u', operation, resource: 0, target: '*' }));
-  /** Answers by operation; those in `slow` come later. */
-  const cacheOf = (denied: readonly number[], slow: readonly number[] = []) => createPdp({
-    check({ operation }, status) {
-      const decision = denied.includes(operation) ? mayNot : may;
-      const settle = (hit: boolean) => {
-        Object.assign(status!, { tenant: `t${operation}`, customer: '', revision: null, hit });
-        return decision;
-      };
-      return slow.includes(operation) ? new Promise((resolve) => setImmediate(() => resolve(settle(false)))) : settle(true);
-    },
-  });
-
-  test.each<[readonly number[], readonly number[]]>([[[], []], [[], [0]], [[], [1]], [[], [2]], [[], [0, 1, 2]], [[1], []], [[1], [1]], [[1, 2], [0]], [[0], []], [[2], [0, 2]]])('denied %j, slow %j', async (denied, slow) => {
-    const ruling = cacheOf(denied, slow).check(wanted);
-    const first = denied[0] ?? 2;
-    expect(ruling instanceof Promise).toBe(slow.some((operation) => operation <= first));
-    expect(await ruling).toEqual({
-      decision: denied.length === 0 ? may : mayNot, index: first,
-      status: { tenant: `t${first}`, customer: '', revision: null, hit: !slow.some((operation) => operation <= first) },
-    });
-  });
-  test('two that wait at the same time do not share what they learn', async () => {
-    const pdp = cacheOf([], [0, 1, 2]);
-    const [a, b] = await Promise.all([pdp.check([wanted[0]!]), pdp.check([wanted[1]!])]);
-    expect([a.status.tenant, b.status.tenant]).toEqual(['t0', 't1']);
-  });
-  test('no check at all is never an allow', () => {
-    expect(() => cacheOf([]).check([])).toThrow(RangeError);
-  });
 });

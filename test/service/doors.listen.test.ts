@@ -21,10 +21,26 @@ function place(): string {
 async function door(address: Address): Promise<string> {
   const clock = hostClock();
   const doors = createHttpDoors({
-    clock, report: () => undefined,
+    clock,
+    report: () => undefined,
     authorize: ({ protocol, method, requestId }) => ({
-      decisionId: '1', requestId, verdict: 'deny', reason: 'no-grant', rule: '3', revision: null, protocol, method, route: '', resource: '', operation: '', target: '',
-      subject: '', tenant: '', customer: '', cache: 'none', durationMs: 0,
+      decisionId: '1',
+      requestId,
+      verdict: 'deny',
+      reason: 'no-grant',
+      rule: '3',
+      revision: null,
+      protocol,
+      method,
+      route: '',
+      resource: '',
+      operation: '',
+      target: '',
+      subject: '',
+      tenant: '',
+      customer: '',
+      cache: 'none',
+      durationMs: 0,
     }),
   });
   onTestFinished(() => doors.close(0));
@@ -56,14 +72,18 @@ describe('a Unix socket', () => {
     expect(mode(path)).toBe('666');
   });
   test('the process keeps its umask', async () => {
-    const before = process.umask();
+    const before = process.umask(0o027);
+    onTestFinished(() => void process.umask(before));
     await door({ path: place() });
     await expect(door({ path: '/nowhere/at/all.sock' })).rejects.toThrow(/cannot listen on unix:/);
-    expect(process.umask()).toBe(before);
+    expect(process.umask(0o027)).toBe(0o027);
   });
   test('is given to a group, by number or name', async () => {
     // A group that this user may give a file to: any for root, its own otherwise.
-    const line = readFileSync('/etc/group', 'utf8').split('\n').map((each) => each.split(':')).find(([, , gid]) => (isRoot ? Number(gid) > 0 : Number(gid) === process.getgid?.()));
+    const line = readFileSync('/etc/group', 'utf8')
+      .split('\n')
+      .map((each) => each.split(':'))
+      .find(([, , gid]) => (isRoot ? Number(gid) > 0 : Number(gid) === process.getgid?.()));
     const [name = '', , gid = ''] = line ?? [];
     for (const group of [name, gid]) {
       const path = place();

@@ -33,7 +33,10 @@ const SLOWER = 20;
 export const WORLD = {
   defaults: true,
   tenants: [{ id: 't1' }, { id: 't2' }],
-  customers: [{ id: 'c1', owner: 't1' }, { id: 'Büro %1', owner: 't1' }],
+  customers: [
+    { id: 'c1', owner: 't1' },
+    { id: 'Büro %1', owner: 't1' },
+  ],
   users: [
     { id: 'admin', owner: 't1', groups: ['admins:t1'] },
     { id: 'reader', owner: 't1', groups: ['users:t1'] },
@@ -44,8 +47,10 @@ export const WORLD = {
     { id: 'stranger', owner: 't2', groups: ['admins:t2'] },
   ],
   entities: [
-    { id: 'd1', type: 'DEVICE', owner: 't1' }, { id: 'd2', type: 'DEVICE', owner: 'c1' },
-    { id: 'd3', type: 'DEVICE', owner: 'Büro %1' }, { id: 'x1', type: 'DEVICE', owner: 't2' },
+    { id: 'd1', type: 'DEVICE', owner: 't1' },
+    { id: 'd2', type: 'DEVICE', owner: 'c1' },
+    { id: 'd3', type: 'DEVICE', owner: 'Büro %1' },
+    { id: 'x1', type: 'DEVICE', owner: 't2' },
   ],
 };
 
@@ -54,9 +59,14 @@ export const ROUTES = {
     { method: 'GET', path: '/api/device/{id}', resource: 'DEVICE', operation: 'READ', target: '{id}' },
     { method: 'DELETE', path: '/api/device/{id}', resource: 'DEVICE', operation: 'DELETE', target: '{id}' },
     { method: 'GET', path: '/api/devices', resource: 'DEVICE', operation: 'READ', target: '*' },
-    { method: 'POST', path: '/api/device/{id}/rpc/{device}', checks: [
-      { resource: 'DEVICE', operation: 'READ', target: '{id}' }, { resource: 'DEVICE', operation: 'WRITE', target: '{device}' },
-    ] },
+    {
+      method: 'POST',
+      path: '/api/device/{id}/rpc/{device}',
+      checks: [
+        { resource: 'DEVICE', operation: 'READ', target: '{id}' },
+        { resource: 'DEVICE', operation: 'WRITE', target: '{device}' },
+      ],
+    },
     { method: 'POST', path: '/api/device', resource: 'DEVICE', operation: 'WRITE', in: 'body' },
     { method: 'GET', path: '/api/closed/{id}', resource: 'DEVICE', operation: 'READ', target: '{id}', closed: 'not yet' },
     { method: 'GET', path: '/api/me', authenticated: true },
@@ -107,12 +117,23 @@ export async function sidecar(settings: SidecarSettings = {}): Promise<Sidecar> 
   const reports: CheckReport[] = [];
   const { table } = compileRoutes(vocabulary, ROUTES);
   const authorize = createAuthorize({
-    table, authenticator, pdp: createPdp(cache), nextId: decisionIds('test'), clock, fault: (thrown) => void faults.push(thrown),
+    table,
+    authenticator,
+    pdp: createPdp(cache),
+    nextId: decisionIds('test'),
+    clock,
+    fault: (thrown) => void faults.push(thrown),
     deadline: settings.deadline ?? 10_000,
   });
   const doors = createHttpDoors({ authorize, clock, report: (check) => void reports.push(check), ...settings.doors });
   return {
-    source, cache, authenticator, authorize, doors, reports, faults,
+    source,
+    cache,
+    authenticator,
+    authorize,
+    doors,
+    reports,
+    faults,
     set: (seconds) => void (wall = seconds * 1000),
     token: (userId, more) => signToken(KEY, { userId, scope: 'TENANT_ADMIN', issuedAt: NOW, lifetime: 3600, ...more }),
     async listen() {

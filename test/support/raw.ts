@@ -37,10 +37,13 @@ export function connectRaw(to: NetConnectOpts): Promise<RawConnection> {
       over = true;
       wake();
     };
-    socket.on('data', (text: string) => {
-      received += text;
-      wake();
-    }).on('close', ended).on('end', ended);
+    socket
+      .on('data', (text: string) => {
+        received += text;
+        wake();
+      })
+      .on('close', ended)
+      .on('end', ended);
     socket.once('error', reject);
 
     /** Waits until `look` gives something. */
@@ -63,20 +66,25 @@ export function connectRaw(to: NetConnectOpts): Promise<RawConnection> {
 
     const connection: RawConnection = {
       send: (bytes) => void socket.write(bytes, 'latin1'),
-      answer: (ms = DEADLINE_MS) => until(() => {
-        const head = received.indexOf('\r\n\r\n');
-        if (head < 0) {
-          if (over) throw new Error(`the connection ended before an answer; received ${JSON.stringify(received.slice(0, 500))}`);
-          return null;
-        }
-        const answer = parseHead(received.slice(0, head));
-        const length = answer.header('content-length');
-        if (length === undefined) throw new Error(`an answer without Content-Length: ${received.slice(0, head)}`);
-        if (received.length < head + 4 + Number(length)) return null;
-        const body = received.slice(head + 4, head + 4 + Number(length));
-        received = received.slice(head + 4 + Number(length));
-        return { ...answer, body };
-      }, 'answer', ms),
+      answer: (ms = DEADLINE_MS) =>
+        until(
+          () => {
+            const head = received.indexOf('\r\n\r\n');
+            if (head < 0) {
+              if (over) throw new Error(`the connection ended before an answer; received ${JSON.stringify(received.slice(0, 500))}`);
+              return null;
+            }
+            const answer = parseHead(received.slice(0, head));
+            const length = answer.header('content-length');
+            if (length === undefined) throw new Error(`an answer without Content-Length: ${received.slice(0, head)}`);
+            if (received.length < head + 4 + Number(length)) return null;
+            const body = received.slice(head + 4, head + 4 + Number(length));
+            received = received.slice(head + 4 + Number(length));
+            return { ...answer, body };
+          },
+          'answer',
+          ms,
+        ),
       closed: (ms = DEADLINE_MS) => until(() => (over ? received : null), 'end of the connection', ms),
       get over() {
         return over;
@@ -116,7 +124,8 @@ function parseHead(text: string): Omit<RawAnswer, 'body'> {
     return [match[1]!, match[2]!] as const;
   });
   return {
-    status: Number(status), headers,
+    status: Number(status),
+    headers,
     header(name) {
       const values = headers.filter(([other]) => other.toLowerCase() === name.toLowerCase());
       if (values.length > 1) throw new Error(`${name} stands there ${values.length} times`);

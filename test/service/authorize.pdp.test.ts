@@ -1,0 +1,51 @@
+// Do several checks make one answer: all must pass, the first deny decides, and nothing is learnt from another's check?
+import { describe, expect, test } from 'vitest';
+import { createPdp } from '../../src/pdp.ts';
+
+describe('several checks in one question', () => {
+  const may = { allow: true, reason: 'generic', rule: '3' } as const;
+  const mayNot = { allow: false, reason: 'no-grant', rule: '3' } as const;
+  const wanted = [0, 1, 2].map((operation) => ({ subject: 'u', operation, resource: 0, target: '*' }));
+  /** Answers by operation; those in `slow` come later. */
+  const cacheOf = (denied: readonly number[], slow: readonly number[] = []) =>
+    createPdp({
+      check({ operation }, status) {
+        const decision = denied.includes(operation) ? mayNot : may;
+        const settle = (hit: boolean) => {
+          Object.assign(status!, { tenant: `t${operation}`, customer: '', revision: null, hit });
+          return decision;
+        };
+        return slow.includes(operation) ? new Promise((resolve) => setImmediate(() => resolve(settle(false)))) : settle(true);
+      },
+    });
+
+  test.each<[readonly number[], readonly number[]]>([
+    [[], []],
+    [[], [0]],
+    [[], [1]],
+    [[], [2]],
+    [[], [0, 1, 2]],
+    [[1], []],
+    [[1], [1]],
+    [[1, 2], [0]],
+    [[0], []],
+    [[2], [0, 2]],
+  ])('denied %j, slow %j', async (denied, slow) => {
+    const ruling = cacheOf(denied, slow).check(wanted);
+    const first = denied[0] ?? 2;
+    expect(ruling instanceof Promise).toBe(slow.some((operation) => operation <= first));
+    expect(await ruling).toEqual({
+      decision: denied.length === 0 ? may : mayNot,
+      index: first,
+      status: { tenant: `t${first}`, customer: '', revision: null, hit: !slow.some((operation) => operation <= first) },
+    });
+  });
+  test('two that wait at the same time do not share what they learn', async () => {
+    const pdp = cacheOf([], [0, 1, 2]);
+    const [a, b] = await Promise.all([pdp.check([wanted[0]!]), pdp.check([wanted[1]!])]);
+    expect([a.status.tenant, b.status.tenant]).toEqual(['t0', 't1']);
+  });
+  test('no check at all is never an allow', () => {
+    expect(() => cacheOf([]).check([])).toThrow(RangeError);
+  });
+});
