@@ -45,7 +45,7 @@ export interface TelemetrySettings {
 }
 
 /** Distinct values that an open label may take before the rest is `other`. */
-const REASONS = 128;
+const REASONS = 80;
 const PROTOCOLS = 16;
 /** Series of `authz_decisions_total` at most; further resources and operations count as `other`. */
 const DECISION_SERIES = 10_000;
