@@ -126,7 +126,6 @@ export function createHttpDoors(settings: HttpDoorsSettings): HttpDoors {
       const overflow = error.code === 'HPE_HEADER_OVERFLOW';
       if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
       shed[overflow ? 'headers-too-large' : error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 'timeout' : 'malformed']++;
-      ended.add(socket);
       const status = overflow ? '431 Request Header Fields Too Large' : '400 Bad Request';
       socket.end(`HTTP/1.1 ${status}\r\nContent-Length: 0\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n`, () => socket.destroy());
     });
