@@ -82,7 +82,10 @@ export function compileRows(vocabulary: Vocabulary, rows: WorldRows): CompiledWo
 export function requestOf(vocabulary: Vocabulary, check: Pick<WorldCheck, 'user' | 'operation' | 'resource' | 'target' | 'owner' | 'groups'>): AccessRequest {
   const { user, operation, resource, target, owner, groups } = check;
   return {
-    subject: user, operation: vocabulary.operation(operation), resource: vocabulary.resource(resource), target,
+    subject: user,
+    operation: vocabulary.operation(operation),
+    resource: vocabulary.resource(resource),
+    target,
     ...(owner === undefined ? {} : { owner }),
     ...(groups === undefined ? {} : { groups }),
   };

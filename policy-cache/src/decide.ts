@@ -90,8 +90,8 @@ export function decide(vocabulary: Vocabulary, facts: Facts, request: AccessRequ
     if (vocabulary.groupResourceOfType[target.type] !== request.resource) return TYPE_MISMATCH;
     return decideGroup(vocabulary, facts, request, target);
   }
-  const fits = vocabulary.resourceOfType[target.type] === request.resource
-    || (request.resource === vocabulary.profileResource && target.type === vocabulary.userType);
+  const fits =
+    vocabulary.resourceOfType[target.type] === request.resource || (request.resource === vocabulary.profileResource && target.type === vocabulary.userType);
   return fits ? decideEntity(vocabulary, facts, request, target) : TYPE_MISMATCH;
 }
 

@@ -147,7 +147,12 @@ export class MemorySource implements Source {
     const changes = over ? [] : newer.filter(([, , tag]) => limit !== null || tag === 'n' || tag === '*');
     const nodes = new Set(changes.filter(([, , tag]) => tag === 'n').flatMap((change) => change[3]));
     return {
-      pid, timeline: '00000001', head: this.revision, over, cursorId: idOf(cursor), changes,
+      pid,
+      timeline: '00000001',
+      head: this.revision,
+      over,
+      cursorId: idOf(cursor),
+      changes,
       tree: [...nodes].map((id) => this.#tables.treeRow(id)),
       answers: ask.map((version) => [version, idOf(version)] as const),
       lagMs: null,

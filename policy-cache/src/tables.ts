@@ -10,7 +10,12 @@ import type { Grant, Permissions } from './model.ts';
 import type { ClassKey, ObjectKind, ObjectRow, TreeRow } from './source.ts';
 import type { Problem, WorldCustomer, WorldEntity, WorldFile, WorldGrant, WorldGroup, WorldRole, WorldTenant, WorldUser } from './worldfile.ts';
 
-interface Stored { readonly kind: ObjectKind; readonly type: string; readonly owner: string | null; readonly enabled: boolean }
+interface Stored {
+  readonly kind: ObjectKind;
+  readonly type: string;
+  readonly owner: string | null;
+  readonly enabled: boolean;
+}
 
 const MAX_DEPTH = 1_000;
 
@@ -45,7 +50,9 @@ export class Tables {
 
   /** Every grant of the class's groups and of its owner's All group of users. */
   grants(key: ClassKey): readonly Grant[] {
-    return [...key.groups, formatAllGroup('USER', key.owner)].flatMap((group) => this.#grantsOf.get(group) ?? []).map((id) => this.#grant(this.#grants.get(id)!));
+    return [...key.groups, formatAllGroup('USER', key.owner)]
+      .flatMap((group) => this.#grantsOf.get(group) ?? [])
+      .map((id) => this.#grant(this.#grants.get(id)!));
   }
 
   treeRow(id: string): TreeRow {
@@ -92,8 +99,10 @@ export class Tables {
     if (users.type !== 'USER') throw new InputError('userGroup', `${quoted(userGroup)} is a group of ${users.type}, not of users`);
     if (role === undefined) throw new InputError('role', `there is no role ${quoted(roleId)}`);
     this.#sameTenant(role.owner, users.owner, 'role');
-    if (role.type === 'GENERIC' && entityGroup !== undefined) throw new InputError('entityGroup', `role ${quoted(roleId)} is GENERIC and takes no entity group; leave it out`);
-    if (role.type === 'GROUP' && entityGroup === undefined) throw new InputError('entityGroup', `is missing: role ${quoted(roleId)} is a GROUP role and needs an entity group`);
+    if (role.type === 'GENERIC' && entityGroup !== undefined)
+      throw new InputError('entityGroup', `role ${quoted(roleId)} is GENERIC and takes no entity group; leave it out`);
+    if (role.type === 'GROUP' && entityGroup === undefined)
+      throw new InputError('entityGroup', `is missing: role ${quoted(roleId)} is a GROUP role and needs an entity group`);
     if (entityGroup !== undefined) this.#sameTenant(this.#group(entityGroup, 'entityGroup').owner, users.owner, 'entityGroup');
     const siblings = this.#grantsOf.get(userGroup) ?? [];
     const twin = siblings.map((sibling) => this.#grants.get(sibling)!).find((other) => other.role === roleId && other.entityGroup === entityGroup);
@@ -118,14 +127,18 @@ export class Tables {
   removeMember(member: string, group: string): void {
     const groups = this.#memberOf.get(member) ?? [];
     if (!groups.includes(group)) throw new InputError('member', `${quoted(member)} is not in ${quoted(group)}`);
-    this.#memberOf.set(member, groups.filter((other) => other !== group));
+    this.#memberOf.set(
+      member,
+      groups.filter((other) => other !== group),
+    );
     this.touched.o.add(member);
   }
 
   /** Explicit memberships end with it (semantics 1.5). Moving a customer moves everything below. */
   changeOwner(id: string, owner: string): void {
     const stored = this.#stored(id, 'id');
-    if (stored.owner === null || !['customer', 'user', 'entity'].includes(stored.kind)) throw new InputError('id', `the owner of a ${stored.kind} never changes`);
+    if (stored.owner === null || !['customer', 'user', 'entity'].includes(stored.kind))
+      throw new InputError('id', `the owner of a ${stored.kind} never changes`);
     const above = this.#chain(owner, 'owner');
     this.#sameTenant(owner, stored.owner, 'owner');
     if (stored.kind === 'customer') {
@@ -147,7 +160,8 @@ export class Tables {
   editRole(id: string, content: { readonly permissions: Permissions; readonly excluded: Permissions } | { readonly permissions: readonly string[] }): void {
     const role = this.#roles.get(id);
     if (role === undefined) throw new InputError('role', `there is no role ${quoted(id)}`);
-    if ('excluded' in content ? role.type === 'GROUP' : role.type === 'GENERIC') throw new InputError('permissions', `role ${quoted(id)} is a ${role.type} role, and stays one`);
+    if ('excluded' in content ? role.type === 'GROUP' : role.type === 'GENERIC')
+      throw new InputError('permissions', `role ${quoted(id)} is a ${role.type} role, and stays one`);
     this.#roles.set(id, { ...role, ...content } as WorldRole);
     this.touched.r.add(id);
   }
@@ -168,7 +182,10 @@ export class Tables {
     if (kind === 'group' || kind === 'role') this.#removeGrants((grant) => grant.userGroup === id || grant.entityGroup === id || grant.role === id);
     const grant = this.#grants.get(id);
     if (grant !== undefined) {
-      this.#grantsOf.set(grant.userGroup, this.#grantsOf.get(grant.userGroup)!.filter((other) => other !== id));
+      this.#grantsOf.set(
+        grant.userGroup,
+        this.#grantsOf.get(grant.userGroup)!.filter((other) => other !== id),
+      );
       this.touched.g.add(grant.userGroup);
     }
     this.#grants.delete(id);
@@ -256,9 +273,12 @@ export class Tables {
     const { groups, roles } = predefinedIds(id);
     const goes = new Set([...groups, ...roles]);
     for (const [other, { owner, kind }] of this.#objects) {
-      if (owner === id && kind !== 'grant' && !goes.has(other)) throw new InputError('id', `${quoted(id)} still owns ${kind} ${quoted(other)}; remove or move what it owns first`);
+      if (owner === id && kind !== 'grant' && !goes.has(other))
+        throw new InputError('id', `${quoted(id)} still owns ${kind} ${quoted(other)}; remove or move what it owns first`);
     }
-    this.#removeGrants(({ userGroup, entityGroup }) => parseAllGroup(userGroup)?.owner === id || (entityGroup !== undefined && parseAllGroup(entityGroup)?.owner === id));
+    this.#removeGrants(
+      ({ userGroup, entityGroup }) => parseAllGroup(userGroup)?.owner === id || (entityGroup !== undefined && parseAllGroup(entityGroup)?.owner === id),
+    );
     for (const other of goes) if (this.#objects.has(other)) this.remove(other);
     this.touched.n.add(id);
   }
@@ -283,7 +303,9 @@ export function insertWorld(tables: Tables, world: WorldFile): readonly Problem[
   for (const [row, i] of ordered) attempt(`customers[${i}]`, () => tables.addCustomer({ ...row, groups: [] }));
   for (const [{ owner }, i] of adrift) {
     const listed = world.customers.some(({ id }) => id === owner);
-    const message = listed ? 'the chain of owners never reaches a tenant: a cycle, or an unknown owner further up' : `there is no tenant or customer ${quoted(owner)}`;
+    const message = listed
+      ? 'the chain of owners never reaches a tenant: a cycle, or an unknown owner further up'
+      : `there is no tenant or customer ${quoted(owner)}`;
     problems.push({ path: `customers[${i}].owner`, message });
   }
   world.groups.forEach((row, i) => attempt(`groups[${i}]`, () => tables.addGroup(row)));

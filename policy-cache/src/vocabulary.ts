@@ -80,6 +80,7 @@ export function compileVocabulary(parsed: unknown): Vocabulary {
   for (const name of names(file['withoutEntity'] ?? [], 'withoutEntity')) resourceAt(name, 'withoutEntity');
   const types = [...resources.filter((name) => !typeless.has(name)), ...entityResource.keys()];
   const typeNumbers = numbered(types, 'entityResource');
+  if (!typeNumbers.has('USER')) throw new InputError('resources', 'USER is missing: whoever asks is one');
 
   const resourceOfType = new Int32Array(types.length);
   types.forEach((type, i) => (resourceOfType[i] = resourceAt(entityResource.get(type) ?? type, 'entityResource')));
@@ -91,6 +92,9 @@ export function compileVocabulary(parsed: unknown): Vocabulary {
   for (const [typeName, resourceName] of groupResource) {
     const type = known(typeNumbers, typeName, 'groupResource', 'type');
     const resource = resourceAt(resourceName, 'groupResource');
+    // Step 3 of semantics 4 goes from a resource back to its type, so there is one.
+    if (typeOfResource[resourceOfType[type]!] !== -1) throw new InputError('groupResource', `${typeName} and another groupable type have one resource`);
+    if (typeOfGroupResource[resource] !== -1) throw new InputError('groupResource', `groups of ${typeName} and of another type have one resource, ${resourceName}`);
     groupable[type] = groupableCount++;
     groupResourceOfType[type] = resource;
     typeOfResource[resourceOfType[type]!] = type;

@@ -20,7 +20,10 @@ export interface WorldFile {
   readonly grants: readonly WorldGrant[];
   readonly checks: readonly WorldCheck[];
 }
-export interface WorldTenant { readonly id: string; readonly name?: string }
+export interface WorldTenant {
+  readonly id: string;
+  readonly name?: string;
+}
 export interface WorldCustomer {
   readonly id: string;
   readonly owner: string;
@@ -28,9 +31,24 @@ export interface WorldCustomer {
   /** Explicit customer groups: a customer is an entity of its owner. */
   readonly groups: readonly string[];
 }
-export interface WorldGroup { readonly id: string; readonly type: string; readonly owner: string; readonly name?: string }
-export interface WorldUser { readonly id: string; readonly owner: string; readonly enabled: boolean; readonly groups: readonly string[] }
-export interface WorldEntity { readonly id: string; readonly type: string; readonly owner: string; readonly groups: readonly string[] }
+export interface WorldGroup {
+  readonly id: string;
+  readonly type: string;
+  readonly owner: string;
+  readonly name?: string;
+}
+export interface WorldUser {
+  readonly id: string;
+  readonly owner: string;
+  readonly enabled: boolean;
+  readonly groups: readonly string[];
+}
+export interface WorldEntity {
+  readonly id: string;
+  readonly type: string;
+  readonly owner: string;
+  readonly groups: readonly string[];
+}
 export type WorldRole =
   | { readonly id: string; readonly owner: string; readonly type: 'GENERIC'; readonly permissions: Permissions; readonly excluded: Permissions }
   | { readonly id: string; readonly owner: string; readonly type: 'GROUP'; readonly permissions: readonly string[] };
@@ -153,7 +171,10 @@ const BAD = Symbol('bad');
 type Bad = typeof BAD;
 type Reader<T> = (value: unknown, path: string, problems: Problem[]) => T | Bad;
 /** A field that may be left out; `otherwise` undefined: it then stays absent. */
-interface Optional<T> { readonly read: Reader<T>; readonly otherwise: T | undefined }
+interface Optional<T> {
+  readonly read: Reader<T>;
+  readonly otherwise: T | undefined;
+}
 type Fields = Readonly<Record<string, Reader<unknown> | Optional<unknown>>>;
 
 function bad(problems: Problem[], path: string, message: string): Bad {
@@ -194,7 +215,8 @@ function list<T>(read: Reader<T>): Reader<readonly T[]> {
 }
 
 const text: Reader<string> = (value, path, problems) => (typeof value === 'string' ? value : bad(problems, path, `expected a string, got ${kindOf(value)}`));
-const flag: Reader<boolean> = (value, path, problems) => (typeof value === 'boolean' ? value : bad(problems, path, `expected true or false, got ${kindOf(value)}`));
+const flag: Reader<boolean> = (value, path, problems) =>
+  typeof value === 'boolean' ? value : bad(problems, path, `expected true or false, got ${kindOf(value)}`);
 
 /** An id of semantics 1.1 that names something: reserved ones included. */
 const reference: Reader<string> = (value, path, problems) => {
@@ -229,22 +251,30 @@ const memberships: Reader<readonly string[]> = (value, path, problems) => {
 
 const permissions: Reader<Permissions> = (value, path, problems) => {
   if (!isRecord(value)) return bad(problems, path, `expected an object of resource: [operations], got ${kindOf(value)}`);
-  return Object.fromEntries(Object.entries(value).flatMap(([resource, operations]) => {
-    const names = list(text)(operations, under(path, resource), problems);
-    return names === BAD ? [] : [[resource, names]];
-  }));
+  return Object.fromEntries(
+    Object.entries(value).flatMap(([resource, operations]) => {
+      const names = list(text)(operations, under(path, resource), problems);
+      return names === BAD ? [] : [[resource, names]];
+    }),
+  );
 };
 
 /** A predefined object keeps its reserved id only at its own owner (semantics 1.1). */
 function predefined<T extends { id: string; owner: string }>(belongs: (row: T) => boolean): (row: T, path: string, problems: Problem[]) => T | Bad {
   return (row, path, problems) => {
     if (!isReserved(row.id) || belongs(row)) return row;
-    return bad(problems, under(path, 'id'), `${JSON.stringify(row.id)} is reserved to the server, and is not a predefined object of ${JSON.stringify(row.owner)}; choose another id`);
+    return bad(
+      problems,
+      under(path, 'id'),
+      `${JSON.stringify(row.id)} is reserved to the server, and is not a predefined object of ${JSON.stringify(row.owner)}; choose another id`,
+    );
   };
 }
 
-const GROUP = object<WorldGroup>({ id: reference, type: text, owner: reference, name: optional(text) },
-  predefined((group) => group.type === 'USER' && predefinedIds(group.owner).groups.includes(group.id)));
+const GROUP = object<WorldGroup>(
+  { id: reference, type: text, owner: reference, name: optional(text) },
+  predefined((group) => group.type === 'USER' && predefinedIds(group.owner).groups.includes(group.id)),
+);
 
 const predefinedRole = predefined<WorldRole>((role) => role.type === 'GENERIC' && predefinedIds(role.owner).roles.includes(role.id));
 const GENERIC_ROLE = object<WorldRole>({ id: reference, owner: reference, type: text, permissions, excluded: optional(permissions, {}) }, predefinedRole);
@@ -257,16 +287,32 @@ const ROLE: Reader<WorldRole> = (value, path, problems) => {
 
 const GRANT = object<WorldGrant>(
   { id: optional(newId), userGroup: reference, role: reference, entityGroup: optional(reference), shared: optional(flag, false) },
-  (grant) => ({ ...grant, id: grant.id ?? grantId(grant) }));
+  (grant) => ({ ...grant, id: grant.id ?? grantId(grant) }),
+);
 
 const rule: Reader<string> = (value, path, problems) => text(typeof value === 'number' ? String(value) : value, path, problems);
 const CHECK = object<WorldCheck>(
-  { user: text, operation: text, resource: text, target: optional(text, ANY), owner: optional(text), groups: optional(list(text)), expect: text, reason: optional(text), rule: optional(rule) },
+  {
+    user: text,
+    operation: text,
+    resource: text,
+    target: optional(text, ANY),
+    owner: optional(text),
+    groups: optional(list(text)),
+    expect: text,
+    reason: optional(text),
+    rule: optional(rule),
+  },
   (check, path, problems) => {
-    const possible = DECISIONS.some((decision) => check.expect === (decision.allow ? 'allow' : 'deny')
-      && (check.reason ?? decision.reason) === decision.reason && (check.rule ?? decision.rule) === decision.rule);
+    const possible = DECISIONS.some(
+      (decision) =>
+        check.expect === (decision.allow ? 'allow' : 'deny') &&
+        (check.reason ?? decision.reason) === decision.reason &&
+        (check.rule ?? decision.rule) === decision.rule,
+    );
     return possible ? check : bad(problems, path, `no decision of the model is ${[check.expect, check.reason, check.rule].filter(Boolean).join(', ')}`);
-  });
+  },
+);
 
 const WORLD = object<WorldFile>({
   defaults: optional(flag, false),

@@ -26,7 +26,13 @@ const operationsOf = (names: Names): readonly string[] => [
 
 export function samples(names: Names, questions: number): fc.Arbitrary<Sample> {
   const raw = fc.record({
-    tenants: fc.integer({ min: 1, max: 2 }), customers: rows(0, 8), groups: rows(2, 10), roles: rows(1, 6), users: rows(1, 6), entities: rows(2, 10), grants: rows(1, 12),
+    tenants: fc.integer({ min: 1, max: 2 }),
+    customers: rows(0, 8),
+    groups: rows(2, 10),
+    roles: rows(1, 6),
+    users: rows(1, 6),
+    entities: rows(2, 10),
+    grants: rows(1, 12),
     questions: fc.array(draws(9), { minLength: questions, maxLength: questions }),
   });
   return raw.map((drawn) => {
@@ -40,7 +46,15 @@ export function worlds(names: Names): fc.Arbitrary<WorldFile> {
   return samples(names, 0).map(({ world }) => world);
 }
 
-interface Drawn { readonly tenants: number; readonly customers: number[][]; readonly groups: number[][]; readonly roles: number[][]; readonly users: number[][]; readonly entities: number[][]; readonly grants: number[][] }
+interface Drawn {
+  readonly tenants: number;
+  readonly customers: number[][];
+  readonly groups: number[][];
+  readonly roles: number[][];
+  readonly users: number[][];
+  readonly entities: number[][];
+  readonly grants: number[][];
+}
 
 function worldOf(names: Names, drawn: Drawn): WorldFile {
   const tenants = Array.from({ length: drawn.tenants }, (_, i) => ({ id: `t${i}` }));
@@ -54,7 +68,11 @@ function worldOf(names: Names, drawn: Drawn): WorldFile {
   for (const { id, owner } of customers) tenantOf.set(id, tenantOf.get(owner)!);
   const groupable = Object.keys(names.groupResource ?? {});
   const telling = ['USER', 'USER', 'DEVICE', 'DEVICE', 'ASSET', 'CUSTOMER'].filter((type) => groupable.includes(type));
-  const groups: WorldGroup[] = drawn.groups.map(([type, owner], i) => ({ id: `g${i}`, type: pick([...telling, ...telling, ...groupable], type!), owner: pick(owners, owner!) }));
+  const groups: WorldGroup[] = drawn.groups.map(([type, owner], i) => ({
+    id: `g${i}`,
+    type: pick([...telling, ...telling, ...groupable], type!),
+    owner: pick(owners, owner!),
+  }));
 
   /** Mostly of a group that is there; now and then in one that does not count, or in none. */
   const member = (type: string | null, [how, which, more]: readonly number[]): { type: string; owner: string; groups: string[] } => {
@@ -62,7 +80,10 @@ function worldOf(names: Names, drawn: Drawn): WorldFile {
     if (fitting.length === 0 || how! % 4 === 0) return { type: type ?? pick(ENTITY_TYPES, more!), owner: pick(owners, which!), groups: [] };
     const first = pick(fitting, which!);
     const tenant = tenantOf.get(first.owner)!;
-    const other = pick(groups.filter(({ owner }) => tenantOf.get(owner) === tenant), more!);
+    const other = pick(
+      groups.filter(({ owner }) => tenantOf.get(owner) === tenant),
+      more!,
+    );
     return { type: first.type, owner: first.owner, groups: other === first || how! % 3 !== 0 ? [first.id] : [first.id, other.id] };
   };
   for (const [i, customer] of customers.entries()) {
@@ -92,7 +113,8 @@ function worldOf(names: Names, drawn: Drawn): WorldFile {
     const likely = ofTenant.filter((owner) => chainOf(customers, owner).includes(users_.owner) !== isShared);
     const there = likely.length > 0 && kind! % 8 !== 0 ? likely : ofTenant;
     const targets = groups.filter(({ type, owner }) => there.includes(owner) && (type !== 'USER' || shared! % 3 === 0)).map(({ id }) => id);
-    const entityGroup = kind! % 5 === 0 || targets.length === 0 ? `all:${pick([...telling, ...groupable], target!)}:${pick(there, shared! >>> 4)}` : pick(targets, target!);
+    const entityGroup =
+      kind! % 5 === 0 || targets.length === 0 ? `all:${pick([...telling, ...groupable], target!)}:${pick(there, shared! >>> 4)}` : pick(targets, target!);
     const userGroup = users_.id === '' ? `all:USER:${users_.owner}` : users_.id;
     const grant = { id: `p${i}`, userGroup, role: given.id, shared: isShared, ...(given.type === 'GROUP' ? { entityGroup } : {}) };
     const key = JSON.stringify([userGroup, given.id, given.type === 'GROUP' && entityGroup]);
@@ -116,12 +138,21 @@ function roleOf(names: Names, numbers: readonly number[], of: { readonly id: str
   const names_ = operationsOf(names);
   const some = (number: number): string[] => {
     if (number % 7 === 0) return ['ALL'];
-    return [pick(names_, number), pick(names_, number >>> 4), number % 11 === 0 ? pick(STRANGE, number) : pick(['READ', 'READ', 'CREATE', 'DELETE'], number >>> 9)];
+    return [
+      pick(names_, number),
+      pick(names_, number >>> 4),
+      number % 11 === 0 ? pick(STRANGE, number) : pick(['READ', 'READ', 'CREATE', 'DELETE'], number >>> 9),
+    ];
   };
   if (kind % 5 < 3) return { ...of, type: 'GROUP', permissions: some(a) };
   const telling = ['DEVICE', 'USER', 'CUSTOMER', 'TENANT', 'PROFILE', 'DEVICE_GROUP', 'USER_GROUP', 'ASSET', 'CUSTOMER_GROUP', 'RULE_CHAIN', 'ALL', 'ALL'];
-  const resource = (number: number): string => (number % 13 === 0 ? pick(STRANGE, number) : number % 4 === 0 ? pick(names.resources, number >>> 3) : pick(telling, number >>> 3));
-  const permissions = Object.fromEntries([[resource(a), some(b)], [resource(c), some(d)], [resource(d), some(e)]]);
+  const resource = (number: number): string =>
+    number % 13 === 0 ? pick(STRANGE, number) : number % 4 === 0 ? pick(names.resources, number >>> 3) : pick(telling, number >>> 3);
+  const permissions = Object.fromEntries([
+    [resource(a), some(b)],
+    [resource(c), some(d)],
+    [resource(d), some(e)],
+  ]);
   const excluded = kind % 2 === 0 ? Object.fromEntries([[resource(e), some(c)]]) : {};
   return { ...of, type: 'GENERIC', permissions, excluded };
 }
@@ -133,19 +164,45 @@ export function questionOf(names: Names, world: WorldFile, numbers: readonly num
   const operation = pick(operations, a);
   const user = pick(world.users, b);
   const owners = [...world.tenants, ...world.customers].map(({ id }) => id);
-  const some = (number: number): string => pick([...world.entities, ...world.users, ...world.customers, ...world.groups, ...world.roles, ...world.grants, ...world.tenants].map(({ id }) => id), number);
-  const allGroup = (number: number): string => `all:${pick(Object.keys(names.groupResource ?? { USER: '' }), number)}:${pick([...owners, 'nobody'], number >>> 4)}`;
-  const asked = (target: string): Question => ({ user: user.id, operation, resource: f % 8 === 0 ? pick(names.resources, g) : resourceOf(names, world, target), target });
+  const some = (number: number): string =>
+    pick(
+      [...world.entities, ...world.users, ...world.customers, ...world.groups, ...world.roles, ...world.grants, ...world.tenants].map(({ id }) => id),
+      number,
+    );
+  const allGroup = (number: number): string =>
+    `all:${pick(Object.keys(names.groupResource ?? { USER: '' }), number)}:${pick([...owners, 'nobody'], number >>> 4)}`;
+  const asked = (target: string): Question => ({
+    user: user.id,
+    operation,
+    resource: f % 8 === 0 ? pick(names.resources, g) : resourceOf(names, world, target),
+    target,
+  });
   switch (how % 28) {
-    case 0: return { ...asked(some(c)), user: pick(['nobody', some(e), '__proto__', '*', allGroup(c)], d) };
-    case 1: return { ...asked(some(c)), operation: pick(['ALL', ...STRANGE, operation], d), resource: pick(['ALL', ...STRANGE, 'DEVICE'], e) };
-    case 2: return { ...asked('*'), resource: pick([...(names.closedToCustomerUsers ?? []), ...(names.closedToTenantAdmins ?? []), 'TENANT'], d) };
-    case 3: case 4: return { ...asked('*'), resource: pick([...names.resources, ...Object.keys(names.groupResource ?? {}), ...Object.values(names.groupResource ?? {})], d) };
-    case 5: case 6: return asked(pick([some(c), some(c), allGroup(d), 'nothing', '', 'all:DEVICE:', 'constructor'], e));
-    case 7: return { ...asked(user.owner), operation: pick([...(names.selfOperations ?? []), operation], d) };
-    case 8: case 9: return { ...asked(c % 3 > 0 ? user.id : pick(world.users, d).id), resource: 'PROFILE' };
-    case 10: case 11: return creation(asked('*'), { owner: c % 3 === 0 ? undefined : pick([...owners, ...owners, 'nobody', some(d)], e), groups: d % 4 === 0 ? undefined : [some(f), allGroup(g), pick(['nobody', ...world.groups.map(({ id }) => id)], h)] });
-    default: return world.grants.length === 0 ? asked(some(c)) : alongGrant(names, world, numbers.slice(1));
+    case 0:
+      return { ...asked(some(c)), user: pick(['nobody', some(e), '__proto__', '*', allGroup(c)], d) };
+    case 1:
+      return { ...asked(some(c)), operation: pick(['ALL', ...STRANGE, operation], d), resource: pick(['ALL', ...STRANGE, 'DEVICE'], e) };
+    case 2:
+      return { ...asked('*'), resource: pick([...(names.closedToCustomerUsers ?? []), ...(names.closedToTenantAdmins ?? []), 'TENANT'], d) };
+    case 3:
+    case 4:
+      return { ...asked('*'), resource: pick([...names.resources, ...Object.keys(names.groupResource ?? {}), ...Object.values(names.groupResource ?? {})], d) };
+    case 5:
+    case 6:
+      return asked(pick([some(c), some(c), allGroup(d), 'nothing', '', 'all:DEVICE:', 'constructor'], e));
+    case 7:
+      return { ...asked(user.owner), operation: pick([...(names.selfOperations ?? []), operation], d) };
+    case 8:
+    case 9:
+      return { ...asked(c % 3 > 0 ? user.id : pick(world.users, d).id), resource: 'PROFILE' };
+    case 10:
+    case 11:
+      return creation(asked('*'), {
+        owner: c % 3 === 0 ? undefined : pick([...owners, ...owners, 'nobody', some(d)], e),
+        groups: d % 4 === 0 ? undefined : [some(f), allGroup(g), pick(['nobody', ...world.groups.map(({ id }) => id)], h)],
+      });
+    default:
+      return world.grants.length === 0 ? asked(some(c)) : alongGrant(names, world, numbers.slice(1));
   }
 }
 
@@ -156,7 +213,12 @@ function creation(question: Question, { owner, groups }: { owner: string | undef
 /** Somebody who holds the grant asks for what it gives, or nearly. */
 function alongGrant(names: Names, world: WorldFile, numbers: readonly number[]): Question {
   const [a, b, c, d, e, f, g] = numbers as [number, number, number, number, number, number, number];
-  const held = world.grants.map((grant) => ({ ...grant, holders: world.users.filter(({ owner, groups }) => groups.includes(grant.userGroup) || grant.userGroup === `all:USER:${owner}`) })).filter(({ holders }) => holders.length > 0);
+  const held = world.grants
+    .map((grant) => ({
+      ...grant,
+      holders: world.users.filter(({ owner, groups }) => groups.includes(grant.userGroup) || grant.userGroup === `all:USER:${owner}`),
+    }))
+    .filter(({ holders }) => holders.length > 0);
   if (held.length === 0) return questionOf(names, world, [3 + (a % 9), ...numbers]);
   // Of each kind as often; shares of what only an owner may do are rare enough to be a kind.
   const byKind = [
@@ -173,11 +235,18 @@ function alongGrant(names: Names, world: WorldFile, numbers: readonly number[]):
   const operation = operationOf(kind === 2 ? ownerOnlyOf(names, world, roleId) : role.permissions);
   const all = /^all:([^:]+):(.+)$/.exec(entityGroup);
   const { type, owner } = all ? { type: all[1]!, owner: all[2]! } : world.groups.find(({ id }) => id === entityGroup)!;
-  const members = [...world.entities, ...world.users.map((other) => ({ ...other, type: 'USER' })), ...world.customers.map((other) => ({ ...other, type: 'CUSTOMER' }))]
-    .filter((entity) => entity.type === type && entity.owner === owner && (all !== null || entity.groups.includes(entityGroup)));
+  const members = [
+    ...world.entities,
+    ...world.users.map((other) => ({ ...other, type: 'USER' })),
+    ...world.customers.map((other) => ({ ...other, type: 'CUSTOMER' })),
+  ].filter((entity) => entity.type === type && entity.owner === owner && (all !== null || entity.groups.includes(entityGroup)));
   const resource = names.entityResource?.[type] ?? type;
   if (g % 8 === 0) return { user: user.id, operation, resource: d % 2 === 0 ? resource : names.groupResource![type]!, target: '*' };
-  if (operation === 'CREATE' && g % 5 !== 1) return creation({ user: user.id, operation, resource, target: '*' }, { owner, groups: d % 16 === 0 ? undefined : [pick(['nobody', entityGroup], d), entityGroup] });
+  if (operation === 'CREATE' && g % 5 !== 1)
+    return creation(
+      { user: user.id, operation, resource, target: '*' },
+      { owner, groups: d % 16 === 0 ? undefined : [pick(['nobody', entityGroup], d), entityGroup] },
+    );
   const ownerOnly = (names.ownerOnlyOperations ?? []).includes(operation);
   if ((!ownerOnly && g % 8 < 4) || members.length === 0) return { user: user.id, operation, resource: names.groupResource![type]!, target: entityGroup };
   return { user: user.id, operation, resource, target: pick(members, d).id };
@@ -190,24 +259,41 @@ function ownerOnlyOf(names: Names, world: WorldFile, role: string): readonly str
 }
 
 /** What a GENERIC role gives, asked of things inside and outside of its holder's scope, of the holder's owner and profile, and of `*`. */
-function alongGeneric(names: Names, world: WorldFile, asked: { readonly user: WorldUser; readonly role: WorldRole; readonly operationOf: (given: readonly string[]) => string }, numbers: readonly number[]): Question {
+function alongGeneric(
+  names: Names,
+  world: WorldFile,
+  asked: { readonly user: WorldUser; readonly role: WorldRole; readonly operationOf: (given: readonly string[]) => string },
+  numbers: readonly number[],
+): Question {
   const { user, role, operationOf } = asked;
   const [d, e, f, g] = numbers as [number, number, number, number];
   const given = new Map(Object.entries(role.permissions as Readonly<Record<string, readonly string[]>>));
-  const about = (resource: string, target: string): Question => ({ user: user.id, operation: operationOf([...(given.get(resource) ?? []), ...(given.get('ALL') ?? [])]), resource, target });
+  const about = (resource: string, target: string): Question => ({
+    user: user.id,
+    operation: operationOf([...(given.get(resource) ?? []), ...(given.get('ALL') ?? [])]),
+    resource,
+    target,
+  });
   const any = pick([...given.keys()], d) === 'ALL' ? pick([...Object.keys(names.groupResource ?? {}), ...names.resources], e) : pick([...given.keys()], d);
-  const owners = [...world.tenants, ...world.customers].map(({ id }) => id).filter((owner) => chainOf(world.customers, owner).at(-1) === chainOf(world.customers, user.owner).at(-1));
+  const owners = [...world.tenants, ...world.customers]
+    .map(({ id }) => id)
+    .filter((owner) => chainOf(world.customers, owner).at(-1) === chainOf(world.customers, user.owner).at(-1));
   const wants = (resource: string): boolean => given.has(resource) || given.has('ALL');
   const own = resourceOf(names, world, user.owner);
-  switch (g % 11) {
-    case 0: return about(any, '*');
-    case 1: case 2: case 10: if (wants(own)) return { ...about(own, user.owner), ...(f % 3 === 0 ? { operation: pick(names.selfOperations ?? ['READ'], e) } : {}) }; // else as below
-    case 3: if (wants('PROFILE')) return about('PROFILE', user.id); // else as below
-    case 4: return creation(about(any, '*'), { owner: pick(owners, e), groups: undefined });
+  const turn = g % 11;
+  if ([1, 2, 10].includes(turn) && wants(own))
+    return { ...about(own, user.owner), ...(f % 3 === 0 ? { operation: pick(names.selfOperations ?? ['READ'], e) } : {}) };
+  if (turn === 3 && wants('PROFILE')) return about('PROFILE', user.id);
+  switch (turn) {
+    case 0:
+      return about(any, '*');
+    case 4:
+      return creation(about(any, '*'), { owner: pick(owners, e), groups: undefined });
     default: {
       const allGroups = owners.flatMap((owner) => ['DEVICE', 'USER'].map((type) => ({ id: `all:${type}:${owner}`, owner })));
       const things = (f % 5 < 2 ? [...world.groups, ...allGroups] : [...world.entities, ...world.users, ...world.customers, ...world.groups, ...world.roles])
-        .filter(({ owner }) => owners.includes(owner) && (f % 4 === 0 || g % 2 === 0 !== chainOf(world.customers, owner).includes(user.owner))).map(({ id }) => id);
+        .filter(({ owner }) => owners.includes(owner) && (f % 4 === 0 || (g % 2 === 0) !== chainOf(world.customers, owner).includes(user.owner)))
+        .map(({ id }) => id);
       const fitting = things.filter((id) => wants(resourceOf(names, world, id)));
       if (things.length === 0) return about('USER', user.id);
       const target = pick(fitting.length === 0 || f % 8 === 0 ? things : fitting, f >>> 3);

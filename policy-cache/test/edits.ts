@@ -24,8 +24,10 @@ export function tenantOf(world: WorldFile, owner: string): string {
 /** Only gives: a membership, a grant, a role, an operation of a role. Null where the world has nothing of the kind. */
 export function addition(world: WorldFile, [how, a, b, c]: readonly number[]): Edit | null {
   switch (how! % 4) {
-    case 0: return addMembership(world, a!, b!);
-    case 1: return addGrant(world, a!, b!, c!);
+    case 0:
+      return addMembership(world, a!, b!);
+    case 1:
+      return addGrant(world, a!, b!, c!);
     case 2: {
       const id = `r-new${world.roles.length}`;
       const like = pick(world.roles, a!);
@@ -38,10 +40,21 @@ export function addition(world: WorldFile, [how, a, b, c]: readonly number[]): E
       const role = pick(world.roles, a!);
       if (role === undefined) return null;
       const operation = pick(['READ', 'CREATE', 'DELETE', 'WRITE', 'ALL', 'CHANGE_OWNER'], b!)!;
-      const wider = role.type === 'GROUP'
-        ? { ...role, permissions: [...role.permissions, operation] }
-        : { ...role, permissions: Object.fromEntries([...Object.entries(role.permissions), [pick(['DEVICE', 'ALL', 'PROFILE'], c!)!, [operation, ...(role.permissions[pick(['DEVICE', 'ALL', 'PROFILE'], c!)!] ?? [])]]]) };
-      return { what: `role ${role.id} may ${operation}`, world: { ...world, roles: replaced(world.roles, wider) }, write: (tables) => tables.editRole(role.id, wider) };
+      const wider =
+        role.type === 'GROUP'
+          ? { ...role, permissions: [...role.permissions, operation] }
+          : {
+              ...role,
+              permissions: Object.fromEntries([
+                ...Object.entries(role.permissions),
+                [pick(['DEVICE', 'ALL', 'PROFILE'], c!)!, [operation, ...(role.permissions[pick(['DEVICE', 'ALL', 'PROFILE'], c!)!] ?? [])]],
+              ]),
+            };
+      return {
+        what: `role ${role.id} may ${operation}`,
+        world: { ...world, roles: replaced(world.roles, wider) },
+        write: (tables) => tables.editRole(role.id, wider),
+      };
     }
   }
 }
@@ -49,25 +62,41 @@ export function addition(world: WorldFile, [how, a, b, c]: readonly number[]): E
 /** Anything that the model lets happen. */
 export function edit(world: WorldFile, [how, a, b, c]: readonly number[]): Edit | null {
   switch (how! % 12) {
-    case 0: case 1: return addition(world, [a!, b!, c!, how!]);
-    case 2: case 3: return moveCustomer(world, a!, b!);
-    case 4: return changeOwner(world, a!, b!);
+    case 0:
+    case 1:
+      return addition(world, [a!, b!, c!, how!]);
+    case 2:
+    case 3:
+      return moveCustomer(world, a!, b!);
+    case 4:
+      return changeOwner(world, a!, b!);
     case 5: {
       const user = pick(world.users, a!);
       if (user === undefined) return null;
       const flipped = { ...user, enabled: !user.enabled };
-      return { what: `${user.id} enabled ${flipped.enabled}`, world: { ...world, users: replaced(world.users, flipped) }, write: (tables) => tables.setEnabled(user.id, flipped.enabled) };
+      return {
+        what: `${user.id} enabled ${flipped.enabled}`,
+        world: { ...world, users: replaced(world.users, flipped) },
+        write: (tables) => tables.setEnabled(user.id, flipped.enabled),
+      };
     }
-    case 6: return removeMembership(world, a!);
+    case 6:
+      return removeMembership(world, a!);
     case 7: {
       const grant = pick(world.grants, a!);
-      return grant ? { what: `no ${grant.id}`, world: { ...world, grants: without(world.grants, grant.id) }, write: (tables) => tables.remove(grant.id) } : null;
+      return grant
+        ? { what: `no ${grant.id}`, world: { ...world, grants: without(world.grants, grant.id) }, write: (tables) => tables.remove(grant.id) }
+        : null;
     }
     case 8: {
       const grant = pick(world.grants, a!);
       if (grant === undefined) return null;
       const other = { ...grant, shared: !grant.shared };
-      return { what: `${grant.id} shared ${other.shared}`, world: { ...world, grants: replaced(world.grants, other) }, write: (tables) => tables.setShared(grant.id, other.shared) };
+      return {
+        what: `${grant.id} shared ${other.shared}`,
+        world: { ...world, grants: replaced(world.grants, other) },
+        write: (tables) => tables.setShared(grant.id, other.shared),
+      };
     }
     case 9: {
       const group = pick(world.groups, a!);
@@ -77,7 +106,11 @@ export function edit(world: WorldFile, [how, a, b, c]: readonly number[]): Edit 
       return {
         what: `no group ${group.id}`,
         world: {
-          ...world, groups: without(world.groups, group.id), users: users.map(leave), entities: entities.map(leave), customers: customers.map(leave),
+          ...world,
+          groups: without(world.groups, group.id),
+          users: users.map(leave),
+          entities: entities.map(leave),
+          customers: customers.map(leave),
           grants: world.grants.filter(({ userGroup, entityGroup }) => userGroup !== group.id && entityGroup !== group.id),
         },
         write: (tables) => tables.remove(group.id),
@@ -86,12 +119,18 @@ export function edit(world: WorldFile, [how, a, b, c]: readonly number[]): Edit 
     case 10: {
       const role = pick(world.roles, a!);
       if (role === undefined) return null;
-      return { what: `no role ${role.id}`, world: { ...world, roles: without(world.roles, role.id), grants: world.grants.filter((grant) => grant.role !== role.id) }, write: (tables) => tables.remove(role.id) };
+      return {
+        what: `no role ${role.id}`,
+        world: { ...world, roles: without(world.roles, role.id), grants: world.grants.filter((grant) => grant.role !== role.id) },
+        write: (tables) => tables.remove(role.id),
+      };
     }
     default: {
       const list = pick(['users', 'entities'] as const, b!)!;
       const row = pick<WorldUser | WorldEntity>(world[list], a!);
-      return row ? { what: `no ${row.id}`, world: { ...world, [list]: without(world[list] as readonly WorldUser[], row.id) }, write: (tables) => tables.remove(row.id) } : null;
+      return row
+        ? { what: `no ${row.id}`, world: { ...world, [list]: without(world[list] as readonly WorldUser[], row.id) }, write: (tables) => tables.remove(row.id) }
+        : null;
     }
   }
 }
@@ -101,7 +140,10 @@ export function moveCustomer(world: WorldFile, which: number, where: number): Ed
   const customer = pick(world.customers, which);
   if (customer === undefined) return null;
   const owners = [...world.tenants, ...world.customers].map(({ id }) => id);
-  const owner = pick(owners.filter((id) => tenantOf(world, id) === tenantOf(world, customer.owner) && !chainOf(world.customers, id).includes(customer.id)), where)!;
+  const owner = pick(
+    owners.filter((id) => tenantOf(world, id) === tenantOf(world, customer.owner) && !chainOf(world.customers, id).includes(customer.id)),
+    where,
+  )!;
   return moved(world, 'customers', { row: customer, owner });
 }
 
@@ -133,7 +175,10 @@ function membersOf(world: WorldFile): readonly { list: MemberList; row: WorldUse
 function addMembership(world: WorldFile, which: number, where: number): Edit | null {
   const member = pick(membersOf(world), which);
   if (member === undefined) return null;
-  const group = pick(world.groups.filter(({ id, type, owner }) => type === member.type && owner === member.row.owner && !member.row.groups.includes(id)), where);
+  const group = pick(
+    world.groups.filter(({ id, type, owner }) => type === member.type && owner === member.row.owner && !member.row.groups.includes(id)),
+    where,
+  );
   if (group === undefined) return null;
   const row = { ...member.row, groups: [...member.row.groups, group.id] };
   return {
@@ -144,7 +189,10 @@ function addMembership(world: WorldFile, which: number, where: number): Edit | n
 }
 
 function removeMembership(world: WorldFile, which: number): Edit | null {
-  const member = pick(membersOf(world).filter(({ row }) => row.groups.length > 0), which);
+  const member = pick(
+    membersOf(world).filter(({ row }) => row.groups.length > 0),
+    which,
+  );
   if (member === undefined) return null;
   const group = pick(member.row.groups, which)!;
   const row = { ...member.row, groups: member.row.groups.filter((id) => id !== group) };
@@ -156,13 +204,27 @@ function removeMembership(world: WorldFile, which: number): Edit | null {
 }
 
 function addGrant(world: WorldFile, to: number, what: number, on: number): Edit | null {
-  const userGroup = pick(world.groups.filter(({ type }) => type === 'USER'), to);
+  const userGroup = pick(
+    world.groups.filter(({ type }) => type === 'USER'),
+    to,
+  );
   if (userGroup === undefined) return null;
   const inTenant = ({ owner }: { readonly owner: string }): boolean => tenantOf(world, owner) === tenantOf(world, userGroup.owner);
   const role = what < world.roles.length ? world.roles[what] : pick(world.roles.filter(inTenant), what);
   if (role === undefined || !inTenant(role)) return null;
   const entityGroup = pick([...world.groups.filter(inTenant).map(({ id }) => id), `all:DEVICE:${userGroup.owner}`, `all:USER:${userGroup.owner}`], on)!;
-  const grant: WorldGrant = { id: `p-new${world.grants.length}`, userGroup: userGroup.id, role: role.id, shared: on % 2 === 0, ...(role.type === 'GROUP' ? { entityGroup } : {}) };
-  if (world.grants.some((other) => other.id === grant.id || (other.userGroup === grant.userGroup && other.role === grant.role && other.entityGroup === grant.entityGroup))) return null;
+  const grant: WorldGrant = {
+    id: `p-new${world.grants.length}`,
+    userGroup: userGroup.id,
+    role: role.id,
+    shared: on % 2 === 0,
+    ...(role.type === 'GROUP' ? { entityGroup } : {}),
+  };
+  if (
+    world.grants.some(
+      (other) => other.id === grant.id || (other.userGroup === grant.userGroup && other.role === grant.role && other.entityGroup === grant.entityGroup),
+    )
+  )
+    return null;
   return { what: `grant ${JSON.stringify(grant)}`, world: { ...world, grants: [...world.grants, grant] }, write: (tables) => tables.addGrant(grant) };
 }

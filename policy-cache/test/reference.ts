@@ -4,7 +4,8 @@
 // sets, and shares nothing with the core: no flattening, no masks, no numbers, no types. Where the two differ, one is wrong.
 
 type Side = Readonly<Record<string, readonly string[]>>;
-export interface Names { // the parsed vocabulary file
+export interface Names {
+  // the parsed vocabulary file
   readonly operations: readonly string[];
   readonly resources: readonly string[];
   readonly groupResource?: Readonly<Record<string, string>>;
@@ -26,9 +27,27 @@ export interface World {
   readonly roles: readonly { id: string; owner: string; type: string; permissions: Side | readonly string[]; excluded?: Side }[];
   readonly grants: readonly { id: string; userGroup: string; role: string; entityGroup?: string; shared?: boolean }[];
 }
-export interface Question { readonly user: string; readonly operation: string; readonly resource: string; readonly target: string; readonly owner?: string; readonly groups?: readonly string[] }
-export interface Answer { readonly allow: boolean; readonly reason: string; readonly rule: string }
-interface Thing { readonly id: string; readonly group: boolean; readonly type: string; readonly owner: string | null; readonly memberOf: readonly string[]; readonly enabled: boolean }
+export interface Question {
+  readonly user: string;
+  readonly operation: string;
+  readonly resource: string;
+  readonly target: string;
+  readonly owner?: string;
+  readonly groups?: readonly string[];
+}
+export interface Answer {
+  readonly allow: boolean;
+  readonly reason: string;
+  readonly rule: string;
+}
+interface Thing {
+  readonly id: string;
+  readonly group: boolean;
+  readonly type: string;
+  readonly owner: string | null;
+  readonly memberOf: readonly string[];
+  readonly enabled: boolean;
+}
 
 export function reference(names: Names, world: World): (question: Question) => Answer {
   // 1. Objects: one namespace of ids, and the All groups that exist by themselves.
@@ -52,7 +71,9 @@ export function reference(names: Names, world: World): (question: Question) => A
   const tenantOf = (owner: string): string => chain(owner).at(-1)!;
   // 1.3 What counts: type and owner of group and member are equal. And the All group, always.
   const groupsOf = (e: Thing): Thing[] =>
-    [...e.memberOf, `all:${e.type}:${e.owner}`].map((id) => things.get(id)).filter((g): g is Thing => g !== undefined && g.group && g.type === e.type && g.owner === e.owner);
+    [...e.memberOf, `all:${e.type}:${e.owner}`]
+      .map((id) => things.get(id))
+      .filter((g): g is Thing => g !== undefined && g.group && g.type === e.type && g.owner === e.owner);
   // Step 4: "the resource of type T is entityResource[T], else T itself"; a resource without a type is the resource of none.
   const typeless = new Set([...(names.withoutEntity ?? []), ...Object.values(names.groupResource ?? {}), 'PROFILE']);
   const resourceOf = (type: string): string | null => (typeless.has(type) ? null : (names.entityResource?.[type] ?? type));
@@ -80,17 +101,20 @@ export function reference(names: Names, world: World): (question: Question) => A
     const myGroups = new Set(groupsOf(subject).map(({ id }) => id));
     const mine = world.grants.filter(({ userGroup }) => myGroups.has(userGroup));
     const names_ = (list: readonly string[] | undefined, operation: string): boolean => among(list, operation) || among(list, 'ALL');
-    const covers = (side: Side, operation: string): boolean => [R, 'ALL'].some((resource) => Object.hasOwn(side, resource) && names_(side[resource], operation));
+    const covers = (side: Side, operation: string): boolean =>
+      [R, 'ALL'].some((resource) => Object.hasOwn(side, resource) && names_(side[resource], operation));
     const inChain = (owner: string | null): boolean => owner !== null && chain(owner).includes(scope);
     const generic = mine.some(({ role: id }) => {
       const role = roles.get(id)!;
       return role.type === 'GENERIC' && covers(role.permissions as Side, O) && !covers(role.excluded ?? {}, O);
     });
     // P[g], with 1.4: an unshared grant sleeps while the group's owner is out of scope. And no group role gives what is notInGroupRoles.
-    const given = (g: Thing): boolean => !among(names.notInGroupRoles, O) && mine.some(({ role: id, entityGroup, shared }) => {
-      const role = roles.get(id)!;
-      return role.type === 'GROUP' && entityGroup === g.id && names_(role.permissions as readonly string[], O) && (shared === true || inChain(g.owner));
-    });
+    const given = (g: Thing): boolean =>
+      !among(names.notInGroupRoles, O) &&
+      mine.some(({ role: id, entityGroup, shared }) => {
+        const role = roles.get(id)!;
+        return role.type === 'GROUP' && entityGroup === g.id && names_(role.permissions as readonly string[], O) && (shared === true || inChain(g.owner));
+      });
     const ownerOnly = among(names.ownerOnlyOperations, O);
     const ownerOnlyGroup = among(names.ownerOnlyGroupOperations, O);
 
@@ -110,8 +134,9 @@ export function reference(names: Names, world: World): (question: Question) => A
       if (!isOwner.has(owner)) return deny('unknown-target', '7');
       if (tenantOf(owner) !== tenantOf(scope)) return deny('other-tenant', '7');
       if (inChain(owner) && generic) return allow('generic', '7');
-      const named = (making.groups ?? []).map((id) => things.get(id)).filter((g): g is Thing =>
-        g !== undefined && g.group && g.owner === owner && groupable.includes(g.type) && resourceOf(g.type) === R);
+      const named = (making.groups ?? [])
+        .map((id) => things.get(id))
+        .filter((g): g is Thing => g !== undefined && g.group && g.owner === owner && groupable.includes(g.type) && resourceOf(g.type) === R);
       if (named.some((g) => given(g) && inChain(g.owner))) return allow('group', '7');
       return deny(named.some(given) ? 'owner-only' : generic ? 'out-of-scope' : 'no-grant', '7');
     }

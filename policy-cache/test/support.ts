@@ -1,10 +1,10 @@
 // What do the tests of the core share? The vocabulary, the budget and the seed of a random run.
 
 import { readFileSync } from 'node:fs';
-import { compileVocabulary } from 'policy-cache';
+import { compileVocabulary, compileWorld, requestOf } from 'policy-cache';
 import { parse } from 'yaml';
-import type { Decision } from 'policy-cache';
-import type { Answer, Names } from './reference.ts';
+import type { Decision, WorldFile } from 'policy-cache';
+import type { Answer, Names, Question } from './reference.ts';
 
 /** The shipped vocabulary, as the parsed file (the reference reads that) and compiled. */
 export const names = parse(readFileSync(new URL('../vocabulary/thingsboard.yaml', import.meta.url), 'utf8')) as Names;
@@ -22,6 +22,12 @@ export function answerOf({ allow, reason, rule }: Decision): Answer {
 
 export function triple({ allow, reason, rule }: Answer): string {
   return `${rule} ${allow ? 'allow' : 'deny'} ${reason}`;
+}
+
+/** What the core answers to each question, as text. */
+export function answers(world: WorldFile, questions: readonly Question[]): readonly string[] {
+  const compiled = compileWorld(vocabulary, world);
+  return questions.map((question) => triple(compiled.decide(requestOf(vocabulary, question))));
 }
 
 function wholeNumber(name: string): number | null {
