@@ -1,0 +1,135 @@
+// Can a request target mean one thing to nginx, another to the sidecar and a third to the application?
+//
+// Every target of the corpus, sent raw: it is refused, or what the application gets is what was sent, and what was decided on.
+
+import { connect } from 'node:net';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { NASTY_TARGETS } from '../corpus/targets.ts';
+import { startPostgres, type TestServer } from '../support/postgres.ts';
+import { tokenFor, type DecisionLine } from '../support/sidecar.ts';
+import { startStack, type Stack } from '../support/stack.ts';
+
+// admin may do everything, nobody nothing; d1 and device-b1 are devices.
+const world = JSON.stringify({
+  defaults: true,
+  tenants: [{ id: 't1' }], customers: [{ id: 'c1', owner: 't1' }],
+  users: [{ id: 'admin', owner: 't1', groups: ['admins:t1'] }, { id: 'clerk', owner: 'c1', groups: ['admins:c1'] }, { id: 'nobody', owner: 't1' }],
+  entities: [{ id: 'd1', type: 'DEVICE', owner: 't1' }, { id: 'device-b1', type: 'DEVICE', owner: 'c1' }],
+});
+
+let server: TestServer;
+let stack: Stack;
+beforeAll(async () => {
+  server = await startPostgres('embedded18');
+  stack = await startStack({ server, world });
+});
+afterAll(async () => {
+  await stack?.close();
+  await server?.close();
+});
+
+/** Sends bytes that may be no HTTP at all, and reads whatever comes until the connection ends. The status, if there is one. */
+function send(bytes: Buffer, port = stack.nginx.port): Promise<number> {
+  return new Promise((resolve, reject) => {
+    let text = '';
+    const socket = connect(port, '127.0.0.1', () => socket.write(bytes));
+    socket.setEncoding('latin1').setTimeout(5000, () => socket.destroy(new Error(`no end of the connection: ${text.slice(0, 200)}`)));
+    socket.on('data', (part: string) => (text += part));
+    socket.on('error', (error: NodeJS.ErrnoException) => (error.code === 'ECONNRESET' ? undefined : reject(error)));
+    socket.on('close', () => resolve(Number(/^HTTP\/1\.1 (\d{3}) /.exec(text)?.[1] ?? 0)));
+  });
+}
+const request = (target: string, token: string, requestId: string): Buffer =>
+  Buffer.from(`GET ${target} HTTP/1.1\r\nHost: app.example\r\nConnection: close\r\nX-Request-Id: ${requestId}\r\nAuthorization: Bearer ${token}\r\n\r\n`, 'utf8');
+
+/** Values of a header in a request that the application saw. */
+const header = (raw: readonly string[], name: string): string => raw.filter((_, i) => i % 2 === 1 && raw[i - 1]!.toLowerCase() === name).join('|');
+
+describe('the corpus of targets', () => {
+  interface Passed { readonly sent: string; readonly got: string; readonly line: DecisionLine & { readonly target: string } }
+  const run = async (user: string): Promise<{ passed: Passed[]; refused: number }> => {
+    const token = await tokenFor(user);
+    stack.application.seen.length = 0;
+    let refused = 0;
+    for (const [i, target] of NASTY_TARGETS.entries()) {
+      const before = stack.application.seen.length;
+      const status = await send(request(target, token, `${user}-${i}`));
+      const reached = stack.application.seen.length - before;
+      // 200 is the application's alone, and it got one request for it.
+      expect({ target, reached }).toEqual({ target, reached: status === 200 ? 1 : 0 });
+      if (status === 200) continue;
+      refused++;
+      expect([0, 301, 400, 401, 403, 404, 414], `${target}: ${status}`).toContain(status);
+    }
+    const passed: Passed[] = [];
+    for (const { url, rawHeaders } of stack.application.seen) {
+      const id = header(rawHeaders, 'x-request-id');
+      passed.push({ sent: NASTY_TARGETS[Number(id.split('-')[1])]!, got: url, line: (await stack.sidecar.line(id)) as Passed['line'] });
+    }
+    return { passed, refused };
+  };
+
+  test('one who may do everything', async () => {
+    const { passed, refused } = await run('admin');
+    console.log(`paths: ${NASTY_TARGETS.length} targets, as one who may do everything: ${refused} refused, ${passed.length} passed on as they were sent`);
+    for (const { sent, got, line } of passed) {
+      expect(got, 'as sent, but for scheme, host and blanks around it').toBe(sent.trim().replace(/^https?:\/\/[^/]*/i, ''));
+      const [path = ''] = got.split('?');
+      expect(path).toMatch(/^(\/[A-Za-z0-9._~:@!$&'()*+,=-]+)+$/);
+      expect(path.split('/').filter((segment) => segment === '.' || segment === '..')).toEqual([]);
+      expect(line.decision).toBe('allow');
+      expect(line.target === '*' || line.target === '' || path.split('/').includes(line.target), `${line.target} is what ${path} names`).toBe(true);
+    }
+    expect(passed.map(({ got }) => got)).toEqual(expect.arrayContaining(['/api/device/info/d1?x', '/api/device/d1']));
+    expect(passed.length).toBeLessThan(40);
+  });
+
+  test('one who may do nothing gets what is public', async () => {
+    const { passed, refused } = await run('nobody');
+    console.log(`paths: the same, as one who may do nothing: ${refused} refused, ${passed.length} passed, public ones`);
+    for (const { line } of passed) expect(line.reason).toBe('public');
+  });
+});
+
+describe('encoded letters', () => {
+  test.each([
+    '/api/devices/%64evice-b1', '/api/devices/device-b%31', '/api/%64evices/device-b1', '/%61pi/devices/device-b1', '/api/devices/%2a', '/api/devices/%2A', '/api/devices/device-b1%2f..%2fd1', '/api/devices/device%2Db1',
+    '/api/device/%64evice-b1', '/api/devic%65/device-b1', '/%61pi/device/device-b1', '/api/device/%2a', '/api/device%2fdevice-b1', '/api/device/info%2fdevice-b1', '/api/n%6fauth/userPasswordPolicy',
+  ])('%s is neither the device nor any device', async (target) => {
+    for (const user of ['admin', 'clerk']) {
+      const before = stack.application.seen.length;
+      expect(await send(request(target, await tokenFor(user), 'encoded'))).toBe(403);
+      expect(stack.application.seen.length).toBe(before);
+    }
+  });
+});
+
+describe('a new line in the path', () => {
+  // d1 is not the clerk's, device-b1 is.
+  test.each([
+    '/api/devices/d1%0d%0aX-Authz-Target:%20device-b1', '/api/devices/d1%0aX-Authz-Target:%20device-b1', '/api/devices/device-b1%0d%0aX-Authz-Target:%20d1', '/api/devices/d1%0d%0a%0d%0aGET%20/auth/nginx/DEVICE/READ%20HTTP/1.1',
+    '/api/device/d1%0d%0aX-Original-URI:%20/api/device/device-b1', '/api/device/d1?x=%0d%0aX-Original-URI:%20/api/device/device-b1',
+  ])('%s', async (target) => {
+    const before = stack.application.seen.length;
+    expect(await send(request(target, await tokenFor('clerk'), 'newline'))).toBe(403);
+    expect(stack.application.seen.length).toBe(before);
+  });
+
+  test('a configuration that sends what a location captured lets a header in; the door refuses the path all the same', async () => {
+    const spoilt = await startStack({
+      server, world,
+      spoil: (file, text) => (file !== 'grantgate.conf' ? text : text
+        .replace('location ^~ /api/devices/ {', 'location ~ ^/api/devices/(?<captured>[^/]+) {')
+        .replace('proxy_set_header X-Request-Id      $grantgate_request_id;\n    #', 'proxy_set_header X-Captured $captured;\n    #')),
+    });
+    try {
+      const before = spoilt.application.seen.length;
+      expect(await send(request('/api/devices/device-b1%0d%0aX-Request-Id:%20injected', await tokenFor('clerk'), 'own'), spoilt.nginx.port)).toBe(403);
+      // The line is found by the injected header: it did arrive.
+      expect(await spoilt.sidecar.line('injected')).toMatchObject({ decision: 'unmapped' });
+      expect(spoilt.application.seen.length).toBe(before);
+    } finally {
+      await spoilt.close();
+    }
+  });
+});
