@@ -17,7 +17,7 @@ export interface PlacedWorld {
   readonly file: string;
   readonly world: WorldFile;
   /** Line of `users[3].groups[0]`, or of the nearest thing around it that is there. */
-  lineOf(path: string): number | null;
+  readonly lineOf: (path: string) => number | null;
 }
 
 export interface WorldsRead {

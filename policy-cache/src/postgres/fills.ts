@@ -177,7 +177,7 @@ async function loadTree(link: Link): Promise<LoadReply> {
       }
     }
     return { stamp, tree };
-  }) as Promise<LoadReply>;
+  });
 }
 
 /** Users, targets and absent ids. A membership counts only while type and owner of group and member are equal (semantics 1.3). */

@@ -85,7 +85,7 @@ async function attachTo(address: Address, options: PostgresSourceOptions, on: Pa
     throw error;
   }
   attached = true;
-  return attachment(session, fills, on.closed);
+  return attachment(session, fills, (cause) => on.closed(cause));
 }
 
 function attachment(session: Session, fills: Fills, closed: (cause: Error) => void): Attachment {
