@@ -46,9 +46,9 @@ async function locateNative(): Promise<Native> {
 export async function linkLibraries(native: string): Promise<boolean> {
   const listed = JSON.parse(await readFile(join(native, 'pg-symlinks.json'), 'utf8').catch(() => '[]')) as readonly { source: string; target: string }[];
   for (const { source, target } of listed) {
-    const link = join(native, '..', target);
+    const link = join(native, relative('native', target)); // listed as seen from the package, and this may be a copy of another name
     try {
-      await symlink(relative(dirname(link), join(native, '..', source)), link);
+      await symlink(relative(dirname(link), join(native, relative('native', source))), link);
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code;
       if (code === 'EEXIST') continue;

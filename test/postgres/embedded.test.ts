@@ -174,7 +174,7 @@ test('a server that was left behind all the same is ended by the next start', as
   expect(await query(next.url, 'select 1 as n')).toEqual({ n: 1 });
 });
 
-test.skipIf(!asRoot)('as root from a directory that nobody else can enter: programs and data go to the system’s place, links made anew', async () => {
+test.skipIf(!asRoot)('as root from a directory that nobody else can enter: programs and data go to the system’s place, links made anew', { timeout: 120_000 }, async () => {
   const closed = directory(0o700);
   const system = join(directory(), 'system');
   const modules = fileURLToPath(new URL('../../node_modules/', import.meta.url));
