@@ -1,6 +1,6 @@
 // How does a test run the shipped nginx configuration? The files of deploy/nginx, byte for byte, but for the three addresses.
 
-import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -36,6 +36,7 @@ export async function startNginx(options: NginxOptions): Promise<Nginx> {
   for (let attempt = 1; ; attempt++) {
     const port = await freePort();
     const directory = await mkdtemp(join(tmpdir(), 'grantgate-nginx-'));
+    await chmod(directory, 0o711); // the workers pass through
     await configure(directory, port, options);
     const started = await tryStart(directory, port);
     if (typeof started !== 'string') return started;
