@@ -179,9 +179,9 @@ export class PolicyCache {
 
   /** Undefined: not known. Null: known to be absent. An All group has no row: the tree knows whether it exists. */
   #target(world: World, id: string): Placement | null | undefined {
-    const entry = lookUp(world, world.targets, id);
-    if (entry !== null) return entry.value;
-    return id.startsWith('all:') ? virtualGroup(this.#vocabulary, world.tree, id) : undefined;
+    // Before any look-up: whoever asks as the subject `all:…` leaves it in `absent`.
+    if (id.startsWith('all:')) return virtualGroup(this.#vocabulary, world.tree, id);
+    return lookUp(world, world.targets, id)?.value;
   }
 
   /** What a turn that gave null lacked: the subject first, so that a stranger causes no fill of a target. */

@@ -58,18 +58,21 @@ export class MemorySource implements Source {
     const tables = new Tables(this.#tables);
     writes(tables);
     this.#tables = tables;
+    const { version } = this.revision;
     for (const tag of ['o', 'g', 'r', 'n'] as const) {
       const keys = [...tables.touched[tag]];
       if (keys.length > COMMIT_KEYS) this.#append(tag, []);
       else for (let at = 0; at < keys.length; at += ROW_KEYS) this.#append(tag, keys.slice(at, at + ROW_KEYS));
     }
-    return this.#ring();
+    if (this.revision.version > version) this.#ring();
+    return this.revision;
   }
 
   /** By hand: these keys of a tag, all of them if none is named, or everything (`*`) may have changed. */
   touch(tag: string, keys: readonly string[] = []): Revision {
     this.#append(tag, keys);
-    return this.#ring();
+    this.#ring();
+    return this.revision;
   }
 
   /** Forgets the log below a version; the newest row always stays. */
@@ -129,14 +132,13 @@ export class MemorySource implements Source {
   }
 
   /** A notification arrives in a later turn than the commit, never inside it. */
-  #ring(): Revision {
+  #ring(): void {
     for (const session of this.#sessions) {
       // Not awaited: a commit does not wait for who listens.
       void (this.#settings.hold?.('ring') ?? Promise.resolve()).then(() => {
         if (session.open) session.on.ring();
       });
     }
-    return this.revision;
   }
 
   #pull({ cursor, limit, ask }: PullRequest, pid: number): PullReply {

@@ -162,7 +162,7 @@ export function questionOf(names: Names, world: WorldFile, numbers: readonly num
   const [how, a, b, c, d, e, f, g, h] = numbers as [number, number, number, number, number, number, number, number, number];
   const operations = operationsOf(names);
   const operation = pick(operations, a);
-  const user = pick(world.users, b);
+  const user = world.users.length > 0 ? pick(world.users, b) : { id: 'nobody', owner: world.tenants[0]!.id };
   const owners = [...world.tenants, ...world.customers].map(({ id }) => id);
   const some = (number: number): string =>
     pick(
@@ -194,7 +194,7 @@ export function questionOf(names: Names, world: WorldFile, numbers: readonly num
       return { ...asked(user.owner), operation: pick([...(names.selfOperations ?? []), operation], d) };
     case 8:
     case 9:
-      return { ...asked(c % 3 > 0 ? user.id : pick(world.users, d).id), resource: 'PROFILE' };
+      return { ...asked(c % 3 > 0 ? user.id : pick([user, ...world.users], d).id), resource: 'PROFILE' };
     case 10:
     case 11:
       return creation(asked('*'), {

@@ -17,6 +17,12 @@ const pick = <T>(list: readonly T[], number: number): T | undefined => list[numb
 const without = <T extends { readonly id: string }>(list: readonly T[], id: string): readonly T[] => list.filter((row) => row.id !== id);
 const replaced = <T extends { readonly id: string }>(list: readonly T[], row: T): readonly T[] => list.map((other) => (other.id === row.id ? row : other));
 
+/** An id that is free, whatever was removed before. */
+function fresh(prefix: string, rows: readonly { readonly id: string }[]): string {
+  const taken = new Set(rows.map(({ id }) => id));
+  for (let i = rows.length; ; i++) if (!taken.has(`${prefix}${i}`)) return `${prefix}${i}`;
+}
+
 export function tenantOf(world: WorldFile, owner: string): string {
   return chainOf(world.customers, owner).at(-1)!;
 }
@@ -29,7 +35,7 @@ export function addition(world: WorldFile, [how, a, b, c]: readonly number[]): E
     case 1:
       return addGrant(world, a!, b!, c!);
     case 2: {
-      const id = `r-new${world.roles.length}`;
+      const id = fresh('r-new', world.roles);
       const like = pick(world.roles, a!);
       if (like === undefined) return null;
       const widened = { ...world, roles: [...world.roles, { ...like, id }] };
@@ -214,17 +220,12 @@ function addGrant(world: WorldFile, to: number, what: number, on: number): Edit 
   if (role === undefined || !inTenant(role)) return null;
   const entityGroup = pick([...world.groups.filter(inTenant).map(({ id }) => id), `all:DEVICE:${userGroup.owner}`, `all:USER:${userGroup.owner}`], on)!;
   const grant: WorldGrant = {
-    id: `p-new${world.grants.length}`,
+    id: fresh('p-new', world.grants),
     userGroup: userGroup.id,
     role: role.id,
     shared: on % 2 === 0,
     ...(role.type === 'GROUP' ? { entityGroup } : {}),
   };
-  if (
-    world.grants.some(
-      (other) => other.id === grant.id || (other.userGroup === grant.userGroup && other.role === grant.role && other.entityGroup === grant.entityGroup),
-    )
-  )
-    return null;
+  if (world.grants.some((other) => other.userGroup === grant.userGroup && other.role === grant.role && other.entityGroup === grant.entityGroup)) return null;
   return { what: `grant ${JSON.stringify(grant)}`, world: { ...world, grants: [...world.grants, grant] }, write: (tables) => tables.addGrant(grant) };
 }
