@@ -41,6 +41,13 @@ describe('which issuer judges', () => {
     const issuer = createThingsBoardIssuer({ name: 'tb', tenants: '*', signingKeys: [KEY], iss: 'thingsboard.io' });
     expect(await issuer.verify(await token({ iss: 'thingsboard.cloud' }), NOW)).toMatchObject({ problem: 'bad-token' });
   });
+  test('an issuer refuses another algorithm by itself, whoever sent the token there', async () => {
+    const [, payload, signature] = (await token()).split('.');
+    for (const alg of ['EdDSA', 'Ed25519', 'ES256', 'PS512', 'HS256', 'none', 'dir']) {
+      const header = Buffer.from(JSON.stringify({ alg })).toString('base64url');
+      expect(await bench().issuer.verify(`${header}.${payload}.${signature}`, NOW), alg).toEqual({ kind: 'refused', problem: 'bad-token' });
+    }
+  });
   test('two that claim the same tokens are refused at the start; so are two that speak for everybody', () => {
     expect(() => createAuthenticator({ issuers: [named('a', 'x'), named('b', 'x')], wall })).toThrow(/a and b both take HS512/);
     expect(() => createAuthenticator({ issuers: [named('a', 'x', '*'), named('b', 'y', '*')], wall })).toThrow(/a and b both speak for every tenant/);

@@ -263,6 +263,30 @@ describe('a cached answer is a fresh one', () => {
     expect(await judged(auth, credential)).toBe('bad-token');
   });
 
+  test('tolerance is given to both ends, to a kept token as to a new one', async () => {
+    const credential = await token({ nbf: NOW, exp: NOW + 10 });
+    for (const [at, expected] of [
+      [-3, 'early-token'],
+      [-2, 'user u1'],
+      [11, 'user u1'],
+      [12, 'expired-token'],
+    ] as const) {
+      const { auth, set } = bench({ clockTolerance: 2 });
+      set(NOW + at);
+      expect(await judged(auth, credential)).toBe(expected);
+      expect(await judged(auth, credential)).toBe(expected);
+      expect(auth.hits).toBe(expected === 'user u1' ? 1 : 0);
+    }
+  });
+
+  test('a token that ends while it is being verified: expired', async () => {
+    const { auth, set } = bench();
+    const pending = auth.authenticate(await token());
+    set(NOW + 60);
+    expect(word(await pending)).toBe('expired-token');
+    expect(auth.size).toBe(0);
+  });
+
   test('keys that change while a token is being verified: judged by the new ones', async () => {
     const { auth, issuer } = bench();
     const credential = await token();
