@@ -61,32 +61,35 @@ export function operationMask(vocabulary: Vocabulary, names: readonly string[]):
 
 /** What one GENERIC role gives, by resource: an exclusion subtracts inside its own role, before the union over the roles. */
 export function genericMasks(vocabulary: Vocabulary, role: { readonly permissions: Permissions; readonly excluded: Permissions }): Int32Array {
-  const allowed = masksByResource(vocabulary, role.permissions);
+  const masks = masksByResource(vocabulary, role.permissions);
   const excluded = masksByResource(vocabulary, role.excluded);
-  return allowed.map((mask, resource) => mask & ~excluded[resource]!);
+  for (let resource = 0; resource < masks.length; resource++) masks[resource]! &= ~excluded[resource]!;
+  return masks;
 }
 
 function addGeneric(into: Int32Array, vocabulary: Vocabulary, role: { readonly permissions: Permissions; readonly excluded: Permissions }): void {
-  genericMasks(vocabulary, role).forEach((mask, resource) => (into[resource]! |= mask));
+  const masks = genericMasks(vocabulary, role);
+  for (let resource = 0; resource < masks.length; resource++) into[resource]! |= masks[resource]!;
 }
 
 /** One side of a role: what stands under the resource ALL is added to every resource. */
 function masksByResource(vocabulary: Vocabulary, permissions: Permissions): Int32Array {
   const masks = new Int32Array(vocabulary.resources.length);
-  let everywhere = 0;
-  for (const [name, operations] of Object.entries(permissions)) {
-    const mask = operationMask(vocabulary, operations);
+  if (Object.hasOwn(permissions, ALL)) masks.fill(operationMask(vocabulary, permissions[ALL]!));
+  for (const name of Object.keys(permissions)) {
     const resource = vocabulary.resource(name);
-    if (name === ALL) everywhere |= mask;
-    else if (resource >= 0) masks[resource]! |= mask;
+    if (resource >= 0) masks[resource]! |= operationMask(vocabulary, permissions[name]!);
   }
-  return everywhere === 0 ? masks : masks.map((mask) => mask | everywhere);
+  return masks;
 }
 
 function add(to: Map<number, number>, key: number, mask: number): void {
   to.set(key, (to.get(key) ?? 0) | mask);
 }
 
+const NO_OWNERS: OwnerMasks = { owners: new Int32Array(0), masks: new Int32Array(0) };
+
 function ownerMasks(byOwner: ReadonlyMap<number, number>): OwnerMasks {
+  if (byOwner.size === 0) return NO_OWNERS; // most types: a typed array costs more than the rest of a small flattening
   return { owners: Int32Array.from(byOwner.keys()), masks: Int32Array.from(byOwner.values()) };
 }
