@@ -103,7 +103,8 @@ export class PolicyCache {
    */
   check(request: AccessRequest, status?: CheckStatus, options?: CheckOptions): Decision | Promise<Decision> {
     const world = this.#driver.state.current;
-    if (options === undefined && world !== null && this.#clock.now() - world.freshAsOf <= this.#maxStaleness) {
+    const plain = options === undefined || (options.atLeast === undefined && options.maxStaleness === undefined);
+    if (plain && world !== null && this.#clock.now() - world.freshAsOf <= this.#maxStaleness) {
       const decision = this.#turn(world, request);
       if (decision !== null) {
         this.stats.hits++;
