@@ -12,8 +12,10 @@ import { startStack, type Stack } from '../support/stack.ts';
 
 const world = readFileSync(new URL('../corpus/worlds/generic-role-scope.yaml', import.meta.url), 'utf8');
 const IDENTITY = ['X-Auth-User', 'X-Auth-Tenant', 'X-Auth-Customer', 'X-Authz-Decision-Id'] as const;
-const OWN = '/api/device/device-b1', FOREIGN = '/api/device/device-a1';
-const OWN_BY_PARAMETERS = '/api/devices/device-b1', FOREIGN_BY_PARAMETERS = '/api/devices/device-a1';
+const OWN = '/api/device/device-b1',
+  FOREIGN = '/api/device/device-a1';
+const OWN_BY_PARAMETERS = '/api/devices/device-b1',
+  FOREIGN_BY_PARAMETERS = '/api/devices/device-a1';
 
 let server: TestServer;
 let stack: Stack;
@@ -30,7 +32,12 @@ afterAll(async () => {
   await server?.close();
 });
 
-interface Outcome { readonly status: number; readonly reason: string; readonly passed: boolean; readonly challenge: string | string[] | undefined }
+interface Outcome {
+  readonly status: number;
+  readonly reason: string;
+  readonly passed: boolean;
+  readonly challenge: string | string[] | undefined;
+}
 
 /** Asks, and tells what the client got, what the decision log says of it and whether the application was reached. */
 async function ask(path: string, token?: string, more: { method?: string; headers?: Record<string, string> } = {}): Promise<Outcome> {
@@ -52,7 +59,8 @@ describe('the route table', () => {
   test('deny', async () => expect(await ask(FOREIGN, alice)).toEqual({ ...denied, reason: 'out-of-scope' }));
   test('deny an unknown device', async () => expect(await ask('/api/device/none', bob)).toEqual({ ...denied, reason: 'unknown-target' }));
   test('deny an unknown user', async () => expect(await ask(OWN, await tokenFor('nobody'))).toEqual({ ...denied, reason: 'unknown-subject' }));
-  test('deny the operator', async () => expect(await ask(OWN, await tokenFor('bob', { scope: 'SYS_ADMIN' }))).toEqual({ ...denied, reason: 'unknown-subject' }));
+  test('deny the operator', async () =>
+    expect(await ask(OWN, await tokenFor('bob', { scope: 'SYS_ADMIN' }))).toEqual({ ...denied, reason: 'unknown-subject' }));
   test('no credential', async () => expect(await ask(OWN)).toEqual({ ...unknown, reason: 'no-credential' }));
   test('no route', async () => expect(await ask('/api/nowhere', bob)).toEqual({ ...denied, reason: 'no-route' }));
   test('no route, no credential: not asked who it is', async () => expect(await ask('/api/nowhere')).toEqual({ ...denied, reason: 'no-route' }));
@@ -72,7 +80,8 @@ describe('the form with parameters', () => {
   test('no credential', async () => expect(await ask(OWN_BY_PARAMETERS)).toEqual({ ...unknown, reason: 'no-credential' }));
   test('no target is not any target', async () => expect(await ask('/api/devices/', bob)).toEqual({ ...denied, reason: 'missing-header' }));
   test('* is not any target', async () => expect(await ask('/api/devices/*', bob)).toEqual({ ...denied, reason: 'missing-header' }));
-  test('no device, the route table again', async () => expect(await ask('/api/devices/count/FIRMWARE/none', bob)).toEqual({ ...denied, reason: 'unknown-target' }));
+  test('no device, the route table again', async () =>
+    expect(await ask('/api/devices/count/FIRMWARE/none', bob)).toEqual({ ...denied, reason: 'unknown-target' }));
   test.each(['POST', 'PUT', 'DELETE', 'PATCH'])('%s is closed, the operation being READ', async (method) => {
     const before = stack.application.seen.length;
     expect((await stack.client.ask({ path: OWN_BY_PARAMETERS, method, token: bob })).status).toBe(403);
@@ -81,11 +90,13 @@ describe('the form with parameters', () => {
 });
 
 describe('methods', () => {
-  test('OPTIONS without its two headers is no preflight', async () => expect(await ask(OWN, undefined, { method: 'OPTIONS' })).toEqual({ ...denied, reason: 'no-route' }));
+  test('OPTIONS without its two headers is no preflight', async () =>
+    expect(await ask(OWN, undefined, { method: 'OPTIONS' })).toEqual({ ...denied, reason: 'no-route' }));
   test('an unknown one', async () => expect(await ask(OWN, bob, { method: 'PROPFIND' })).toEqual({ ...denied, reason: 'method' }));
   test('DELETE is not GET', async () => expect(await ask(FOREIGN, alice, { method: 'DELETE' })).toEqual({ ...denied, reason: 'out-of-scope' }));
   test.each(['X-HTTP-Method-Override', 'X-HTTP-Method', 'X-Method-Override'])('%s is refused', async (name) =>
-    expect(await ask(OWN, alice, { headers: { [name]: 'DELETE' } })).toEqual({ ...denied, reason: 'method-override' }));
+    expect(await ask(OWN, alice, { headers: { [name]: 'DELETE' } })).toEqual({ ...denied, reason: 'method-override' }),
+  );
   test('TRACE and a small get, by nginx', async () => {
     expect((await stack.client.ask({ path: OWN, method: 'TRACE', token: bob })).status).toBe(405);
     expect((await raw([['Authorization', `Bearer ${alice}`]], { method: 'get' })).status).toBe(400);
@@ -97,7 +108,8 @@ describe('credentials', () => {
   /** A token that signToken would not make. */
   const forged = (head: object, claims: object, key = SIGNING_KEY): string => {
     const words = [head, { sub: 'alice', userId: 'alice', scopes: ['CUSTOMER_USER'], iss: 'thingsboard.io', iat: seconds(), exp: seconds() + 600, ...claims }]
-      .map((part) => Buffer.from(JSON.stringify(part)).toString('base64url')).join('.');
+      .map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'))
+      .join('.');
     return `${words}.${createHmac('sha512', Buffer.from(key, 'base64')).update(words).digest('base64url')}`;
   };
   const unsigned = (token: string): string => `${token.split('.').slice(0, 2).join('.')}.`;
@@ -119,12 +131,30 @@ describe('credentials', () => {
     ['two words', async () => `${await tokenFor('alice')} ${await tokenFor('bob')}`, 'not-bearer'],
     ['a list', async () => `${await tokenFor('alice')},${await tokenFor('bob')}`, 'not-bearer'],
   ])('401: %s', async (_, token, reason) => expect(await ask(OWN, await token())).toEqual({ ...unknown, reason }));
-  test('another scheme', async () => expect(await ask(OWN, undefined, { headers: { Authorization: 'Basic YWxpY2U6eA==' } })).toEqual({ ...unknown, reason: 'not-bearer' }));
-  test('X-Authorization alone', async () => expect(await ask(OWN, undefined, { headers: { 'X-Authorization': `Bearer ${alice}` } })).toEqual({ ...passed, reason: 'generic' }));
-  test('both headers', async () => expect(await ask(OWN, alice, { headers: { 'X-Authorization': `Bearer ${alice}` } })).toEqual({ ...unknown, reason: 'many-credentials' }));
-  test('Authorization twice, by nginx', async () => expect((await raw([['Authorization', `Bearer ${alice}`], ['Authorization', `Bearer ${bob}`]])).status).toBe(400));
+  test('another scheme', async () =>
+    expect(await ask(OWN, undefined, { headers: { Authorization: 'Basic YWxpY2U6eA==' } })).toEqual({ ...unknown, reason: 'not-bearer' }));
+  test('X-Authorization alone', async () =>
+    expect(await ask(OWN, undefined, { headers: { 'X-Authorization': `Bearer ${alice}` } })).toEqual({ ...passed, reason: 'generic' }));
+  test('both headers', async () =>
+    expect(await ask(OWN, alice, { headers: { 'X-Authorization': `Bearer ${alice}` } })).toEqual({ ...unknown, reason: 'many-credentials' }));
+  test('Authorization twice, by nginx', async () =>
+    expect(
+      (
+        await raw([
+          ['Authorization', `Bearer ${alice}`],
+          ['Authorization', `Bearer ${bob}`],
+        ])
+      ).status,
+    ).toBe(400));
   test('X-Authorization twice: the application gets the one that was checked', async () => {
-    expect((await raw([['X-Authorization', `Bearer ${alice}`], ['X-Authorization', `Bearer ${bob}`]])).status).toBe(200);
+    expect(
+      (
+        await raw([
+          ['X-Authorization', `Bearer ${alice}`],
+          ['X-Authorization', `Bearer ${bob}`],
+        ])
+      ).status,
+    ).toBe(200);
     expect(stack.application.values('X-Authorization')).toEqual([`Bearer ${alice}`]);
   });
 });
@@ -133,7 +163,13 @@ describe('credentials', () => {
 async function raw(headers: readonly (readonly [string, string])[], { method = 'GET', path = OWN } = {}): Promise<{ status: number; reached: boolean }> {
   const before = stack.application.seen.length;
   const connection = await connectRaw({ host: '127.0.0.1', port: stack.nginx.port });
-  connection.send(requestBytes(`${method} ${path} HTTP/1.1`, [['Host', 'app.example'], ...headers, ['Connection', headers.find(([name]) => name === 'Connection')?.[1] ?? 'close']]));
+  connection.send(
+    requestBytes(`${method} ${path} HTTP/1.1`, [
+      ['Host', 'app.example'],
+      ...headers,
+      ['Connection', headers.find(([name]) => name === 'Connection')?.[1] ?? 'close'],
+    ]),
+  );
   try {
     return { status: (await connection.answer()).status, reached: stack.application.seen.length > before };
   } finally {
@@ -142,7 +178,14 @@ async function raw(headers: readonly (readonly [string, string])[], { method = '
 }
 
 describe('identity at the application', () => {
-  const SPELLINGS = IDENTITY.flatMap((name) => [name, name.toLowerCase(), name.replaceAll('-', '_'), name.replaceAll('-', '.'), name.replace('-', '_'), name.replace(/-([^-]*)$/, '.$1')]);
+  const SPELLINGS = IDENTITY.flatMap((name) => [
+    name,
+    name.toLowerCase(),
+    name.replaceAll('-', '_'),
+    name.replaceAll('-', '.'),
+    name.replace('-', '_'),
+    name.replace(/-([^-]*)$/, '.$1'),
+  ]);
   const spoofed = SPELLINGS.map((name) => [name, 'mallory'] as const);
 
   test.each([
@@ -172,21 +215,45 @@ describe('identity at the application', () => {
 describe('contract headers of the client’s own', () => {
   // Each names another device than the request does, or another method.
   const spell = (name: string): string[] => [name, name.toLowerCase(), name.replaceAll('-', '_'), name.replaceAll('-', '.')];
-  const contract = [...spell('X-Original-URI').map((name) => [name, OWN] as const), ...spell('X-Original-Method').map((name) => [name, 'OPTIONS'] as const),
-    ...spell('X-Authz-Target').flatMap((name) => [[name, 'device-b1'], [name, '*']] as const),
-    ...['X-Original-URL', 'X-Forwarded-Uri', 'X-Forwarded-Method', 'X-Forwarded-Prefix', 'X-Rewrite-Url', 'X-Envoy-Original-Path'].map((name) => [name, OWN] as const)];
+  const contract = [
+    ...spell('X-Original-URI').map((name) => [name, OWN] as const),
+    ...spell('X-Original-Method').map((name) => [name, 'OPTIONS'] as const),
+    ...spell('X-Authz-Target').flatMap(
+      (name) =>
+        [
+          [name, 'device-b1'],
+          [name, '*'],
+        ] as const,
+    ),
+    ...['X-Original-URL', 'X-Forwarded-Uri', 'X-Forwarded-Method', 'X-Forwarded-Prefix', 'X-Rewrite-Url', 'X-Envoy-Original-Path'].map(
+      (name) => [name, OWN] as const,
+    ),
+  ];
 
-  test.each([['route table', FOREIGN], ['parameters', FOREIGN_BY_PARAMETERS], ['no target', '/api/devices/']])('change no deny: %s', async (_, path) => {
+  test.each([
+    ['route table', FOREIGN],
+    ['parameters', FOREIGN_BY_PARAMETERS],
+    ['no target', '/api/devices/'],
+  ])('change no deny: %s', async (_, path) => {
     for (const one of contract) expect(await raw([['Authorization', `Bearer ${alice}`], one], { path }), one[0]).toEqual({ status: 403, reached: false });
     expect(await raw([['Authorization', `Bearer ${alice}`], ...contract], { path })).toEqual({ status: 403, reached: false });
-    expect(await raw([['Authorization', `Bearer ${alice}`], ['Connection', 'close, X-Original-URI, X-Original-Method, X-Authz-Target, Authorization'], ...contract], { path })).toEqual({ status: 403, reached: false });
+    expect(
+      await raw(
+        [['Authorization', `Bearer ${alice}`], ['Connection', 'close, X-Original-URI, X-Original-Method, X-Authz-Target, Authorization'], ...contract],
+        { path },
+      ),
+    ).toEqual({ status: 403, reached: false });
   });
   test.each([OWN, OWN_BY_PARAMETERS])('change no allow, and do not reach the application: %s', async (path) => {
-    expect(await raw([['Authorization', `Bearer ${alice}`], ...contract.map(([name]) => [name, FOREIGN] as const)], { path })).toEqual({ status: 200, reached: true });
+    expect(await raw([['Authorization', `Bearer ${alice}`], ...contract.map(([name]) => [name, FOREIGN] as const)], { path })).toEqual({
+      status: 200,
+      reached: true,
+    });
     for (const name of ['X-Original-URI', 'X-Original-Method', 'X-Authz-Target']) expect(stack.application.values(name), name).toEqual([]);
   });
   test('the door itself cannot be asked', async () => {
-    for (const path of ['/auth/nginx', '/auth/nginx/DEVICE/READ', '/auth/nginx/../x', '//auth/nginx']) expect((await raw([['Authorization', `Bearer ${bob}`]], { path })).reached, path).toBe(false);
+    for (const path of ['/auth/nginx', '/auth/nginx/DEVICE/READ', '/auth/nginx/../x', '//auth/nginx'])
+      expect((await raw([['Authorization', `Bearer ${bob}`]], { path })).reached, path).toBe(false);
     expect((await raw([['Authorization', `Bearer ${bob}`]], { path: '/auth/nginx/DEVICE/READ' })).status).toBe(404);
   });
 });

@@ -16,9 +16,11 @@ import { tokenFor } from '../support/sidecar.ts';
 import { startStack, type Stack } from '../support/stack.ts';
 
 const world = readFileSync(new URL('../corpus/worlds/generic-role-scope.yaml', import.meta.url), 'utf8');
-const OWN = '/api/device/device-b1', FOREIGN = '/api/device/device-a1';
+const OWN = '/api/device/device-b1',
+  FOREIGN = '/api/device/device-a1';
 /** A POST that the route table lets alice make: READ on the device. */
-const POST_OWN = '/api/events/DEVICE/device-b1', POST_FOREIGN = '/api/events/DEVICE/device-a1';
+const POST_OWN = '/api/events/DEVICE/device-b1',
+  POST_FOREIGN = '/api/events/DEVICE/device-a1';
 
 let server: TestServer;
 let stack: Stack;
@@ -37,17 +39,28 @@ describe('connections to the door', () => {
   /** A socket beside the doors' that passes bytes on and counts. */
   const relay = async (): Promise<{ path: string; accepted: () => number; most: () => number; close: () => Promise<void> }> => {
     const path = `${stack.sidecar.doors}.counted`;
-    let accepted = 0, open = 0, most = 0;
+    let accepted = 0,
+      open = 0,
+      most = 0;
     const counted = createRelay((from) => {
       accepted++;
       most = Math.max(most, ++open);
       const to = connect(stack.sidecar.doors);
       from.on('close', () => open--);
-      for (const [one, other] of [[from, to], [to, from]] as const) one.on('error', () => undefined).on('close', () => other.destroy()).pipe(other);
+      for (const [one, other] of [
+        [from, to],
+        [to, from],
+      ] as const)
+        one
+          .on('error', () => undefined)
+          .on('close', () => other.destroy())
+          .pipe(other);
     });
     await listenForAll(counted, path);
     return {
-      path, accepted: () => accepted, most: () => most,
+      path,
+      accepted: () => accepted,
+      most: () => most,
       async close() {
         await new Promise((resolve) => counted.close(resolve));
         await rm(path, { force: true });
@@ -58,17 +71,23 @@ describe('connections to the door', () => {
     const client = startClient(port, 32);
     // Two routes, both forms, allows and denies, side by side: what belongs to one must not come out at another.
     const kinds = [
-      { path: OWN, token: alice, status: 200 }, { path: FOREIGN, token: alice, status: 403 }, { path: '/api/devices/device-b1', token: alice, status: 200 },
-      { path: '/api/devices/device-a1', token: alice, status: 403 }, { path: FOREIGN, token: bob, status: 200 }, { path: OWN, token: 'x', status: 401 },
+      { path: OWN, token: alice, status: 200 },
+      { path: FOREIGN, token: alice, status: 403 },
+      { path: '/api/devices/device-b1', token: alice, status: 200 },
+      { path: '/api/devices/device-a1', token: alice, status: 403 },
+      { path: FOREIGN, token: bob, status: 200 },
+      { path: OWN, token: 'x', status: 401 },
     ];
     let next = 0;
-    await Promise.all(Array.from({ length: 32 }, async () => {
-      while (next < requests) {
-        const kind = kinds[next++ % kinds.length]!;
-        const { status } = await client.ask(kind);
-        if (status !== kind.status) throw new Error(`${kind.path}: expected ${kind.status}, got ${status}`);
-      }
-    }));
+    await Promise.all(
+      Array.from({ length: 32 }, async () => {
+        while (next < requests) {
+          const kind = kinds[next++ % kinds.length]!;
+          const { status } = await client.ask(kind);
+          if (status !== kind.status) throw new Error(`${kind.path}: expected ${kind.status}, got ${status}`);
+        }
+      }),
+    );
     client.close();
   };
 
@@ -78,7 +97,9 @@ describe('connections to the door', () => {
     const started = performance.now();
     await load(nginx.port, 10_000);
     const seconds = (performance.now() - started) / 1000;
-    console.log(`connections: 10,000 checks by 32 clients used ${counted.accepted()} connections to the door (${Math.round(10_000 / seconds)} checks/s through a relay)`);
+    console.log(
+      `connections: 10,000 checks by 32 clients used ${counted.accepted()} connections to the door (${Math.round(10_000 / seconds)} checks/s through a relay)`,
+    );
     await nginx.stop();
     await counted.close();
     expect(counted.accepted()).toBeLessThanOrEqual(64);
@@ -86,7 +107,11 @@ describe('connections to the door', () => {
 
   test('and without keepalive each check has its own, so this test can fail', async () => {
     const counted = await relay();
-    const nginx = await startNginx({ doors: counted.path, applicationPort: stack.application.port, spoil: (_, text) => text.replace(/keepalive 64;.*\n/, '\n') });
+    const nginx = await startNginx({
+      doors: counted.path,
+      applicationPort: stack.application.port,
+      spoil: (_, text) => text.replace(/keepalive 64;.*\n/, '\n'),
+    });
     await load(nginx.port, 300);
     await nginx.stop();
     await counted.close();
@@ -109,7 +134,14 @@ describe('bodies', () => {
   });
   test('so does a chunked one', async () => {
     const connection = await connectRaw({ host: '127.0.0.1', port: stack.nginx.port });
-    connection.send(requestBytes(`POST ${POST_OWN} HTTP/1.1`, [['Host', 'app'], ['Authorization', `Bearer ${alice}`], ['Transfer-Encoding', 'chunked'], ['Connection', 'close']]));
+    connection.send(
+      requestBytes(`POST ${POST_OWN} HTTP/1.1`, [
+        ['Host', 'app'],
+        ['Authorization', `Bearer ${alice}`],
+        ['Transfer-Encoding', 'chunked'],
+        ['Connection', 'close'],
+      ]),
+    );
     for (const part of ['one ', 'two ', 'three']) connection.send(`${part.length.toString(16)}\r\n${part}\r\n`);
     connection.send('0\r\n\r\n');
     expect((await connection.answer()).status).toBe(200);
@@ -119,21 +151,38 @@ describe('bodies', () => {
   test('a denied one is refused before it is sent', async () => {
     const before = stack.application.seen.length;
     const connection = await connectRaw({ host: '127.0.0.1', port: stack.nginx.port });
-    connection.send(requestBytes(`POST ${POST_FOREIGN} HTTP/1.1`, [['Host', 'app'], ['Authorization', `Bearer ${alice}`], ['Content-Length', '1000000']]));
+    connection.send(
+      requestBytes(`POST ${POST_FOREIGN} HTTP/1.1`, [
+        ['Host', 'app'],
+        ['Authorization', `Bearer ${alice}`],
+        ['Content-Length', '1000000'],
+      ]),
+    );
     expect((await connection.answer()).status).toBe(403);
     connection.destroy();
     expect(stack.application.seen.length).toBe(before);
   });
   test('Expect: 100-continue', async () => {
     const connection = await connectRaw({ host: '127.0.0.1', port: stack.nginx.port });
-    connection.send(requestBytes(`POST ${POST_OWN} HTTP/1.1`, [['Host', 'app'], ['Authorization', `Bearer ${alice}`], ['Content-Length', '4'], ['Expect', '100-continue'], ['Connection', 'close']]));
+    connection.send(
+      requestBytes(`POST ${POST_OWN} HTTP/1.1`, [
+        ['Host', 'app'],
+        ['Authorization', `Bearer ${alice}`],
+        ['Content-Length', '4'],
+        ['Expect', '100-continue'],
+        ['Connection', 'close'],
+      ]),
+    );
     connection.send('body');
     const all = await connection.closed();
     expect(all).toMatch(/^HTTP\/1\.1 (100 Continue\r\n\r\nHTTP\/1\.1 )?200 /);
     expect(stack.application.seen.at(-1)!.body.toString()).toBe('body');
   });
   test('an upgrade is checked like any request', async () => {
-    for (const [path, expected] of [[FOREIGN, 403], [OWN, 200]] as const) {
+    for (const [path, expected] of [
+      [FOREIGN, 403],
+      [OWN, 200],
+    ] as const) {
       const headers = { Connection: 'Upgrade', Upgrade: 'websocket', 'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ==', 'Sec-WebSocket-Version': '13' };
       expect((await stack.client.ask({ path, token: alice, headers })).status).toBe(expected);
     }
@@ -141,7 +190,12 @@ describe('bodies', () => {
 });
 
 describe('sizes', () => {
-  test.each([[7000, 401], [9000, 400], [20_000, 400], [1_000_000, 400]])('a token of %i bytes', async (size, expected) => {
+  test.each([
+    [7000, 401],
+    [9000, 400],
+    [20_000, 400],
+    [1_000_000, 400],
+  ])('a token of %i bytes', async (size, expected) => {
     const before = stack.application.seen.length;
     const { status } = await stack.client.ask({ path: OWN, token: 'x'.repeat(size) }).catch(() => ({ status: 400 })); // nginx may hang up on a client that goes on sending
     expect(status).toBe(expected);
@@ -150,7 +204,8 @@ describe('sizes', () => {
 });
 
 describe('a configuration that announces bodies to the door and never sends them', () => {
-  const naive = (_: string, text: string): string => text.replace(/^ *proxy_set_header Content-Length .*\n/m, '').replace('proxy_pass_request_headers off;', '');
+  const naive = (_: string, text: string): string =>
+    text.replace(/^ *proxy_set_header Content-Length .*\n/m, '').replace('proxy_pass_request_headers off;', '');
   /** A value that would be a request, if what comes before it were taken for a body. */
   const SMUGGLED = ['A', 'GET /auth/nginx/DEVICE/READ HTTP/1.1'] as const;
   const attack = requestBytes(`GET ${FOREIGN} HTTP/1.1`, [['Host', 'app'], ['Authorization', `Bearer ${'x'.repeat(20)}`], SMUGGLED]);
@@ -168,7 +223,9 @@ describe('a configuration that announces bodies to the door and never sends them
     await listenForAll(keeps, path);
     const nginx = await startNginx({ doors: path, applicationPort: stack.application.port, spoil: naive });
     return {
-      seen, sent: () => sent, port: nginx.port,
+      seen,
+      sent: () => sent,
+      port: nginx.port,
       async close() {
         await nginx.stop();
         keeps.closeAllConnections();
@@ -186,7 +243,12 @@ describe('a configuration that announces bodies to the door and never sends them
     connection.destroy();
     return statuses;
   };
-  const post = (token: string, length: number): string => requestBytes(`POST ${POST_OWN} HTTP/1.1`, [['Host', 'app'], ['Authorization', `Bearer ${token}`], ['Content-Length', String(length)]]) + 'b'.repeat(length);
+  const post = (token: string, length: number): string =>
+    requestBytes(`POST ${POST_OWN} HTTP/1.1`, [
+      ['Host', 'app'],
+      ['Authorization', `Bearer ${token}`],
+      ['Content-Length', String(length)],
+    ]) + 'b'.repeat(length);
   /** Bytes of the subrequest of `attack` that come before the smuggled one: nginx writes the same ones for every sidecar. */
   let prefix = 0;
 
@@ -208,9 +270,14 @@ describe('a configuration that announces bodies to the door and never sends them
     const statuses: number[] = [];
     for (let i = 0; i < 25; i++) {
       for (const ask of [
-        { method: 'POST', path: POST_OWN, token: alice, body: 'b'.repeat(1 + 37 * i) }, { path: FOREIGN, token: bob }, { path: FOREIGN, token: alice },
-        { method: 'POST', path: POST_FOREIGN, token: alice, body: 'b'.repeat(400) }, { path: OWN, token: alice }, { path: OWN },
-      ]) statuses.push((await client.ask(ask)).status);
+        { method: 'POST', path: POST_OWN, token: alice, body: 'b'.repeat(1 + 37 * i) },
+        { path: FOREIGN, token: bob },
+        { path: FOREIGN, token: alice },
+        { method: 'POST', path: POST_FOREIGN, token: alice, body: 'b'.repeat(400) },
+        { path: OWN, token: alice },
+        { path: OWN },
+      ])
+        statuses.push((await client.ask(ask)).status);
     }
     expect(statuses).toEqual(Array.from({ length: 25 }, () => [200, 200, 403, 403, 200, 401]).flat());
     client.close();

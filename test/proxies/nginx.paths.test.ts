@@ -12,9 +12,17 @@ import { startStack, type Stack } from '../support/stack.ts';
 // admin may do everything, nobody nothing; d1 and device-b1 are devices.
 const world = JSON.stringify({
   defaults: true,
-  tenants: [{ id: 't1' }], customers: [{ id: 'c1', owner: 't1' }],
-  users: [{ id: 'admin', owner: 't1', groups: ['admins:t1'] }, { id: 'clerk', owner: 'c1', groups: ['admins:c1'] }, { id: 'nobody', owner: 't1' }],
-  entities: [{ id: 'd1', type: 'DEVICE', owner: 't1' }, { id: 'device-b1', type: 'DEVICE', owner: 'c1' }],
+  tenants: [{ id: 't1' }],
+  customers: [{ id: 'c1', owner: 't1' }],
+  users: [
+    { id: 'admin', owner: 't1', groups: ['admins:t1'] },
+    { id: 'clerk', owner: 'c1', groups: ['admins:c1'] },
+    { id: 'nobody', owner: 't1' },
+  ],
+  entities: [
+    { id: 'd1', type: 'DEVICE', owner: 't1' },
+    { id: 'device-b1', type: 'DEVICE', owner: 'c1' },
+  ],
 });
 
 let server: TestServer;
@@ -40,13 +48,20 @@ function send(bytes: Buffer, port = stack.nginx.port): Promise<number> {
   });
 }
 const request = (target: string, token: string, requestId: string): Buffer =>
-  Buffer.from(`GET ${target} HTTP/1.1\r\nHost: app.example\r\nConnection: close\r\nX-Request-Id: ${requestId}\r\nAuthorization: Bearer ${token}\r\n\r\n`, 'utf8');
+  Buffer.from(
+    `GET ${target} HTTP/1.1\r\nHost: app.example\r\nConnection: close\r\nX-Request-Id: ${requestId}\r\nAuthorization: Bearer ${token}\r\n\r\n`,
+    'utf8',
+  );
 
 /** Values of a header in a request that the application saw. */
 const header = (raw: readonly string[], name: string): string => raw.filter((_, i) => i % 2 === 1 && raw[i - 1]!.toLowerCase() === name).join('|');
 
 describe('the corpus of targets', () => {
-  interface Passed { readonly sent: string; readonly got: string; readonly line: DecisionLine & { readonly target: string } }
+  interface Passed {
+    readonly sent: string;
+    readonly got: string;
+    readonly line: DecisionLine & { readonly target: string };
+  }
   const run = async (user: string): Promise<{ passed: Passed[]; refused: number }> => {
     const token = await tokenFor(user);
     stack.application.seen.length = 0;
@@ -93,8 +108,21 @@ describe('the corpus of targets', () => {
 
 describe('encoded letters', () => {
   test.each([
-    '/api/devices/%64evice-b1', '/api/devices/device-b%31', '/api/%64evices/device-b1', '/%61pi/devices/device-b1', '/api/devices/%2a', '/api/devices/%2A', '/api/devices/device-b1%2f..%2fd1', '/api/devices/device%2Db1',
-    '/api/device/%64evice-b1', '/api/devic%65/device-b1', '/%61pi/device/device-b1', '/api/device/%2a', '/api/device%2fdevice-b1', '/api/device/info%2fdevice-b1', '/api/n%6fauth/userPasswordPolicy',
+    '/api/devices/%64evice-b1',
+    '/api/devices/device-b%31',
+    '/api/%64evices/device-b1',
+    '/%61pi/devices/device-b1',
+    '/api/devices/%2a',
+    '/api/devices/%2A',
+    '/api/devices/device-b1%2f..%2fd1',
+    '/api/devices/device%2Db1',
+    '/api/device/%64evice-b1',
+    '/api/devic%65/device-b1',
+    '/%61pi/device/device-b1',
+    '/api/device/%2a',
+    '/api/device%2fdevice-b1',
+    '/api/device/info%2fdevice-b1',
+    '/api/n%6fauth/userPasswordPolicy',
   ])('%s is neither the device nor any device', async (target) => {
     for (const user of ['admin', 'clerk']) {
       const before = stack.application.seen.length;
@@ -107,8 +135,12 @@ describe('encoded letters', () => {
 describe('a new line in the path', () => {
   // d1 is not the clerk's, device-b1 is.
   test.each([
-    '/api/devices/d1%0d%0aX-Authz-Target:%20device-b1', '/api/devices/d1%0aX-Authz-Target:%20device-b1', '/api/devices/device-b1%0d%0aX-Authz-Target:%20d1', '/api/devices/d1%0d%0a%0d%0aGET%20/auth/nginx/DEVICE/READ%20HTTP/1.1',
-    '/api/device/d1%0d%0aX-Original-URI:%20/api/device/device-b1', '/api/device/d1?x=%0d%0aX-Original-URI:%20/api/device/device-b1',
+    '/api/devices/d1%0d%0aX-Authz-Target:%20device-b1',
+    '/api/devices/d1%0aX-Authz-Target:%20device-b1',
+    '/api/devices/device-b1%0d%0aX-Authz-Target:%20d1',
+    '/api/devices/d1%0d%0a%0d%0aGET%20/auth/nginx/DEVICE/READ%20HTTP/1.1',
+    '/api/device/d1%0d%0aX-Original-URI:%20/api/device/device-b1',
+    '/api/device/d1?x=%0d%0aX-Original-URI:%20/api/device/device-b1',
   ])('%s', async (target) => {
     const before = stack.application.seen.length;
     expect(await send(request(target, await tokenFor('clerk'), 'newline'))).toBe(403);
@@ -117,10 +149,14 @@ describe('a new line in the path', () => {
 
   test('a configuration that sends what a location captured lets a header in; the door refuses the path all the same', async () => {
     const spoilt = await startStack({
-      server, world,
-      spoil: (file, text) => (file !== 'grantgate.conf' ? text : text
-        .replace('location ^~ /api/devices/ {', 'location ~ ^/api/devices/(?<captured>[^/]+) {')
-        .replace('proxy_set_header X-Request-Id      $grantgate_request_id;\n    #', 'proxy_set_header X-Captured $captured;\n    #')),
+      server,
+      world,
+      spoil: (file, text) =>
+        file !== 'grantgate.conf'
+          ? text
+          : text
+              .replace('location ^~ /api/devices/ {', 'location ~ ^/api/devices/(?<captured>[^/]+) {')
+              .replace('proxy_set_header X-Request-Id      $grantgate_request_id;\n    #', 'proxy_set_header X-Captured $captured;\n    #'),
     });
     try {
       const before = spoilt.application.seen.length;

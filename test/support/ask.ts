@@ -22,28 +22,36 @@ export interface Client {
   close(): void;
 }
 
-/** At most `connections` requests are under way; further ones wait. */
-export function startClient(port: number, connections = 16): Client {
+/** To a port of loopback or a Unix socket. At most `connections` requests are under way; further ones wait. */
+export function startClient(to: number | string, connections = 16): Client {
+  const address = typeof to === 'number' ? { host: '127.0.0.1', port: to } : { socketPath: to };
   const agent = new Agent({ keepAlive: true, maxSockets: connections });
   return {
-    ask: ({ path, method = 'GET', token, requestId, headers = {}, body }) => new Promise((resolve, reject) => {
-      const sent = request({
-        agent, port, host: '127.0.0.1', method, path,
-        headers: {
-          ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
-          ...(requestId === undefined ? {} : { 'x-request-id': requestId }),
-          ...(body === undefined ? {} : { 'content-length': Buffer.byteLength(body) }),
-          ...headers,
-        },
-      }, (response) => {
-        let text = '';
-        response.setEncoding('utf8').on('data', (part: string) => (text += part));
-        response.on('end', () => resolve({ status: response.statusCode ?? 0, headers: response.headers, body: text }));
-        response.on('error', reject);
-      });
-      sent.on('error', reject);
-      sent.end(body);
-    }),
+    ask: ({ path, method = 'GET', token, requestId, headers = {}, body }) =>
+      new Promise((resolve, reject) => {
+        const sent = request(
+          {
+            agent,
+            ...address,
+            method,
+            path,
+            headers: {
+              ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+              ...(requestId === undefined ? {} : { 'x-request-id': requestId }),
+              ...(body === undefined ? {} : { 'content-length': Buffer.byteLength(body) }),
+              ...headers,
+            },
+          },
+          (response) => {
+            let text = '';
+            response.setEncoding('utf8').on('data', (part: string) => (text += part));
+            response.on('end', () => resolve({ status: response.statusCode ?? 0, headers: response.headers, body: text }));
+            response.on('error', reject);
+          },
+        );
+        sent.on('error', reject);
+        sent.end(body);
+      }),
     close: () => agent.destroy(),
   };
 }

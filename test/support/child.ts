@@ -61,7 +61,11 @@ function readLines(stream: NodeJS.ReadableStream, line: (line: string) => void):
 
 function leash(child: ChildProcess, ended: Promise<string>): void {
   if (child.pid === undefined) return;
-  const shell = spawn('/bin/sh', ['-c', 'read -r done || { kill -CONT "$1"; kill "$1"; }', 'sh', String(child.pid)], { cwd: '/', detached: true, stdio: ['pipe', 'ignore', 'ignore'] });
+  const shell = spawn('/bin/sh', ['-c', 'read -r done || { kill -CONT "$1"; kill "$1"; }', 'sh', String(child.pid)], {
+    cwd: '/',
+    detached: true,
+    stdio: ['pipe', 'ignore', 'ignore'],
+  });
   shell.on('error', () => undefined);
   shell.stdin.on('error', () => undefined);
   shell.unref();

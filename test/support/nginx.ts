@@ -51,7 +51,9 @@ export async function configure(directory: string, port: number, { doors, applic
   await cp(shipped, directory, { recursive: true });
   const local = await readFile(join(shipped, 'local.conf'), 'utf8');
   const changed = [
-    [ADDRESSES.doors, `server unix:${doors};`], [ADDRESSES.application, `server 127.0.0.1:${applicationPort};`], [ADDRESSES.listen, `listen 127.0.0.1:${port};`],
+    [ADDRESSES.doors, `server unix:${doors};`],
+    [ADDRESSES.application, `server 127.0.0.1:${applicationPort};`],
+    [ADDRESSES.listen, `listen 127.0.0.1:${port};`],
   ].reduce((text, [from = '', to = '']) => {
     if (text.split(from).length !== 2) throw new Error(`deploy/nginx/local.conf must have "${from}" exactly once`);
     return text.replace(from, to);
@@ -87,7 +89,8 @@ async function tryStart(directory: string, port: number): Promise<Nginx | string
 
 function nginx(child: Child, directory: string, port: number): Nginx {
   return {
-    port, directory,
+    port,
+    directory,
     errors: () => child.stderr(),
     workers: () => workersOf(child.pid),
     async stop() {

@@ -16,6 +16,8 @@ const run = promisify(execFile);
 /** The group of Debian's nginx workers. */
 const SOCKET_GROUP = 'www-data';
 
+const LINE_LIMIT_MS = 10_000;
+
 export const SIGNING_KEY = Buffer.alloc(64, 'a key of the tests ').toString('base64');
 
 /** A line of the decision log, as far as tests look at it. */
@@ -60,21 +62,32 @@ export interface SidecarOptions {
   readonly set?: Readonly<Record<string, string | number>>;
 }
 
+/** Tests may be run without `npm test`, and then by an old build. */
+let built: Promise<unknown> | undefined;
+
 /** Resolves when it is ready. */
 export async function startSidecar({ databaseUrl, routes, set = {} }: SidecarOptions): Promise<ServedSidecar> {
-  await run(process.execPath, [join(root, 'src/ready.mjs')]); // tests may be run without `npm test`, and then by an old build
+  await (built ??= run(process.execPath, [join(root, 'src/ready.mjs')]));
   const directory = await mkdtemp(join(tmpdir(), 'grantgate-sidecar-'));
   await chmod(directory, 0o711); // nginx's workers pass through
-  const doors = join(directory, 'doors.sock');
+  const doors = String(set['doors.socket'] ?? join(directory, 'doors.sock'));
   const settings: Record<string, string | number> = {
-    'doors.port': 'none', 'doors.socket': doors, 'api.port': 0, 'identity.thingsboard.signingKey': SIGNING_KEY, 'log.allowSample': 1, 'log.buffer': 1_000_000,
-    'shutdown.delay': 0, ...(process.getuid?.() === 0 ? { 'doors.socketGroup': SOCKET_GROUP } : {}), ...set,
+    'doors.port': 'none',
+    'doors.socket': doors,
+    'api.port': 0,
+    'identity.thingsboard.signingKey': SIGNING_KEY,
+    'log.allowSample': 1,
+    'log.buffer': 1_000_000,
+    'shutdown.delay': 0,
+    ...(process.getuid?.() === 0 ? { 'doors.socketGroup': SOCKET_GROUP } : {}),
+    ...set,
   };
   if (routes !== undefined) {
     settings['routes.file'] = join(directory, 'routes.yaml');
     await writeFile(settings['routes.file'], JSON.stringify(routes));
   }
   const lines = new Map<string, DecisionLine>();
+  const waiting = new Map<string, (line: DecisionLine) => void>();
   let api: string | undefined;
   const args = Object.entries(settings).flatMap(([path, value]) => ['--set', `${path}=${value}`]);
   const child = startChild(process.execPath, [join(root, 'dist/main.js'), 'serve', ...args], {
@@ -82,7 +95,9 @@ export async function startSidecar({ databaseUrl, routes, set = {} }: SidecarOpt
     line(text, from) {
       if (from === 'stdout') {
         const line = JSON.parse(text) as DecisionLine;
-        lines.set(line.request_id, line);
+        const give = waiting.get(line.request_id);
+        if (give) give(line);
+        else lines.set(line.request_id, line);
       } else api ??= /api on (127\.0\.0\.1:\d+)/.exec(text)?.[1];
     },
   });
@@ -97,13 +112,24 @@ export async function startSidecar({ databaseUrl, routes, set = {} }: SidecarOpt
     return { ...((await response.json()) as Omit<Readyz, 'status'>), status: response.status };
   };
   const sidecar: ServedSidecar = {
-    pid: child.pid, doors, readyz,
-    async line(requestId) {
-      await until(() => lines.has(requestId), `the decision line of ${requestId}`);
-      const line = lines.get(requestId)!;
-      lines.delete(requestId);
-      return line;
-    },
+    pid: child.pid,
+    doors,
+    readyz,
+    line: (requestId) =>
+      new Promise((resolve, reject) => {
+        const known = lines.get(requestId);
+        lines.delete(requestId);
+        if (known) return resolve(known);
+        const limit = setTimeout(() => {
+          waiting.delete(requestId);
+          reject(new Error(`no decision line of ${requestId} within ${LINE_LIMIT_MS} ms`));
+        }, LINE_LIMIT_MS);
+        waiting.set(requestId, (line) => {
+          clearTimeout(limit);
+          waiting.delete(requestId);
+          resolve(line);
+        });
+      }),
     async reached(revision) {
       const version = Number.parseInt(revision, 10);
       await until(async () => Number.parseInt((await readyz()).revision ?? '-1', 10) >= version, `revision ${revision} at /readyz`);
