@@ -96,8 +96,14 @@ const service = [
   rule(
     'by-name',
     'The library by package name: a path into it would bypass its public face.',
-    { path: '^(src|test|loadtest)/' },
+    { path: '^(src|loadtest)/' },
     { path: LIBRARY, dependencyTypesNot: ['aliased-workspace'] },
+  ),
+  rule(
+    'by-name-tests',
+    'So do tests. The executable specification alone is no part of that face.',
+    { path: '^test/' },
+    { path: LIBRARY, pathNot: '^policy-cache/test/reference\\.ts$', dependencyTypesNot: ['aliased-workspace'] },
   ),
   rule(
     'doors',
