@@ -52,7 +52,10 @@ create table grantgate.object (
 
   constraint object_owner_fkey foreign key (owner, tenant) references grantgate.object (node_id, tenant)
 );
-create index object_owner_idx on grantgate.object (owner, kind);
+-- By owner alone: with a second column it looks as good as object_whole_key to a planner without statistics (a table being
+-- filled), and each foreign key check then read all that the owner has, 2.6 ms instead of 0.03.
+create index object_owner_idx on grantgate.object (owner);
+create index object_child_idx on grantgate.object (owner) where kind = 'customer';
 create index object_tree_idx on grantgate.object (id) include (owner) where kind in ('tenant', 'customer');
 
 create table grantgate.user_account (
@@ -168,7 +171,7 @@ create table grantgate.group_permission (
 create index group_permission_user_group_idx on grantgate.group_permission (user_group);
 create index group_permission_role_idx on grantgate.group_permission (role);
 create index group_permission_entity_group_idx on grantgate.group_permission (entity_group);
-create index group_permission_entity_owner_idx on grantgate.group_permission (entity_owner);
+create index group_permission_entity_owner_idx on grantgate.group_permission (entity_owner, entity_group);
 
 -- What a table constraint cannot say. Triggers whose name begins with A_ must run before the foreign keys' own
 -- (RI_ConstraintTrigger_…): triggers of one event fire in the order of their names.
@@ -264,28 +267,17 @@ create table grantgate.tenant_tree (
   constraint tenant_tree_tenant_fkey foreign key (tenant) references grantgate.object (id) on delete cascade
 );
 
-create function grantgate.guard_tree() returns trigger language plpgsql security definer
+create function grantgate.check_tree(moved text[], inserted boolean) returns void language plpgsql security definer
   set search_path = pg_catalog, grantgate, pg_temp set plan_cache_mode = force_custom_plan
   set enable_nestloop = on set enable_hashjoin = on set enable_mergejoin = on -- so that what is set below ends with the function
   as $$
 declare
-  moved text[] collate "C";
   ids text[] collate "C";
   owners text[] collate "C";
   depths int[];
   culprit text collate "C";
   above_itself text collate "C";
 begin
-  if tg_op = 'INSERT' then
-    select array_agg(a.id) into moved from after_change a where a.kind = 'customer';
-  else
-    select array_agg(x.id) into moved from (
-      select a.id, a.owner from after_change a where a.kind = 'customer' except select b.id, b.owner from before_change b) x;
-  end if;
-  if moved is null then
-    return null;
-  end if;
-
   insert into tenant_tree as t (tenant, moves, moved_by)
     select distinct o.tenant, 1, pg_current_xact_id() from object o where o.id = any (moved) order by o.tenant
     on conflict (tenant) do update set moves = t.moves + 1, moved_by = excluded.moved_by where t.moved_by <> excluded.moved_by;
@@ -314,7 +306,7 @@ begin
       into culprit, ids, depths from reached;
 
   -- The subtrees of moved customers hang deeper, or less deep, with them. Inserted ones have none but each other.
-  if culprit is null and tg_op = 'UPDATE' then
+  if culprit is null and not inserted then
     perform set_config('enable_nestloop', 'on', true), set_config('enable_hashjoin', 'off', true);
     with recursive below (id, depth) as (
         select m.id, m.depth from unnest(ids, depths) m (id, depth)
@@ -323,7 +315,7 @@ begin
       select min(below.id) into culprit from below where below.depth > 1000;
   end if;
   if culprit is null then
-    return null;
+    return;
   end if;
 
   perform set_config('enable_nestloop', 'on', true);
@@ -338,6 +330,24 @@ begin
   end if;
   raise exception 'customer "%" would be more than 1,000 deep', culprit
     using errcode = '23514', schema = 'grantgate', table = 'object', constraint = 'object_depth';
+end $$;
+
+-- Apart, because every statement runs this and few go on: each setting of a function costs its call 10 µs.
+create function grantgate.guard_tree() returns trigger language plpgsql security definer
+  set search_path = pg_catalog, grantgate, pg_temp as $$
+declare
+  moved text[] collate "C";
+begin
+  if tg_op = 'INSERT' then
+    select array_agg(a.id) into moved from after_change a where a.kind = 'customer';
+  else
+    select array_agg(x.id) into moved from (
+      select a.id, a.owner from after_change a where a.kind = 'customer' except select b.id, b.owner from before_change b) x;
+  end if;
+  if moved is not null then
+    perform check_tree(moved, tg_op = 'INSERT');
+  end if;
+  return null;
 end $$;
 create trigger guard_tree_insert after insert on grantgate.object referencing new table as after_change
   for each statement execute function grantgate.guard_tree();
