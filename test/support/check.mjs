@@ -8,6 +8,8 @@ import { install } from '../../src/ready.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const program = (/** @type {string} */ path) => join('node_modules', ...path.split('/'));
+// What a stage writes is kept, and shown later: it may as well be read by a program.
+const env = { ...process.env, NO_COLOR: '1', FORCE_COLOR: undefined };
 const TSC = program('typescript/bin/tsc');
 const KNIP = program('knip/bin/knip.js');
 
@@ -42,7 +44,7 @@ process.exitCode = failed.length > 0 ? 1 : 0;
 /** @param {string} name @param {readonly (readonly string[])[]} commands @returns {boolean} */
 function passes(name, commands) {
   const start = performance.now();
-  const results = commands.map((command) => spawnSync(process.execPath, [...command], { cwd: root, encoding: 'utf8', maxBuffer: 64 << 20 }));
+  const results = commands.map((command) => spawnSync(process.execPath, [...command], { cwd: root, env, encoding: 'utf8', maxBuffer: 64 << 20 }));
   const passed = results.every(({ status }) => status === 0);
   console.log(`${passed ? 'ok    ' : 'FAILED'}  ${name.padEnd(8)} ${((performance.now() - start) / 1_000).toFixed(1).padStart(5)} s`);
   for (const { status, stdout, stderr, error } of results) {

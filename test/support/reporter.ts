@@ -13,15 +13,19 @@ interface Row {
 
 export default class implements Reporter {
   #root = '';
+  #watching = false;
 
   onInit(vitest: Vitest): void {
     this.#root = vitest.config.root;
+    this.#watching = vitest.config.watch;
   }
 
   onTestRunEnd(modules: readonly TestModule[], unhandled: readonly unknown[]): void {
     const rows = modules.map((module) => row(module, relative(this.#root, module.moduleId)));
-    // An error outside of every test fails the run, so it counts; the default reporter has printed it.
-    process.stdout.write(`\n${table(rows)}${omissions(rows)}${closing(rows, unhandled.length)}\n`);
+    const print = (status: number): boolean => process.stdout.write(`\n${table(rows)}${omissions(rows)}\n${closing(rows, unhandled.length, status)}\n`);
+    // Errors are still being printed when the other reporter has been told the same. A watching run does not end.
+    if (this.#watching) print(0);
+    else process.once('exit', print);
   }
 }
 
@@ -60,8 +64,10 @@ function omissions(rows: readonly Row[]): string {
   return `\nnot run:\n${left.flatMap(({ suite, skipped }) => skipped.map((why) => `  ${suite}: ${why}`)).join('\n')}\n`;
 }
 
-function closing(rows: readonly Row[], unhandled: number): string {
+function closing(rows: readonly Row[], unhandled: number, status: number): string {
   const sum = (count: (row: Row) => number): number => rows.reduce((total, one) => total + count(one), 0);
+  // What fails outside of every test counts too: an error that nobody caught, a set-up that broke, no file found.
+  const failed = sum((one) => one.failed) + unhandled || (status === 0 ? 0 : 1);
   const skipped = sum((one) => one.skipped.length);
-  return `\n${sum((one) => one.passed)} passed, ${sum((one) => one.failed) + unhandled} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`;
+  return `${sum((one) => one.passed)} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`;
 }
