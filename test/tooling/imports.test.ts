@@ -42,6 +42,7 @@ const planted: Readonly<Record<string, Tree>> = {
   'postgres-packages': { [`${CORE}/postgres/fills.ts`]: from('yaml'), ...npmPackage('yaml') },
   'library-alone': { [`${CORE}/tree.ts`]: from('../../src/pdp.ts'), 'src/pdp.ts': '' },
   'by-name': { 'src/pdp.ts': "import type { X } from '../policy-cache/src/index.ts';\nexport type Y = X;\n", [`${CORE}/index.ts`]: '' },
+  'by-name-tests': { 'test/service/x.test.ts': "import type { X } from '../../policy-cache/src/index.ts';\nexport type Y = X;\n", [`${CORE}/index.ts`]: '' },
   doors: { 'src/doors/http.ts': from('../config.ts'), 'src/config.ts': '' },
   'doors-host': { 'src/doors/http.ts': from('node:fs') },
   'doors-packages': { 'src/doors/http.ts': from('hono'), ...npmPackage('hono') },
