@@ -288,7 +288,15 @@ function alongGeneric(
     case 0:
       return about(any, '*');
     case 4:
-      return creation(about(any, '*'), { owner: pick(owners, e), groups: undefined });
+    case 5: {
+      const creatable = [...given].filter(([, list]) => list.includes('CREATE') || list.includes('ALL')).map(([resource]) => resource);
+      const made = pick([...creatable, ...creatable, any], d);
+      const outside = owners.filter((owner) => !chainOf(world.customers, owner).includes(user.owner));
+      return creation(about(made === 'ALL' ? 'ASSET' : made, '*'), {
+        owner: pick(e % 3 === 0 || outside.length === 0 ? owners : outside, f),
+        groups: undefined,
+      });
+    }
     default: {
       const allGroups = owners.flatMap((owner) => ['DEVICE', 'USER'].map((type) => ({ id: `all:${type}:${owner}`, owner })));
       const things = (f % 5 < 2 ? [...world.groups, ...allGroups] : [...world.entities, ...world.users, ...world.customers, ...world.groups, ...world.roles])
