@@ -2,6 +2,7 @@
 
 import { execFileSync } from 'node:child_process';
 import { chownSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { connect, createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -100,6 +101,38 @@ describe.each(servers)('on %s', (kind) => {
     expect(await encrypted({ url: url(encodeURIComponent(sockets)) }, sql)).toBe(false);
     const { username, password, port, pathname } = new URL(database.url);
     expect(await encrypted({ url: `postgres://${username}:${password}@${pathname}?host=${sockets}&port=${port}` }, sql)).toBe(false);
+  });
+
+  test('a backend that changes within a session is told: a pooler stands between', async () => {
+    writeFileSync(join(server.directory, 'pg_hba.conf'), 'host all all 127.0.0.1/32 trust\nlocal all all trust\n');
+    await sql`select pg_reload_conf()`;
+    // Everything is said to two backends, and one of them is heard: both know the prepared statements, as behind a good pooler.
+    let heard = 0;
+    const pooler = createServer((client) => {
+      const backends = [0, 1].map((number) => {
+        const backend = connect(Number(new URL(database.url).port), '127.0.0.1');
+        backend.on('data', (bytes) => void (heard === number && client.write(bytes))).on('error', () => undefined);
+        return backend;
+      });
+      client.on('data', (bytes) => backends.forEach((backend) => backend.write(bytes))).on('error', () => undefined).on('close', () => backends.forEach((backend) => backend.destroy()));
+    });
+    await new Promise<void>((resolve) => pooler.listen(0, '127.0.0.1', resolve));
+    const seen: [number, number][] = [];
+    const through = new URL(database.url);
+    through.port = String((pooler.address() as AddressInfo).port);
+    const attachment = await postgresSource({ url: through.href, observer: { pooler: (first, now) => void seen.push([first, now]) } }).attach(silent);
+    try {
+      const first = await attachment.pull({ cursor: 0, limit: null, ask: [] });
+      expect(seen).toEqual([]);
+      heard = 1;
+      const second = await attachment.pull({ cursor: 0, limit: null, ask: [] });
+      expect(second.head).toEqual(first.head);
+      expect(seen).toEqual([[first.pid, second.pid]]);
+      expect(second.pid).not.toBe(first.pid);
+    } finally {
+      attachment.close();
+      pooler.close();
+    }
   });
 
   test('a standby is refused, and the next host is asked', async () => {

@@ -50,9 +50,12 @@ export async function openLink(address: Address, options: LinkOptions): Promise<
   }
 }
 
-// A plan made while a table was small would scan it for ever after an import (measured below, in fills.ts); JIT costs a look-up more
-// than the look-up.
-const SETTINGS: Statement = { name: 'settings', text: "select set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false)" };
+// A plan made while a table was small would scan it for ever after an import ([measured] 22,434 scans where 0 are needed), planning
+// a look-up anew each time costs more than the look-up, and so does JIT.
+const SETTINGS: Statement = {
+  name: 'settings',
+  text: "select set_config('enable_seqscan', 'off', false), set_config('plan_cache_mode', 'force_generic_plan', false), set_config('jit', 'off', false)",
+};
 
 function makeLink(address: Address, at: Dialled, options: LinkOptions): Link {
   let used = false;

@@ -41,10 +41,11 @@ export function parseClasses(json: unknown): ClassesReply {
   };
 }
 
-/** `[id, owner]` of a tenant (no owner) or a customer. */
-export function parseNode(row: unknown): readonly [id: string, owner: string | null] {
+/** The owner in `[id, owner]` of a tenant (none) or a customer. */
+export function parseNode(row: unknown): string | null {
   const [id, owner] = tuple(row, 2, 'tree');
-  return [text(id, 'tree.id'), nullable(owner, 'tree.owner', text)];
+  text(id, 'tree.id');
+  return nullable(owner, 'tree.owner', text);
 }
 
 function parseChange(row: unknown, field: string): Change {

@@ -123,7 +123,8 @@ function pullStatement(timeline: boolean): Statement {
     text: `
 with c as materialized (select version, id, n, at from grantgate.change where version > $1::bigint order by version limit $2::int),
      s as materialized (select $2::int is not null and (count(*) >= $2::int or coalesce(sum(t.size), 0) > 100000) as over
-            from c cross join lateral (select size from grantgate.touched where n = c.n limit 1) t),
+            from c cross join lateral (select size from grantgate.touched where n = c.n limit 1) t
+            where $2::int is not null),
      l as materialized (select c.version, c.id, t.tag, t.keys from c cross join lateral
             (select tag, keys from grantgate.touched where n = c.n limit 1) t
             where not (select over from s) and ($2::int is not null or tag in ('n', '*')))
