@@ -40,6 +40,7 @@ const { world, problems } = parseWorldFile({
 assert.deepEqual(problems, []);
 const compiled = compileWorld(vocabulary, world);
 
+/** @type {[string, { user: string, operation: string, resource: string, target: string, owner?: string, groups?: string[] }][]} */
 const questions = [
   ['3 generic', { user: 'reader', operation: 'READ', resource: 'DEVICE', target: '*' }],
   ['3 group', { user: 'operator', operation: 'WRITE', resource: 'DEVICE', target: '*' }],
@@ -55,6 +56,7 @@ const questions = [
   ['6e no-grant', { user: 'reader', operation: 'DELETE', resource: 'DEVICE', target: 'd' }],
 ];
 
+/** @type {[string, ReturnType<typeof measure>][]} */
 const rows = [];
 const map = new Map(Array.from({ length: 100_000 }, (_, i) => [`device-${i}`, i]));
 rows.push(['a bare Map look-up', measure((i) => (map.get('device-77777') === 77777 ? i : -1))]);
@@ -65,11 +67,13 @@ for (const [name, question] of questions) {
   assert.equal(`${expected.rule} ${expected.reason}`, name);
   rows.push([`decide ${expected.allow ? 'allow' : 'deny '} ${name}`, measure((i) => (decide(vocabulary, facts, request) === expected ? i : -1))]);
 }
+/** @type {import('policy-cache').Grant[]} */
 const grants = Array.from({ length: 25 }, (_, i) =>
   i < 5
     ? { kind: 'generic', role: `r${i}`, permissions: { ALL: ['READ'], DEVICE: ['WRITE'] }, excluded: { ASSET: ['READ'] } }
     : { kind: 'group', role: `r${i}`, operations: ['READ', 'WRITE'], shared: false, group: `dg${i}`, type: 'DEVICE', owner: 't' },
 );
+/** @type {import('policy-cache').Numbers} */
 const numbers = { group: (id) => Number(id.slice(2)), node: () => 0 };
 assert.equal(flatten(vocabulary, grants, numbers).own.size, 20);
 rows.push(['flatten 25 grants', measure((i) => (flatten(vocabulary, grants, numbers).own.size === 20 ? i : -1), CALLS / 100)]);
@@ -81,13 +85,18 @@ const large = parseWorldFile({
 assert.equal(expandDefaults(large).grants.length, 2 * 1_001);
 rows.push(['expand the defaults of 1,000 customers', measure((i) => (expandDefaults(large).grants.length === 2_002 ? i : -1), 5)]);
 
-console.log(`${cpus()[0].model}, node ${process.version}, tree ${DEPTH} deep; best and median of ${ROUNDS} rounds`);
+console.log(`${cpus()[0]?.model}, node ${process.version}, tree ${DEPTH} deep; best and median of ${ROUNDS} rounds`);
 for (const [name, { best, median, bytes }] of rows) console.log(`${name.padEnd(40)} ${format(best)} ${format(median)} ns  ${bytes.toFixed(1).padStart(10)} B`);
 
-/** Nanoseconds and heap growth of a call; -1 from it is a wrong answer. */
+/**
+ * Nanoseconds and heap growth of a call; -1 from it is a wrong answer.
+ * @param {(i: number) => number} call
+ */
 function measure(call, calls = CALLS) {
   let wrong = 0;
+  /** @type {number[]} */
   const times = [];
+  /** @type {number[]} */
   const bytes = [];
   for (let round = 0; round < ROUNDS + 3; round++) {
     const heap = process.memoryUsage().heapUsed;
@@ -99,10 +108,12 @@ function measure(call, calls = CALLS) {
     bytes.push(Math.max(0, process.memoryUsage().heapUsed - heap) / calls);
   }
   assert.equal(wrong, 0);
-  const middle = (list) => list.toSorted((a, b) => a - b)[list.length >> 1];
+  /** @param {number[]} list */
+  const middle = (list) => list.toSorted((a, b) => a - b)[list.length >> 1] ?? 0;
   return { best: Math.min(...times), median: middle(times), bytes: middle(bytes) };
 }
 
+/** @param {number} ns */
 function format(ns) {
   return ns.toFixed(1).padStart(12);
 }
