@@ -68,10 +68,13 @@ export async function serverAccount(): Promise<Account> {
   };
   const account = await find().catch(async () => {
     await run('groupadd', ['--system', ACCOUNT], { env: ENVIRONMENT }).catch(() => undefined); // there may be a group of that name already
-    await run('useradd', ['--system', '--gid', ACCOUNT, '--no-create-home', '--home-dir', '/nonexistent', '--shell', '/usr/sbin/nologin', ACCOUNT], { env: ENVIRONMENT }).catch(() => undefined);
+    await run('useradd', ['--system', '--gid', ACCOUNT, '--no-create-home', '--home-dir', '/nonexistent', '--shell', '/usr/sbin/nologin', ACCOUNT], {
+      env: ENVIRONMENT,
+    }).catch(() => undefined);
     return find().catch(() => null);
   });
-  if (!account) throw new Error(`Postgres refuses to run as root, and there is no system user ${ACCOUNT} and none could be made: make one, or run this as another user`);
+  if (!account)
+    throw new Error(`Postgres refuses to run as root, and there is no system user ${ACCOUNT} and none could be made: make one, or run this as another user`);
   return account;
 }
 
@@ -140,5 +143,8 @@ async function assertOurs(copy: string): Promise<void> {
 }
 
 async function exists(path: string): Promise<boolean> {
-  return lstat(path).then(() => true, () => false);
+  return lstat(path).then(
+    () => true,
+    () => false,
+  );
 }

@@ -67,7 +67,10 @@ async function place(home: string, system: string): Promise<Cluster> {
   const account = await serverAccount();
   const bin = await embeddedPrograms(account, account ? system : home);
   const reachable = !account || (await canReach(account, home));
-  const key = createHash('sha256').update(await realpath(home)).digest('hex').slice(0, 16);
+  const key = createHash('sha256')
+    .update(await realpath(home))
+    .digest('hex')
+    .slice(0, 16);
   const data = reachable ? join(home, 'postgres') : join(system, `data-${key}`);
   return { bin, data, account, password: await password(home) };
 }
@@ -91,7 +94,8 @@ async function prepare(home: string, cluster: Cluster): Promise<void> {
   await clear(cluster.data);
   const found = await stat(cluster.data).catch(() => null);
   const us = cluster.account?.uid ?? process.getuid?.();
-  if (found && found.uid !== us) throw new Error(`${cluster.data} belongs to uid ${found.uid} and the server would run as ${us}: remove it, or start as the user who made it`);
+  if (found && found.uid !== us)
+    throw new Error(`${cluster.data} belongs to uid ${found.uid} and the server would run as ${us}: remove it, or start as the user who made it`);
   // The system's directory outlives ours: without our marker its data belong to a directory that was thrown away.
   if (found && known === null && !cluster.data.startsWith(home)) await rm(cluster.data, { recursive: true });
   if (!(await stat(cluster.data).catch(() => null))) {
@@ -99,7 +103,8 @@ async function prepare(home: string, cluster: Cluster): Promise<void> {
     await runSingleUser(cluster, 'create database grantgate');
   } else {
     const version = (await readFile(join(cluster.data, 'PG_VERSION'), 'utf8')).trim();
-    if (version !== MAJOR) throw new Error(`${cluster.data} was made by PostgreSQL ${version} and this is ${MAJOR}: remove it, or keep the version that made it`);
+    if (version !== MAJOR)
+      throw new Error(`${cluster.data} was made by PostgreSQL ${version} and this is ${MAJOR}: remove it, or keep the version that made it`);
     if (known !== state) await runSingleUser(cluster, `alter role postgres password '${cluster.password}'`);
   }
   await writeFile(marker, state, { mode: 0o600 });
@@ -116,7 +121,8 @@ async function claim(owner: string): Promise<void> {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
     }
     const [pid = '', born = ''] = (await readFile(owner, 'utf8').catch(() => '')).split(' ');
-    if (Number(pid) > 0 && isAlive(Number(pid)) && (await bornAt(Number(pid))) === born) throw new Error(`process ${pid} is using it: stop that, or choose another directory`);
+    if (Number(pid) > 0 && isAlive(Number(pid)) && (await bornAt(Number(pid))) === born)
+      throw new Error(`process ${pid} is using it: stop that, or choose another directory`);
     await rm(owner, { force: true });
   }
 }
@@ -133,7 +139,7 @@ async function clear(data: string): Promise<void> {
   if (left !== null) {
     process.kill(left, 'SIGCONT');
     process.kill(left, 'SIGINT');
-    for (const limit = Date.now() + STOP_LIMIT_MS; await liveServer(data); ) {
+    for (const limit = Date.now() + STOP_LIMIT_MS; await liveServer(data);) {
       if (Date.now() > limit) throw new Error(`the server ${left} that an earlier start left behind does not stop: end it by hand`);
       await new Promise((done) => setTimeout(done, 20));
     }

@@ -45,7 +45,20 @@ export async function initialise(cluster: Cluster, flags: readonly string[] = []
   try {
     await writeFile(passwordFile, `${cluster.password}\n`, { mode: 0o600 });
     if (cluster.account) for (const path of [making, passwordFile]) await chown(path, cluster.account.uid, cluster.account.gid);
-    await run(cluster, 'initdb', ['-D', making, '-U', 'postgres', '-A', 'scram-sha-256', `--pwfile=${passwordFile}`, '-E', 'UTF8', '--locale=C', '--no-sync', ...flags]);
+    await run(cluster, 'initdb', [
+      '-D',
+      making,
+      '-U',
+      'postgres',
+      '-A',
+      'scram-sha-256',
+      `--pwfile=${passwordFile}`,
+      '-E',
+      'UTF8',
+      '--locale=C',
+      '--no-sync',
+      ...flags,
+    ]);
     await rename(making, cluster.data);
   } finally {
     await rm(passwordFile, { force: true });
@@ -76,7 +89,11 @@ export async function startServer(cluster: Cluster, settings: Readonly<Record<st
 async function tryStart(cluster: Cluster, settings: Readonly<Record<string, string | number>>, port: number): Promise<RunningServer | string> {
   const all = { listen_addresses: '127.0.0.1', unix_socket_directories: '', ...settings, port };
   const child = spawn(join(cluster.bin, 'postgres'), ['-D', cluster.data, ...Object.entries(all).flatMap(([name, value]) => ['-c', `${name}=${value}`])], {
-    ...cluster.account, cwd: '/', env: ENVIRONMENT, detached: true, stdio: ['ignore', 'ignore', 'pipe'],
+    ...cluster.account,
+    cwd: '/',
+    env: ENVIRONMENT,
+    detached: true,
+    stdio: ['ignore', 'ignore', 'pipe'],
   });
   let log = '';
   const ended = new Promise<string>((resolve) => {
@@ -111,7 +128,11 @@ async function stop(child: ChildProcess, ended: Promise<string>, mode: 'fast' | 
 /** Shuts the server down when our end of its pipe closes, whatever closes it. */
 function watchdog(account: Account, pid: number): { dismiss(): void } {
   const shell = spawn('/bin/sh', ['-c', 'read -r done || { kill -CONT "$1"; kill -INT "$1"; }', 'sh', String(pid)], {
-    ...account, cwd: '/', env: ENVIRONMENT, detached: true, stdio: ['pipe', 'ignore', 'ignore'],
+    ...account,
+    cwd: '/',
+    env: ENVIRONMENT,
+    detached: true,
+    stdio: ['pipe', 'ignore', 'ignore'],
   });
   shell.on('error', () => undefined); // no shell: the server is still stopped by stop(), and found by the next start
   shell.stdin.on('error', () => undefined);

@@ -38,24 +38,48 @@ export const byText = <T>(rows: readonly T[]): readonly T[] => rows.toSorted((a,
 
 const BASE = world({
   tenants: [{ id: 't' }, { id: 'other' }],
-  customers: [{ id: 'c', owner: 't' }, { id: 'd', owner: 'c' }, { id: 'in-group', owner: 't', groups: ['customers'] }],
-  groups: [
-    { id: 'staff', type: 'USER', owner: 't' }, { id: 'night', type: 'USER', owner: 't' }, { id: 'meters', type: 'DEVICE', owner: 't' },
-    { id: 'of-c', type: 'DEVICE', owner: 'c' }, { id: 'customers', type: 'CUSTOMER', owner: 't' },
+  customers: [
+    { id: 'c', owner: 't' },
+    { id: 'd', owner: 'c' },
+    { id: 'in-group', owner: 't', groups: ['customers'] },
   ],
-  users: [{ id: 'ann', owner: 't', groups: ['night', 'staff'] }, { id: 'bob', owner: 't', enabled: false }, { id: 'Ünïcode-😀"\\{},', owner: 'd' }],
-  entities: [{ id: 'm1', type: 'DEVICE', owner: 't', groups: ['meters'] }, { id: 'm2', type: 'DEVICE', owner: 'c', groups: ['of-c'] }],
+  groups: [
+    { id: 'staff', type: 'USER', owner: 't' },
+    { id: 'night', type: 'USER', owner: 't' },
+    { id: 'meters', type: 'DEVICE', owner: 't' },
+    { id: 'of-c', type: 'DEVICE', owner: 'c' },
+    { id: 'customers', type: 'CUSTOMER', owner: 't' },
+  ],
+  users: [
+    { id: 'ann', owner: 't', groups: ['night', 'staff'] },
+    { id: 'bob', owner: 't', enabled: false },
+    { id: 'Ünïcode-😀"\\{},', owner: 'd' },
+  ],
+  entities: [
+    { id: 'm1', type: 'DEVICE', owner: 't', groups: ['meters'] },
+    { id: 'm2', type: 'DEVICE', owner: 'c', groups: ['of-c'] },
+  ],
   roles: [
     { id: 'all', owner: 't', type: 'GENERIC', permissions: { ALL: ['ALL'] }, excluded: { ROLE: ['DELETE'] } },
     { id: 'reader', owner: 't', type: 'GROUP', permissions: ['READ', 'no such'] },
   ],
   grants: [
-    { id: 'gr1', userGroup: 'staff', role: 'all' }, { id: 'gr2', userGroup: 'staff', role: 'reader', entityGroup: 'meters', shared: true },
-    { id: 'gr3', userGroup: 'all:USER:t', role: 'reader', entityGroup: 'of-c' }, { id: 'gr4', userGroup: 'night', role: 'reader', entityGroup: 'all:DEVICE:c' },
+    { id: 'gr1', userGroup: 'staff', role: 'all' },
+    { id: 'gr2', userGroup: 'staff', role: 'reader', entityGroup: 'meters', shared: true },
+    { id: 'gr3', userGroup: 'all:USER:t', role: 'reader', entityGroup: 'of-c' },
+    { id: 'gr4', userGroup: 'night', role: 'reader', entityGroup: 'all:DEVICE:c' },
   ],
 });
 const GENERIC = { kind: 'generic', role: 'all', permissions: { ALL: ['ALL'] }, excluded: { ROLE: ['DELETE'] } };
-const group = (name: string | null, more: object) => ({ kind: 'group', role: 'reader', operations: ['READ', 'no such'], shared: false, group: name, type: 'DEVICE', ...more });
+const group = (name: string | null, more: object) => ({
+  kind: 'group',
+  role: 'reader',
+  operations: ['READ', 'no such'],
+  shared: false,
+  group: name,
+  type: 'DEVICE',
+  ...more,
+});
 
 /** Registers the suite. `make` is called once. */
 export function sourceConformance(make: () => Promise<SourceUnderTest>): void {
@@ -76,7 +100,12 @@ export function sourceConformance(make: () => Promise<SourceUnderTest>): void {
     return byText([...new Set(reply.changes.flatMap(([, , tag, keys]) => (keys.length === 0 ? [`${tag}:{}`] : keys.map((key) => `${tag}:${key}`))))]);
   };
   const rejects = async (work: Promise<unknown>): Promise<void> => {
-    expect(await work.then(() => null, (cause: unknown) => cause)).toBeInstanceOf(Error);
+    expect(
+      await work.then(
+        () => null,
+        (cause: unknown) => cause,
+      ),
+    ).toBeInstanceOf(Error);
   };
 
   beforeAll(async () => {
@@ -92,27 +121,76 @@ export function sourceConformance(make: () => Promise<SourceUnderTest>): void {
   test('the load is every tenant and customer, stamped with the newest revision', async () => {
     const reply = await attachment.load();
     expect(reply.stamp).toEqual(await head());
-    expect(byText(reply.tree)).toEqual(byText<TreeRow>([['t', [null]], ['other', [null]], ['c', ['t']], ['d', ['c']], ['in-group', ['t']]]));
+    expect(byText(reply.tree)).toEqual(
+      byText<TreeRow>([
+        ['t', [null]],
+        ['other', [null]],
+        ['c', ['t']],
+        ['d', ['c']],
+        ['in-group', ['t']],
+      ]),
+    );
   });
 
   test('objects: every kind, the groups that count, and nothing for an id that is not there', async () => {
-    const { stamp, rows } = await attachment.objects(['t', 'd', 'in-group', 'ann', 'bob', 'Ünïcode-😀"\\{},', 'm2', 'meters', 'all', 'gr2', 'nobody', 'all:USER:t']);
+    const { stamp, rows } = await attachment.objects([
+      't',
+      'd',
+      'in-group',
+      'ann',
+      'bob',
+      'Ünïcode-😀"\\{},',
+      'm2',
+      'meters',
+      'all',
+      'gr2',
+      'nobody',
+      'all:USER:t',
+    ]);
     expect(stamp).toEqual(await head());
-    const row = (id: string, kind: string, type: string, owner: string | null, groups: readonly string[] = [], enabled = true) => ({ id, kind, type, owner, enabled, groups });
-    expect(byText(rows.map((one) => ({ ...one, groups: byText(one.groups) })))).toEqual(byText([
-      row('t', 'tenant', 'TENANT', null), row('d', 'customer', 'CUSTOMER', 'c'), row('in-group', 'customer', 'CUSTOMER', 't', ['customers']),
-      row('ann', 'user', 'USER', 't', ['night', 'staff']), row('bob', 'user', 'USER', 't', [], false), row('Ünïcode-😀"\\{},', 'user', 'USER', 'd'),
-      row('m2', 'entity', 'DEVICE', 'c', ['of-c']), row('meters', 'group', 'DEVICE', 't'), row('all', 'role', 'ROLE', 't'), row('gr2', 'grant', 'GROUP_PERMISSION', 't'),
-    ]));
+    const row = (id: string, kind: string, type: string, owner: string | null, groups: readonly string[] = [], enabled = true) => ({
+      id,
+      kind,
+      type,
+      owner,
+      enabled,
+      groups,
+    });
+    expect(byText(rows.map((one) => ({ ...one, groups: byText(one.groups) })))).toEqual(
+      byText([
+        row('t', 'tenant', 'TENANT', null),
+        row('d', 'customer', 'CUSTOMER', 'c'),
+        row('in-group', 'customer', 'CUSTOMER', 't', ['customers']),
+        row('ann', 'user', 'USER', 't', ['night', 'staff']),
+        row('bob', 'user', 'USER', 't', [], false),
+        row('Ünïcode-😀"\\{},', 'user', 'USER', 'd'),
+        row('m2', 'entity', 'DEVICE', 'c', ['of-c']),
+        row('meters', 'group', 'DEVICE', 't'),
+        row('all', 'role', 'ROLE', 't'),
+        row('gr2', 'grant', 'GROUP_PERMISSION', 't'),
+      ]),
+    );
   });
 
   test('classes: the grants of each key, in the order asked, with those of the owner’s All group of users', async () => {
-    const keys: ClassKey[] = [{ owner: 't', groups: ['night', 'staff'] }, { owner: 'd', groups: [] }, { owner: 't', groups: [] }, { owner: 't', groups: ['night'] }, { owner: 't', groups: ['gone'] }];
+    const keys: ClassKey[] = [
+      { owner: 't', groups: ['night', 'staff'] },
+      { owner: 'd', groups: [] },
+      { owner: 't', groups: [] },
+      { owner: 't', groups: ['night'] },
+      { owner: 't', groups: ['gone'] },
+    ];
     const { stamp, grants } = await attachment.classes(keys);
     expect(stamp).toEqual(await head());
     const ofAll = group('of-c', { owner: 'c' });
     const ofNight = group(null, { owner: 'c' });
-    expect(grants.map(byText)).toEqual([byText([GENERIC, group('meters', { owner: 't', shared: true }), ofNight, ofAll]), [], [ofAll], byText([ofNight, ofAll]), [ofAll]]);
+    expect(grants.map(byText)).toEqual([
+      byText([GENERIC, group('meters', { owner: 't', shared: true }), ofNight, ofAll]),
+      [],
+      [ofAll],
+      byText([ofNight, ofAll]),
+      [ofAll],
+    ]);
   });
 
   test('nothing asked is nothing answered, with a stamp', async () => {
@@ -140,10 +218,25 @@ export function sourceConformance(make: () => Promise<SourceUnderTest>): void {
 
   test('a pull carries the present state of touched nodes: a tenant, a customer at its newest place, one that is gone', async () => {
     const before = await head();
-    await under.commit({ do: 'insert', world: world({ tenants: [{ id: 'n-t' }], customers: [{ id: 'n-a', owner: 'n-t' }, { id: 'n-b', owner: 'n-a' }, { id: 'n-c', owner: 'n-t' }] }) });
+    await under.commit({
+      do: 'insert',
+      world: world({
+        tenants: [{ id: 'n-t' }],
+        customers: [
+          { id: 'n-a', owner: 'n-t' },
+          { id: 'n-b', owner: 'n-a' },
+          { id: 'n-c', owner: 'n-t' },
+        ],
+      }),
+    });
     await under.commit({ do: 'changeOwner', id: 'n-b', owner: 'n-c' });
     await under.commit({ do: 'remove', id: 'n-a' });
-    const expected = byText<TreeRow>([['n-t', [null]], ['n-a', null], ['n-b', ['n-c']], ['n-c', ['n-t']]]);
+    const expected = byText<TreeRow>([
+      ['n-t', [null]],
+      ['n-a', null],
+      ['n-b', ['n-c']],
+      ['n-c', ['n-t']],
+    ]);
     expect(byText((await pull(before.version)).tree)).toEqual(expected);
     expect(byText((await pull(before.version, null)).tree)).toEqual(expected);
   });
@@ -153,7 +246,13 @@ export function sourceConformance(make: () => Promise<SourceUnderTest>): void {
     const second = await under.commit({ do: 'setEnabled', user: 'bob', enabled: false });
     const reply = await pull(first.version, 1_001, [first.version, second.version, second.version + 1_000]);
     expect(reply.cursorId).toBe(first.id);
-    expect(byText(reply.answers)).toEqual(byText([[first.version, first.id], [second.version, second.id], [second.version + 1_000, null]] as const));
+    expect(byText(reply.answers)).toEqual(
+      byText([
+        [first.version, first.id],
+        [second.version, second.id],
+        [second.version + 1_000, null],
+      ] as const),
+    );
     expect(await pull(second.version)).toMatchObject({ cursorId: second.id, changes: [], tree: [], over: false, head: second });
     expect(await pull(second.version + 1_000)).toMatchObject({ cursorId: null, changes: [], head: second });
   });
@@ -180,7 +279,9 @@ export function sourceConformance(make: () => Promise<SourceUnderTest>): void {
   });
 
   test('an answer is one state of the database, the one that its stamp names', async () => {
-    const truth = new Map<number, boolean>([[(await under.commit({ do: 'setEnabled', user: 'ann', enabled: true }, { do: 'setEnabled', user: 'bob', enabled: true })).version, true]]);
+    const truth = new Map<number, boolean>([
+      [(await under.commit({ do: 'setEnabled', user: 'ann', enabled: true }, { do: 'setEnabled', user: 'bob', enabled: true })).version, true],
+    ]);
     let busy = true;
     const writing = (async () => {
       for (let i = 0; i < 30; i++) {
@@ -213,7 +314,8 @@ export function sourceConformance(make: () => Promise<SourceUnderTest>): void {
     const mine = await attach();
     mine.close();
     mine.close();
-    for (const call of [() => mine.pull({ cursor: 0, limit: 1_001, ask: [] }), () => mine.load(), () => mine.objects(['t']), () => mine.classes([])]) await rejects(call());
+    for (const call of [() => mine.pull({ cursor: 0, limit: 1_001, ask: [] }), () => mine.load(), () => mine.objects(['t']), () => mine.classes([])])
+      await rejects(call());
     expect(seen.closed).toEqual([]);
     await under.endSessions();
     await expect.poll(() => seen.closed.length).toBe(1);

@@ -9,16 +9,26 @@ import { sourceConformance, type Write } from './source.conformance.ts';
 
 function apply(tables: Tables, write: Write): void {
   switch (write.do) {
-    case 'insert': return write.world.tenants.length > 0 ? insertWhole(tables, write.world) : insertBelow(tables, write.world);
-    case 'addMember': return tables.addMember(write.member, write.group);
-    case 'removeMember': return tables.removeMember(write.member, write.group);
-    case 'changeOwner': return tables.changeOwner(write.id, write.owner);
-    case 'setEnabled': return tables.setEnabled(write.user, write.enabled);
-    case 'editRole': return tables.editRole(write.id, { permissions: write.permissions, excluded: {} });
-    case 'setShared': return tables.setShared(write.grant, write.shared);
-    case 'remove': return tables.remove(write.id);
-    case 'touchEverything': throw new Error('not a write to tables');
-    default: return write satisfies never;
+    case 'insert':
+      return write.world.tenants.length > 0 ? insertWhole(tables, write.world) : insertBelow(tables, write.world);
+    case 'addMember':
+      return tables.addMember(write.member, write.group);
+    case 'removeMember':
+      return tables.removeMember(write.member, write.group);
+    case 'changeOwner':
+      return tables.changeOwner(write.id, write.owner);
+    case 'setEnabled':
+      return tables.setEnabled(write.user, write.enabled);
+    case 'editRole':
+      return tables.editRole(write.id, { permissions: write.permissions, excluded: {} });
+    case 'setShared':
+      return tables.setShared(write.grant, write.shared);
+    case 'remove':
+      return tables.remove(write.id);
+    case 'touchEverything':
+      throw new Error('not a write to tables');
+    default:
+      return write satisfies never;
   }
 }
 
@@ -33,7 +43,8 @@ describe('memory', () => {
     const memory = new MemorySource({ newId: randomUUID });
     return {
       source: memory,
-      commit: async (...writes) => (writes[0]?.do === 'touchEverything' ? memory.touch('*') : memory.commit((tables) => writes.forEach((write) => apply(tables, write)))),
+      commit: async (...writes) =>
+        writes[0]?.do === 'touchEverything' ? memory.touch('*') : memory.commit((tables) => writes.forEach((write) => apply(tables, write))),
       trim: async () => memory.trim(memory.revision.version),
       async endSessions() {
         memory.stop();

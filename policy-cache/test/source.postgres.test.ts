@@ -24,7 +24,8 @@ async function underTest(server: TestServer): Promise<SourceUnderTest & { readon
   const sql = openPool({ url: database.url, max: 1 });
   const url = await database.urlAs('grantgate_reader');
   return {
-    url, sql,
+    url,
+    sql,
     source: postgresSource({ url, limits }),
     commit: (...writes) =>
       sql.begin(async (transaction) => {
@@ -34,7 +35,7 @@ async function underTest(server: TestServer): Promise<SourceUnderTest & { readon
         const [row] = await transaction`select grantgate.revision() as revision`;
         const text = (row as { revision: string }).revision;
         return { version: Number(text.slice(0, text.indexOf('-'))), id: text.slice(text.indexOf('-') + 1) };
-      }) as ReturnType<SourceUnderTest['commit']>,
+      }),
     async trim() {
       // grantgate.trim() keeps an hour; the log is what matters here.
       await sql`update grantgate.change set at = at - interval '2 days' where version < (select max(version) from grantgate.change)`;
@@ -55,9 +56,17 @@ async function everything(source: Source, world: WorldFile): Promise<unknown> {
   const attachment: Attachment = await source.attach(silent);
   try {
     const owners = [...world.tenants, ...world.customers].map(({ id }) => id);
-    const ids = [...owners, ...[world.groups, world.users, world.entities, world.roles].flat().map(({ id }) => id), ...world.grants.map(({ id }) => id), 'nobody'];
+    const ids = [
+      ...owners,
+      ...[world.groups, world.users, world.entities, world.roles].flat().map(({ id }) => id),
+      ...world.grants.map(({ id }) => id),
+      'nobody',
+    ];
     const rows = byText((await attachment.objects(ids)).rows.map((row) => ({ ...row, groups: row.groups.toSorted() })));
-    const keys = [...owners.map((owner) => ({ owner, groups: [] })), ...rows.filter(({ kind }) => kind === 'user').map(({ owner, groups }) => ({ owner: owner!, groups }))];
+    const keys = [
+      ...owners.map((owner) => ({ owner, groups: [] })),
+      ...rows.filter(({ kind }) => kind === 'user').map(({ owner, groups }) => ({ owner: owner!, groups })),
+    ];
     const classes = (await attachment.classes(keys)).grants.map((grants) => byText(grants.map(sorted)));
     return { tree: byText((await attachment.load()).tree), rows, classes };
   } finally {
@@ -67,7 +76,13 @@ async function everything(source: Source, world: WorldFile): Promise<unknown> {
 
 /** jsonb keeps no order of fields. */
 function sorted(value: object): unknown {
-  return JSON.parse(JSON.stringify(value, (_, inner: unknown) => (inner !== null && typeof inner === 'object' && !Array.isArray(inner) ? Object.fromEntries(Object.entries(inner).toSorted(([a], [b]) => (a < b ? -1 : 1))) : inner)));
+  return JSON.parse(
+    JSON.stringify(value, (_, inner: unknown) =>
+      inner !== null && typeof inner === 'object' && !Array.isArray(inner)
+        ? Object.fromEntries(Object.entries(inner).toSorted(([a], [b]) => (a < b ? -1 : 1)))
+        : inner,
+    ),
+  );
 }
 
 describe.each(servers)('on %s', (kind) => {
@@ -82,28 +97,41 @@ describe.each(servers)('on %s', (kind) => {
   const corpus = new URL('../../test/corpus/worlds/', import.meta.url);
   const files = readdirSync(corpus).filter((name) => name.endsWith('.yaml'));
   const random = fc.sample(worlds(names), { numRuns: 5, seed }).map((world, i): [string, WorldFile] => [`random world ${i} of seed ${seed}`, world]);
-  test.each([...files.map((name): [string, WorldFile] => [name, parseWorldFile(parse(readFileSync(new URL(name, corpus), 'utf8'))).world]), ...random])('%s reads the same as in memory', async (_, world) => {
-    const under = await underTest(server);
-    try {
-      await under.commit({ do: 'insert', world });
-      expect(await everything(under.source, world)).toEqual(await everything(new MemorySource({ newId: randomUUID, world }), world));
-    } finally {
-      await under.close();
-    }
-  });
+  test.each([...files.map((name): [string, WorldFile] => [name, parseWorldFile(parse(readFileSync(new URL(name, corpus), 'utf8'))).world]), ...random])(
+    '%s reads the same as in memory',
+    async (_, world) => {
+      const under = await underTest(server);
+      try {
+        await under.commit({ do: 'insert', world });
+        expect(await everything(under.source, world)).toEqual(await everything(new MemorySource({ newId: randomUUID, world }), world));
+      } finally {
+        await under.close();
+      }
+    },
+  );
 
   test('5,000 objects that came after the attach are read by index, and nothing but what was asked for', async () => {
     const under = await underTest(server);
     // Statements are planned while the tables are small; the statistics that would plan them anew come a minute after an import.
-    await under.commit({ do: 'insert', world: { ...large(20), tenants: [{ id: 'small' }], customers: [], groups: [], users: [], entities: [], roles: [], grants: [] } });
+    await under.commit({
+      do: 'insert',
+      world: { ...large(20), tenants: [{ id: 'small' }], customers: [], groups: [], users: [], entities: [], roles: [], grants: [] },
+    });
     await under.sql`analyze`;
     const attachment = await under.source.attach(silent);
     try {
-      for (let i = 0; i < 20; i++) await attachment.objects(['nobody']).then(() => attachment.classes([{ owner: 'nobody', groups: ['nobody'] }])).then(() => attachment.pull({ cursor: 0, limit: 1_001, ask: [] }));
+      for (let i = 0; i < 20; i++)
+        await attachment
+          .objects(['nobody'])
+          .then(() => attachment.classes([{ owner: 'nobody', groups: ['nobody'] }]))
+          .then(() => attachment.pull({ cursor: 0, limit: 1_001, ask: [] }));
       await under.commit({ do: 'insert', world: large(5_000) });
-      const scans = async () => (await under.sql<{ name: string; scans: number; read: number }[]>`
+      const scans = async () =>
+        (
+          await under.sql<{ name: string; scans: number; read: number }[]>`
         select relname as name, seq_scan::int as scans, idx_tup_read::int as read from (select r.relname, r.seq_scan, sum(i.idx_tup_read) as idx_tup_read
-          from pg_stat_user_tables r join pg_stat_user_indexes i using (relid) group by 1, 2) x`).reduce((sum, row) => ({ scans: sum.scans + row.scans, read: sum.read + row.read }), { scans: 0, read: 0 });
+          from pg_stat_user_tables r join pg_stat_user_indexes i using (relid) group by 1, 2) x`
+        ).reduce((sum, row) => ({ scans: sum.scans + row.scans, read: sum.read + row.read }), { scans: 0, read: 0 });
       await under.sql`select pg_stat_force_next_flush()`;
       const before = await scans();
       const { head } = await attachment.pull({ cursor: 0, limit: null, ask: [] });
@@ -138,7 +166,10 @@ function large(objects: number): WorldFile {
   const groups = owners.flatMap((owner) => [0, 1].map((n) => ({ id: `group-${owner}-${n}`, type: 'USER', owner })));
   const roles = Array.from({ length: 20 }, (_, i) => ({ id: `a-role-${i}`, owner: 't', type: 'GENERIC', permissions: { DEVICE: ['READ'] } }));
   return parseWorldFile({
-    tenants: [{ id: 't' }], customers, groups, roles,
+    tenants: [{ id: 't' }],
+    customers,
+    groups,
+    roles,
     users: Array.from({ length: objects / 4 }, (_, i) => ({ id: `user-${i}`, owner: of(i), groups: [0, 1].map((n) => `group-${of(i)}-${n}`) })),
     entities: Array.from({ length: objects / 2 }, (_, i) => ({ id: `device-${i}`, type: 'DEVICE', owner: of(i) })),
     grants: groups.map(({ id }, i) => ({ userGroup: id, role: `a-role-${i % 20}` })),

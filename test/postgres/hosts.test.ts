@@ -26,7 +26,12 @@ async function encrypted(options: PostgresSourceOptions, sql: ReturnType<typeof 
 }
 
 const refused = async (options: PostgresSourceOptions): Promise<string> => {
-  const error = await postgresSource(options).attach(silent).then(() => new Error('it was not refused'), (cause: unknown) => cause as Error);
+  const error = await postgresSource(options)
+    .attach(silent)
+    .then(
+      () => new Error('it was not refused'),
+      (cause: unknown) => cause as Error,
+    );
   expect(error).toBeInstanceOf(PolicyError);
   return error.message;
 };
@@ -51,7 +56,26 @@ describe.each(servers)('on %s', (kind) => {
     const { uid, gid } = statSync(server.directory);
     const [key, certificate] = [join(server.directory, 'server.key'), join(server.directory, 'server.crt')];
     const files = ['-keyout', key, '-out', certificate];
-    execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2', '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost', ...files], { stdio: 'pipe' });
+    execFileSync(
+      'openssl',
+      [
+        'req',
+        '-x509',
+        '-newkey',
+        'ec',
+        '-pkeyopt',
+        'ec_paramgen_curve:prime256v1',
+        '-nodes',
+        '-days',
+        '2',
+        '-subj',
+        '/CN=localhost',
+        '-addext',
+        'subjectAltName=DNS:localhost',
+        ...files,
+      ],
+      { stdio: 'pipe' },
+    );
     for (const file of [key, certificate]) chownSync(file, uid, gid);
     ca = readFileSync(certificate, 'utf8');
     await sql`alter system set ssl = on`;
@@ -75,7 +99,8 @@ describe.each(servers)('on %s', (kind) => {
 
   test('a certificate of nobody we trust, or of another name, is refused; `require` is no way around', async () => {
     for (const mode of ['verify-full', 'verify-ca', 'require']) expect(await refused({ url: url('localhost', `?sslmode=${mode}`) })).toMatch(/self-signed/);
-    for (const mode of ['verify-full', 'verify-ca', 'require']) expect(await refused({ url: url('127.0.0.1', `?sslmode=${mode}`), certificates: { ca } })).toMatch(/does not match|altnames/);
+    for (const mode of ['verify-full', 'verify-ca', 'require'])
+      expect(await refused({ url: url('127.0.0.1', `?sslmode=${mode}`), certificates: { ca } })).toMatch(/does not match|altnames/);
   });
 
   test('insecureTls gives each mode the meaning it has elsewhere', async () => {
@@ -114,7 +139,10 @@ describe.each(servers)('on %s', (kind) => {
         backend.on('data', (bytes) => void (heard === number && client.write(bytes))).on('error', () => undefined);
         return backend;
       });
-      client.on('data', (bytes) => backends.forEach((backend) => backend.write(bytes))).on('error', () => undefined).on('close', () => backends.forEach((backend) => backend.destroy()));
+      client
+        .on('data', (bytes) => backends.forEach((backend) => backend.write(bytes)))
+        .on('error', () => undefined)
+        .on('close', () => backends.forEach((backend) => backend.destroy()));
     });
     await new Promise<void>((resolve) => pooler.listen(0, '127.0.0.1', resolve));
     const seen: [number, number][] = [];
@@ -175,8 +203,12 @@ describe('a URL is refused before anything is opened', () => {
   });
 
   test.each([
-    'postgres://u@[::1]:5433/d', 'postgresql://u:p@h1,h2:5433/d', 'postgres://u:p@db.example/d?sslmode=require', 'postgres:///d?host=/run/postgresql&user=u',
-    'postgres://u:p@h/d?sslrootcert=system&target_session_attrs=read-write&application_name=x', 'postgres://u:p@localhost/d?sslmode=disable',
+    'postgres://u@[::1]:5433/d',
+    'postgresql://u:p@h1,h2:5433/d',
+    'postgres://u:p@db.example/d?sslmode=require',
+    'postgres:///d?host=/run/postgresql&user=u',
+    'postgres://u:p@h/d?sslrootcert=system&target_session_attrs=read-write&application_name=x',
+    'postgres://u:p@localhost/d?sslmode=disable',
   ])('but %s is taken', (url) => {
     expect(problem(url)).toBe('it was taken');
   });

@@ -17,7 +17,10 @@ async function attach(url: string, options: Partial<PostgresSourceOptions> = {})
 }
 
 const refused = async (work: Promise<unknown>): Promise<string> => {
-  const error = await work.then(() => new Error('it was not refused'), (cause: unknown) => cause as Error);
+  const error = await work.then(
+    () => new Error('it was not refused'),
+    (cause: unknown) => cause as Error,
+  );
   expect(error).toBeInstanceOf(PolicyError);
   return error.message;
 };
@@ -58,7 +61,10 @@ describe.each(servers)('on %s', (kind) => {
     const reply = await attachment.pull({ cursor: before.head.version, limit: 1_001, ask: [before.head.version, 999_999] });
     expect(reply.changes).toEqual([[reply.head.version, reply.head.id, 'o', ['ring-1']]]);
     expect(reply.cursorId).toBe(before.head.id);
-    expect(reply.answers).toEqual([[before.head.version, before.head.id], [999_999, null]]);
+    expect(reply.answers).toEqual([
+      [before.head.version, before.head.id],
+      [999_999, null],
+    ]);
     expect(reply.timeline).toMatch(/^[0-9A-F]{8}$/);
     expect(reply.lagMs).toBeGreaterThanOrEqual(0);
     expect(reply.lagMs).toBeLessThan(10_000);
@@ -75,10 +81,17 @@ describe.each(servers)('on %s', (kind) => {
       const started = performance.now();
       const took = async (work: Promise<unknown>) => [await refused(work), performance.now() - started] as const;
       const [pull, first, fill, load] = await Promise.all([
-        took(attachment.pull({ cursor: 0, limit: 1_001, ask: [] })), took(attachment.pull({ cursor: 0, limit: null, ask: [] })),
-        took(attachment.objects(['t'])), took(attachment.load()),
+        took(attachment.pull({ cursor: 0, limit: 1_001, ask: [] })),
+        took(attachment.pull({ cursor: 0, limit: null, ask: [] })),
+        took(attachment.objects(['t'])),
+        took(attachment.load()),
       ]);
-      for (const [[message, ms], limit] of [[pull, 200], [first, 300], [fill, 100], [load, 400]] as const) {
+      for (const [[message, ms], limit] of [
+        [pull, 200],
+        [first, 300],
+        [fill, 100],
+        [load, 400],
+      ] as const) {
         expect(message).toContain(`no answer within ${limit} ms`);
         expect(ms).toBeGreaterThanOrEqual(limit - 5);
         expect(ms).toBeLessThan(limit + 150);

@@ -45,7 +45,8 @@ export async function startProxy(target: { readonly port: number }): Promise<Fre
   if (typeof address !== 'object' || !address) throw new Error('the proxy has no port');
   const { port } = address;
   return {
-    port, connections,
+    port,
+    connections,
     through(url) {
       const changed = new URL(url);
       changed.port = String(port);

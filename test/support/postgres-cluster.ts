@@ -45,7 +45,8 @@ export async function startCluster(kind: ServerKind, options: ClusterOptions = {
   const bin = kind === 'embedded18' ? await embeddedPrograms(account, account ? '/var/lib/grantgate' : directory) : DEBIAN_15;
   const cluster = { bin, data: join(directory, 'data'), account, password: randomBytes(12).toString('hex') };
   const settings = {
-    max_connections: 200, shared_buffers: '64MB',
+    max_connections: 200,
+    shared_buffers: '64MB',
     ...(options.durable ? {} : { fsync: 'off', full_page_writes: 'off' }),
     ...(options.socketDirectory === undefined ? {} : { unix_socket_directories: options.socketDirectory }),
     ...options.settings,
@@ -61,7 +62,8 @@ export async function startCluster(kind: ServerKind, options: ClusterOptions = {
   }
   const { port } = server;
   return {
-    kind, port,
+    kind,
+    port,
     directory: cluster.data,
     url: `postgres://postgres:${cluster.password}@127.0.0.1:${port}/postgres`,
     pid: () => server.pid,

@@ -21,7 +21,10 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
     if (!isServerKind(kind)) return void response.writeHead(404).end();
     let cluster = started.get(kind);
     if (!cluster) started.set(kind, (cluster = startCluster(kind)));
-    cluster.then((up) => response.end(up.url), (error: unknown) => response.writeHead(500).end(String(error)));
+    cluster.then(
+      (up) => response.end(up.url),
+      (error: unknown) => response.writeHead(500).end(String(error)),
+    );
   });
   await new Promise<void>((resolve) => broker.listen(0, '127.0.0.1', resolve));
   broker.unref();

@@ -79,7 +79,8 @@ export async function startOwnPostgres(kind: ServerKind, options: ClusterOptions
 function testServer(kind: ServerKind, url: string): TestServer {
   const made: TestDatabase[] = [];
   return {
-    kind, url,
+    kind,
+    url,
     async database(content = 'migrated') {
       const name = `test_${randomBytes(6).toString('hex')}`;
       await asAdmin(url, async (sql) => {

@@ -63,14 +63,17 @@ export function isSocketDirectory(host: string): boolean {
 
 /** For messages. */
 export function describeAddress(address: Address): string {
-  return isSocketDirectory(address.host) ? `${address.host}/.s.PGSQL.${address.port}` : `${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`;
+  return isSocketDirectory(address.host)
+    ? `${address.host}/.s.PGSQL.${address.port}`
+    : `${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`;
 }
 
 function parseHost(text: string, defaultPort: string, field: string): { host: string; port: number } {
   const match = /^(?:\[(?<six>[0-9a-fA-F:.]+)\]|(?<name>[^:]*))(?::(?<port>[0-9]*))?$/.exec(text);
   if (!match?.groups) throw new InputError(field, `cannot read the host ${JSON.stringify(text)} (an IPv6 address stands in brackets)`);
   const port = Number(match.groups['port'] || defaultPort);
-  if (!Number.isInteger(port) || port < 1 || port > 65_535) throw new InputError(field, `expected a port from 1 to 65535, got ${JSON.stringify(match.groups['port'] ?? defaultPort)}`);
+  if (!Number.isInteger(port) || port < 1 || port > 65_535)
+    throw new InputError(field, `expected a port from 1 to 65535, got ${JSON.stringify(match.groups['port'] ?? defaultPort)}`);
   const host = match.groups['six'] ?? decode(match.groups['name'] ?? '', field);
   return { host: /^\[.*\]$/.test(host) ? host.slice(1, -1) : host || 'localhost', port };
 }
@@ -83,11 +86,19 @@ function tlsMode(host: string, asked: string | undefined, rule: { insecureTls: b
   if (mode === undefined) return local ? 'off' : 'full';
   if (rule.insecureTls) return LIBPQ[mode];
   if (local && (mode === 'disable' || mode === 'allow' || mode === 'prefer')) return 'off';
-  if (mode === 'disable') throw new InputError(rule.field, `sslmode=disable would send the password and all data to ${host} in plain text: leave it out, or set insecureTls`);
+  if (mode === 'disable')
+    throw new InputError(rule.field, `sslmode=disable would send the password and all data to ${host} in plain text: leave it out, or set insecureTls`);
   return 'full';
 }
 
-const LIBPQ: Readonly<Record<SslMode, TlsMode>> = { disable: 'off', allow: 'offered', prefer: 'offered', require: 'encrypt', 'verify-ca': 'chain', 'verify-full': 'full' };
+const LIBPQ: Readonly<Record<SslMode, TlsMode>> = {
+  disable: 'off',
+  allow: 'offered',
+  prefer: 'offered',
+  require: 'encrypt',
+  'verify-ca': 'chain',
+  'verify-full': 'full',
+};
 
 const PARAMETERS = new Set(['host', 'port', 'user', 'password', 'dbname', 'sslmode', 'application_name']);
 

@@ -51,7 +51,10 @@ async function secure(raw: Socket, address: Address, certificates: Certificates 
     throw new Error('it offers no TLS (sslmode=disable is for loopback, or for insecureTls)');
   }
   const socket = connectTls({
-    socket: raw, ...certificates, minVersion: 'TLSv1.2', host: address.host,
+    socket: raw,
+    ...certificates,
+    minVersion: 'TLSv1.2',
+    host: address.host,
     ...(isIP(address.host) ? {} : { servername: address.host }),
     rejectUnauthorized: address.tls === 'full' || address.tls === 'chain',
     ...(address.tls === 'chain' ? { checkServerIdentity: () => undefined } : {}),

@@ -130,10 +130,12 @@ export class Fills {
       .then(async (link) => {
         const lane = { link, pending: 0, late: 0 };
         // The first use of a statement costs one more round trip.
-        await Promise.all([link.rows(OBJECTS, [['']], this.#options.connectMs), link.rows(CLASSES, ['[]'], this.#options.connectMs)]).catch((error: unknown) => {
-          link.destroy();
-          throw error;
-        });
+        await Promise.all([link.rows(OBJECTS, [['']], this.#options.connectMs), link.rows(CLASSES, ['[]'], this.#options.connectMs)]).catch(
+          (error: unknown) => {
+            link.destroy();
+            throw error;
+          },
+        );
         this.#lanes.add(lane);
         void link.ended.catch(() => this.#drop(lane));
         return lane;

@@ -81,7 +81,9 @@ function makeLink(address: Address, at: Dialled, options: LinkOptions): Link {
     socket: () => (used ? Promise.reject(ended ?? new Error('the connection was closed')) : ((used = true), Promise.resolve(at.socket))),
   } as postgres.Options<Record<string, never>>);
   return {
-    sql, lost, ended: gone,
+    sql,
+    lost,
+    ended: gone,
     peer: at.raw.remoteAddress ?? address.host,
     get alive() {
       return ended === null;
@@ -89,7 +91,9 @@ function makeLink(address: Address, at: Dialled, options: LinkOptions): Link {
     async rows(statement, parameters, limitMs) {
       if (ended) throw ended;
       try {
-        return await within(limitMs, `${describeAddress(address)}: ${statement.name}`, () => Promise.race([sql.unsafe(statement.text, parameters as postgres.ParameterOrJSON<never>[], { prepare: true }), gone]));
+        return await within(limitMs, `${describeAddress(address)}: ${statement.name}`, () =>
+          Promise.race([sql.unsafe(statement.text, parameters as postgres.ParameterOrJSON<never>[], { prepare: true }), gone]),
+        );
       } catch (error) {
         throw failure(`${describeAddress(address)}: ${statement.name}`, error);
       }
@@ -104,11 +108,28 @@ function makeLink(address: Address, at: Dialled, options: LinkOptions): Link {
 /** Everything is said, so that the client reads nothing from the environment (PGHOST, PGSSL, PGPASSWORD, …). */
 export function clientOptions(address: Address, options: { connectMs: number; fetchTypes: boolean; notified?: () => void }): Record<string, unknown> {
   return {
-    host: address.host, port: address.port, path: false, database: address.database, user: address.user, pass: () => address.password,
-    ssl: false, sslnegotiation: null, max: 1, max_pipeline: 100, prepare: true, debug: false, publications: 'alltables',
-    idle_timeout: null, max_lifetime: null, connect_timeout: Math.ceil(options.connectMs / 1_000), keep_alive: 10, backoff: () => 0,
-    fetch_types: options.fetchTypes, connection: { application_name: address.applicationName },
-    onnotice: () => undefined, onnotify: () => options.notified?.(), onclose: () => undefined,
+    host: address.host,
+    port: address.port,
+    path: false,
+    database: address.database,
+    user: address.user,
+    pass: () => address.password,
+    ssl: false,
+    sslnegotiation: null,
+    max: 1,
+    max_pipeline: 100,
+    prepare: true,
+    debug: false,
+    publications: 'alltables',
+    idle_timeout: null,
+    max_lifetime: null,
+    connect_timeout: Math.ceil(options.connectMs / 1_000),
+    keep_alive: 10,
+    backoff: () => 0,
+    fetch_types: options.fetchTypes,
+    connection: { application_name: address.applicationName },
+    onnotice: () => undefined,
+    onnotify: () => options.notified?.(),
+    onclose: () => undefined,
   };
 }
-

@@ -64,18 +64,28 @@ function parseObject(row: unknown, field: string): ObjectRow {
   const [id, kind, type, owner, enabled, groups] = tuple(row, 6, field);
   if (typeof kind !== 'string' || !KINDS.has(kind)) throw unexpected(field, 'a known kind', kind);
   return {
-    id: text(id, field), kind: kind as ObjectKind, type: text(type, field), owner: nullable(owner, field, text),
-    enabled: boolean(enabled, field), groups: optionalList(groups, field, text),
+    id: text(id, field),
+    kind: kind as ObjectKind,
+    type: text(type, field),
+    owner: nullable(owner, field, text),
+    enabled: boolean(enabled, field),
+    groups: optionalList(groups, field, text),
   };
 }
 
 function parseGrant(row: unknown, field: string): Grant {
   const [role, kind, permissions, excluded, shared, group, type, owner] = tuple(row, 8, field);
-  if (kind === 'GENERIC') return { kind: 'generic', role: text(role, field), permissions: parsePermissions(permissions, field), excluded: parsePermissions(excluded, field) };
+  if (kind === 'GENERIC')
+    return { kind: 'generic', role: text(role, field), permissions: parsePermissions(permissions, field), excluded: parsePermissions(excluded, field) };
   if (kind !== 'GROUP') throw unexpected(field, 'GENERIC or GROUP', kind);
   return {
-    kind: 'group', role: text(role, field), operations: optionalList(permissions, field, text), shared: boolean(shared, field),
-    group: nullable(group, field, text), type: text(type, field), owner: text(owner, field),
+    kind: 'group',
+    role: text(role, field),
+    operations: optionalList(permissions, field, text),
+    shared: boolean(shared, field),
+    group: nullable(group, field, text),
+    type: text(type, field),
+    owner: text(owner, field),
   };
 }
 

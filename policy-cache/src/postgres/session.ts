@@ -76,9 +76,12 @@ const TIMELINE: Statement = { name: 'timeline', text: 'select substr(pg_walfile_
 async function assertComplete(link: Link, limitMs: number): Promise<void> {
   const [row] = await link.rows(CHECK, [], limitMs);
   const [version, broken] = (row as { r: [unknown, unknown] }).r;
-  if (typeof version !== 'number' || version < SCHEMA.from) throw new PolicyError('source', `the schema is at version ${String(version)} and ${SCHEMA.from} is needed: run grantgate migrate`);
-  if (version > SCHEMA.to) throw new PolicyError('source', `the schema is at version ${version} and this program knows ${SCHEMA.to} at the most: use a newer grantgate`);
-  if (!Array.isArray(broken) || broken.length > 0) throw new PolicyError('source', `the change log has holes, these triggers are missing or not ENABLE ALWAYS: ${String(broken)}`);
+  if (typeof version !== 'number' || version < SCHEMA.from)
+    throw new PolicyError('source', `the schema is at version ${String(version)} and ${SCHEMA.from} is needed: run grantgate migrate`);
+  if (version > SCHEMA.to)
+    throw new PolicyError('source', `the schema is at version ${version} and this program knows ${SCHEMA.to} at the most: use a newer grantgate`);
+  if (!Array.isArray(broken) || broken.length > 0)
+    throw new PolicyError('source', `the change log has holes, these triggers are missing or not ENABLE ALWAYS: ${String(broken)}`);
 }
 
 /** Some managed services do not let anybody read it: then the rule about timelines is skipped (3.8). */

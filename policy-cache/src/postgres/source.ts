@@ -71,7 +71,8 @@ async function attachTo(address: Address, options: PostgresSourceOptions, on: Pa
   // Nobody hears of a ring or a close before the attachment is theirs: until then a close rejects the attach.
   let attached = false;
   const session = await openSession(address, {
-    certificates, limits,
+    certificates,
+    limits,
     ring: () => void (attached && on.ring()),
     pooler: (first, now) => options.observer?.pooler?.(first, now),
   });
