@@ -20,7 +20,10 @@ export interface Store<V> {
   readonly size: number;
 }
 
-/** One numbered commit, by tag: o(bject), g(roup of users), r(ole), n(ode of the owner tree); `*` is everything. `keys` empty: every key of that tag. A tag this version does not know concerns no entry of it. */
+/**
+ * One numbered commit, by tag: o(bject), g(roup of users), r(ole), n(ode of the owner tree); `*` is everything.
+ * `keys` empty: every key of that tag. A tag this version does not know concerns no entry of it.
+ */
 export type Change = readonly [version: number, id: string, tag: string, keys: readonly string[]];
 
 /** The present state of one owner-tree node: null = gone, [null] = a tenant, [owner] = a customer. */
