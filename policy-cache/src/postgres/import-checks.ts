@@ -16,7 +16,7 @@ create temp table named (
 ) on commit drop;
 insert into pg_temp.named
   select distinct on (s.id) s.id, s.kind, s.type, s.owner, s.role_type, s.n from pg_temp.staged s
-  where s.kind in ('tenant', 'customer', 'group', 'role') order by s.id, s.n;
+  where s.kind in ('tenant', 'customer', 'group', 'role') order by s.id, s.f, s.line, s.n;
 with recursive
   wanted (id) as (
     select owner from pg_temp.staged union select user_group from pg_temp.staged union select role from pg_temp.staged
@@ -72,7 +72,7 @@ const a = (kind: string | null): string => (kind === 'entity' ? 'an entity' : `a
 const IDS: Check = {
   query: `
     select x.n, 'id' field, 'twice' why, x.id a, f.file || coalesce(':' || f.line, '') b, null c, null d
-      from (select n, id, min(n) over (partition by id) first from pg_temp.staged) x join pg_temp.staged f on f.n = x.first where x.n <> x.first
+      from (select n, id, first_value(n) over (partition by id order by f, line, n) first from pg_temp.staged) x join pg_temp.staged f on f.n = x.first where x.n <> x.first
     union all
     select s.n, 'id', 'stored', s.id, o.kind, null, null from pg_temp.staged s join grantgate.object o on o.id = s.id
     union all
@@ -126,7 +126,7 @@ const MEMBERS: Check = {
   sentences: {
     none: ({ a: id }) => [`there is no group ${q(id)}`, 'add it to groups, or name one that exists'],
     kind: ({ a: id, b: kind }) => [`${q(id)} is ${a(kind)}, not a group`, 'name a group'],
-    type: ({ a: id, b: holds, c: type }) => [`group ${q(id)} holds ${holds}, and this is a ${type}`, `name a group of type ${type}`],
+    type: ({ a: id, b: holds, c: type }) => [`group ${q(id)} holds ${holds}, and this is of type ${type}`, `name a group of type ${type}`],
     tenant: ({ a: id, b: theirs, c: ours }) => [`group ${q(id)} belongs to tenant ${q(theirs)}, and this to tenant ${q(ours)}`, 'nothing refers across tenants: name a group of its own tenant'],
     owner: ({ a: id, b: theirs, c: ours }) => [`group ${q(id)} belongs to ${q(theirs)}, and this to ${q(ours)}`, `a group holds what its own owner owns: name a group of ${q(ours)}`],
   },
@@ -166,7 +166,7 @@ const GRANTS: Check = {
       where s.kind = 'grant'
       union all
       select x.n, '', 'same', x.role, x.user_group, f.file || coalesce(':' || f.line, ''), null
-      from (select n, role, user_group, min(n) over (partition by user_group, role, entity_group) first from pg_temp.staged where kind = 'grant') x
+      from (select n, role, user_group, first_value(n) over (partition by user_group, role, entity_group order by f, line, n) first from pg_temp.staged where kind = 'grant') x
         join pg_temp.staged f on f.n = x.first
       where x.n <> x.first
       union all

@@ -57,7 +57,7 @@ class Refusal extends Error {
 
 const STAGING = `
 create temp table staged (
-  n int primary key, file text not null, line int, path text not null,
+  n int primary key, f int not null, file text not null, line int, path text not null,
   kind text collate "C" not null, id text collate "C" not null, owner text collate "C", type text collate "C" not null,
   label text, enabled boolean, role_type text collate "C", permissions jsonb, excluded jsonb,
   user_group text collate "C", role text collate "C", entity_group text collate "C", shared boolean,
@@ -91,7 +91,7 @@ async function stage(tx: TransactionSql, rows: Iterable<ImportRow> | AsyncIterab
   for await (const row of rows) {
     if (!order.has(row.file)) order.set(row.file, order.size);
     problems.push(...unstorable(row));
-    batch.push(columns(row, n));
+    batch.push({ ...columns(row), n, f: order.get(row.file) });
     if ('groups' in row) row.groups.forEach((group, i) => members.push({ n, i, group_id: storable(group) }));
     n++;
     if (batch.length + members.length >= BATCH) await flush();
@@ -103,8 +103,8 @@ async function stage(tx: TransactionSql, rows: Iterable<ImportRow> | AsyncIterab
 
 const TYPES = { tenant: 'TENANT', customer: 'CUSTOMER', user: 'USER', role: 'ROLE', grant: 'GROUP_PERMISSION' } as const;
 
-function columns(row: ImportRow, n: number): object {
-  const shared = { n, file: row.file, line: row.line, path: row.path, kind: row.kind, id: storable(row.id) };
+function columns(row: ImportRow): object {
+  const shared = { file: row.file, line: row.line, path: row.path, kind: row.kind, id: storable(row.id) };
   switch (row.kind) {
     case 'tenant': return { ...shared, type: TYPES.tenant, label: optional(row.label) };
     case 'customer': return { ...shared, type: TYPES.customer, owner: storable(row.owner), label: optional(row.label) };

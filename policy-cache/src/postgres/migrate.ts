@@ -37,7 +37,7 @@ interface Row {
 
 const ROLES = ['grantgate_owner', 'grantgate_writer', 'grantgate_reader'] as const;
 const DENIED = '42501';
-const SAVED = new Set(['42710', '23505']); // the role is there by now: another database of the cluster is migrated at the same time
+const PRESENT = new Set(['42710', '23505']); // by now the role is there: another database of the cluster is migrated at the same time
 
 /**
  * Runs the files that the database does not have yet. Running it again changes nothing.
@@ -147,7 +147,7 @@ async function allowed(session: ReservedSql, statement: string): Promise<boolean
     return true;
   } catch (error) {
     const code = codeOf(error);
-    if (code !== undefined && SAVED.has(code)) return true;
+    if (code !== undefined && PRESENT.has(code)) return true;
     if (code === DENIED) return false;
     throw error;
   }
@@ -177,10 +177,11 @@ async function ensureSchema(session: ReservedSql, statements: string[]): Promise
     return schemaOwner(session);
   }
   if (!(await maySetRole(session, before))) {
-    statements.push(`grant ${before} to ${login.name}`);
-    return null;
+    if (before === 'grantgate_owner') return null; // ensureRoles has said what is missing
+    throw new InputError('database', `the schema grantgate belongs to ${before}, for whom ${login.name} may not act: run migrate as ${before}`);
   }
-  if (before === 'grantgate_owner' || !owned) return before;
+  // Only what this login made itself is handed over; another owner was somebody's choice.
+  if (before !== login.name || !owned || before === 'grantgate_owner') return before;
   if (await allowed(session, HAND_OVER)) return 'grantgate_owner';
   statements.push(`grant create on database ${login.database} to ${login.name}`); // what changing a schema's owner asks for
   return before;
