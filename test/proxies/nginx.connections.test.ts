@@ -91,7 +91,7 @@ describe('connections to the door', () => {
     client.close();
   };
 
-  test('10,000 checks reuse the connections of the pool', async () => {
+  test('10,000 checks reuse the connections of the pool', { timeout: 120_000 }, async () => {
     const counted = await relay();
     const nginx = await startNginx({ doors: counted.path, applicationPort: stack.application.port });
     const started = performance.now();

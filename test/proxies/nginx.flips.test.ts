@@ -198,7 +198,7 @@ const CHANGES: readonly { readonly name: string; readonly sql: string; readonly 
   },
 ];
 
-test('every change flips what it must and nothing else, without a restart', async () => {
+test('every change flips what it must and nothing else, without a restart', { timeout: 120_000 }, async () => {
   let world = start;
   let before = await matrix();
   expect(before).toEqual(specified(world));

@@ -52,7 +52,7 @@ async function revoke(i: number): Promise<string> {
   return revision;
 }
 
-test(`once /readyz shows the revision, the next request is refused, ${PROVED} of ${PROVED}`, async () => {
+test(`once /readyz shows the revision, the next request is refused, ${PROVED} of ${PROVED}`, { timeout: 120_000 }, async () => {
   const before = await Promise.all(proved.map((i) => status(i)));
   expect(before.filter((one) => one !== 200)).toEqual([]);
   const passed = stack.application.seen.length;
@@ -70,7 +70,7 @@ test(`once /readyz shows the revision, the next request is refused, ${PROVED} of
   expect(stack.application.seen.length, 'requests that reached the application').toBe(passed);
 });
 
-test('from the acknowledged commit to the first refusal, back to back', async () => {
+test('from the acknowledged commit to the first refusal, back to back', { timeout: 120_000 }, async () => {
   const client = startClient(stack.nginx.port, 1);
   const delays: number[] = [];
   let allowsAfterRefusal = 0,
