@@ -94,14 +94,14 @@ describe.each(servers)('on %s', (kind) => {
       ] as const) {
         expect(message).toContain(`no answer within ${limit} ms`);
         expect(ms).toBeGreaterThanOrEqual(limit - 5);
-        expect(ms).toBeLessThan(limit + 150);
+        expect(ms).toBeLessThan(limit + 500);
       }
       const waiting = refused(attachment.pull({ cursor: 0, limit: null, ask: [] }));
       const closing = performance.now();
       attachment.close();
       attachment.close();
       expect(await waiting).toContain('given up');
-      expect(performance.now() - closing).toBeLessThan(50);
+      expect(performance.now() - closing).toBeLessThan(100);
       expect(attachment.seen.closed).toEqual([]);
     } finally {
       proxy.thaw();
@@ -113,7 +113,7 @@ describe.each(servers)('on %s', (kind) => {
     const started = performance.now();
     try {
       expect(await refused(attach(proxy.through(database.url), { limits: { connectMs: 200 } }))).toContain('no answer within 200 ms');
-      expect(performance.now() - started).toBeLessThan(400);
+      expect(performance.now() - started).toBeLessThan(1_000);
     } finally {
       proxy.thaw();
     }
@@ -142,7 +142,7 @@ describe.each(servers)('on %s', (kind) => {
 
   test('a fill connection that stalls or dies costs a fill, not the attachment', async () => {
     const first = proxy.connections.length;
-    const attachment = await attached(proxy.through(database.url), { fillConnections: 2, limits: { fillMs: 60 } });
+    const attachment = await attached(proxy.through(database.url), { fillConnections: 2, limits: { fillMs: 150 } });
     const [, one, other] = proxy.connections.slice(first);
     one!.freeze();
     const answers = await Promise.allSettled([attachment.objects(['t']), attachment.objects(['t'])]);
