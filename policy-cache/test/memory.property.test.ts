@@ -128,3 +128,23 @@ test('a cache over it answers, at the revision of each change, what the specific
   );
   expect(flipped, 'some answer changed while it was cached').toBeGreaterThan(20);
 });
+
+// Found by the property above: an id asked as a subject is cached as absent, and an All group has no row either.
+test('an All group that somebody claimed to be is still a target', async () => {
+  const first: WorldFile = {
+    ...{ defaults: false, customers: [], entities: [], checks: [] },
+    tenants: [{ id: 't' }],
+    groups: [{ id: 'g', type: 'USER', owner: 't' }],
+    users: [{ id: 'u', owner: 't', enabled: true, groups: ['g'] }],
+    roles: [{ id: 'r', owner: 't', type: 'GENERIC', permissions: { DEVICE_GROUP: ['READ'] }, excluded: {} }],
+    grants: [{ id: 'p', userGroup: 'g', role: 'r', shared: false }],
+  };
+  const clock = new FakeClock();
+  const cache = new PolicyCache({ vocabulary, source: new MemorySource({ newId, world: first }), clock, random: () => 0.5 });
+  cache.start();
+  await clock.advance(1);
+  const check = async (user: string) =>
+    triple(await cache.check(requestOf(vocabulary, { user, operation: 'READ', resource: 'DEVICE_GROUP', target: 'all:DEVICE:t' })));
+  expect([await check('all:DEVICE:t'), await check('u')]).toEqual(['1 deny unknown-subject', '5 allow generic']);
+  cache.close();
+});
