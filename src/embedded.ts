@@ -121,7 +121,7 @@ async function claim(owner: string): Promise<void> {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
     }
     const [pid = '', born = ''] = (await readFile(owner, 'utf8').catch(() => '')).split(' ');
-    if (Number(pid) > 0 && isAlive(Number(pid)) && (await bornAt(Number(pid))) === born)
+    if (Number(pid) > 0 && (await isAlive(Number(pid))) && (await bornAt(Number(pid))) === born)
       throw new Error(`process ${pid} is using it: stop that, or choose another directory`);
     await rm(owner, { force: true });
   }

@@ -158,19 +158,21 @@ function run(cluster: Cluster, program: 'initdb' | 'postgres', args: readonly st
 /** Process id of the server that works in a data directory right now; null if none lives. */
 export async function liveServer(data: string): Promise<number | null> {
   const pid = Number((await readFile(join(data, 'postmaster.pid'), 'utf8').catch(() => '')).split('\n')[0]);
-  if (!(pid > 1) || !isAlive(pid)) return null;
+  if (!(pid > 1) || !(await isAlive(pid))) return null;
   // A process id is used again after a while; where /proc tells, only one that works in this directory counts.
   const directory = await readlink(`/proc/${pid}/cwd`).catch(() => null);
   return directory === null || directory === (await realpath(data)) ? pid : null;
 }
 
-export function isAlive(pid: number): boolean {
+/** Does the process run? One that has ended and that nobody has collected (there is no init in many containers) does not. */
+export async function isAlive(pid: number): Promise<boolean> {
   try {
     process.kill(pid, 0);
-    return true;
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
+    if ((error as NodeJS.ErrnoException).code !== 'EPERM') return false;
   }
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
+  return stat.slice(stat.lastIndexOf(')') + 2, stat.lastIndexOf(')') + 3) !== 'Z';
 }
 
 function freePort(): Promise<number> {
