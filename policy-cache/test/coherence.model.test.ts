@@ -58,7 +58,7 @@ interface State {
   readonly reported: readonly string[];
 }
 
-interface Options { readonly kinds: readonly Kind[]; readonly commits: number; readonly failover: boolean; readonly rule: Rule | null }
+interface Options { readonly kinds: readonly Kind[]; readonly commits: number; readonly failover: boolean; readonly rule: Rule | null; /** Steps that are not taken: a trace that does not need them is found sooner. */ readonly without?: readonly string[] }
 /** A rule taken away, by putting the state right after a step to what it would be without the rule. */
 type Rule = 'lease from send' | 'bulk raises floor' | 'eviction raises floor' | 'proof before an answer' | 'ids in fills' | 'ids in pulls' | 'RESET drops entries' | 'replies of dead sessions unheard';
 
@@ -233,8 +233,8 @@ function heals(state: State): boolean {
   return false;
 }
 
-/** I6 costs more than all the rest: it is asked in every fifth state. */
-const HEAL_EVERY = 5;
+/** I6 costs more than all the rest: it is asked in every tenth state. */
+const HEAL_EVERY = 10;
 
 interface Found { readonly states: number; readonly transitions: number; readonly depth: number; readonly trace: readonly string[] | null; readonly answers: number }
 
@@ -256,6 +256,7 @@ function explore(options: Options, limit = Infinity): Found {
     for (const [key, state] of frontier) {
       if (parents.size >= limit) break;
       for (const [label, after] of successors(state, options)) {
+        if (options.without?.includes(label)) continue;
         transitions++;
         const head = after.follower.current?.head;
         const log = after.servers.at(-1)!.log;
@@ -277,7 +278,7 @@ function explore(options: Options, limit = Infinity): Found {
 }
 
 const DEEP = process.env['GRANTGATE_MODEL_STATES'];
-const BOUND = DEEP === undefined ? 15_000 : Number(DEEP);
+const BOUND = DEEP === undefined ? 4_000 : Number(DEEP);
 
 describe('every order of events', () => {
   test.each<[string, Options]>([
@@ -294,18 +295,23 @@ describe('every order of events', () => {
 });
 
 describe('a rule taken away gives a counter-example', () => {
+  const [slowFills, time, losses] = [['fill expires', 'flight expires'], ['tick'], ['connection lost']];
   test.each<[Rule, Partial<Options>]>([
-    ['proof before an answer', {}],
-    ['lease from send', {}],
-    ['bulk raises floor', { kinds: ['bulk'] }],
-    ['eviction raises floor', { kinds: ['x', 'y'], commits: 3 }],
-    ['RESET drops entries', { kinds: ['all'] }],
-    ['ids in fills', { failover: true }],
-    ['ids in pulls', { failover: true }],
-    ['replies of dead sessions unheard', {}],
+    ['proof before an answer', { without: [...slowFills, ...time, ...losses] }],
+    ['lease from send', { without: [...slowFills, ...losses] }],
+    ['bulk raises floor', { kinds: ['bulk'], without: [...slowFills, ...time, ...losses] }],
+    ['eviction raises floor', { kinds: ['x', 'y'], commits: 3, without: [...slowFills, ...time, ...losses] }],
+    ['RESET drops entries', { kinds: ['all'], without: [...slowFills, ...time, ...losses] }],
+    ['ids in fills', { failover: true, without: [...slowFills, ...time] }],
+    ['ids in pulls', { failover: true, without: [...slowFills, ...time] }],
+    ['replies of dead sessions unheard', { commits: 1, without: slowFills }],
   ])('%s', (rule, options) => {
     const found = explore({ kinds: ['x'], commits: 2, failover: false, ...options, rule }, 200_000);
     process.stdout.write(`model without "${rule}": ${found.trace?.join(' · ') ?? `nothing in ${found.states} states`}\n`);
     expect(found.trace).not.toBeNull();
+    // With the rule, as deep as that and further: nothing.
+    const intact = explore({ kinds: ['x'], commits: 2, failover: false, ...options, rule: null }, found.states * 1.5);
+    expect(intact).toMatchObject({ trace: null });
+    expect(intact.depth).toBeGreaterThanOrEqual(found.depth);
   }, 600_000);
 });
