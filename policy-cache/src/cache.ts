@@ -35,7 +35,7 @@ interface Pending {
   readonly mark: number;
   readonly until: number;
   resolve(decision: Decision): void;
-  reject(error: PolicyError): void;
+  reject(error: unknown): void;
   world: World | null;
   turns: number;
   waited: boolean;
@@ -55,7 +55,8 @@ export class PolicyCache {
   readonly #facts: Facts;
   readonly #pending = new Set<Pending>();
   readonly #byName = new Map<string, Set<Pending>>();
-  readonly #readyWaiters = new Set<() => void>();
+  readonly #readyWaiters = new Set<{ done(): void; closed(): void }>();
+  #closed = false;
 
   constructor(settings: CacheSettings) {
     const limits = { ...LIMITS, ...settings.limits };
@@ -81,19 +82,21 @@ export class PolicyCache {
     this.#driver.start();
   }
 
-  /** Resolves when checks can be answered. @throws PolicyError `starting` after `ms` */
+  /** Resolves when checks can be answered. @throws PolicyError `starting` after `ms`, or when the cache is closed */
   ready(ms: number): Promise<void> {
     if (this.#driver.state.current !== null) return Promise.resolve();
+    const refusal = (why: string): PolicyError => new PolicyError('starting', `${why}: ${this.#driver.cause ?? 'the first world is loading'}`);
+    if (this.#closed) return Promise.reject(refusal('not ready'));
     return new Promise((resolve, reject) => {
       const cancel = this.#clock.after(ms, () => {
-        this.#readyWaiters.delete(done);
-        reject(new PolicyError('starting', `not ready after ${ms} ms: ${this.#driver.cause ?? 'the first world is loading'}`));
+        this.#readyWaiters.delete(waiter);
+        reject(refusal(`not ready after ${ms} ms`));
       });
-      const done = (): void => {
-        cancel();
-        resolve();
+      const waiter = {
+        done: () => (cancel(), resolve()),
+        closed: () => (cancel(), reject(refusal('not ready'))),
       };
-      this.#readyWaiters.add(done);
+      this.#readyWaiters.add(waiter);
     });
   }
 
@@ -139,7 +142,10 @@ export class PolicyCache {
 
   /** Ends the session and drops everything; whatever is asked from then on is refused with `starting`. */
   close(): void {
+    this.#closed = true;
     this.#driver.close();
+    for (const waiter of this.#readyWaiters) waiter.closed();
+    this.#readyWaiters.clear();
     for (const pending of [...this.#pending]) this.#run(pending);
   }
 
@@ -212,14 +218,14 @@ export class PolicyCache {
     const now = this.#clock.now();
     const deadline = options.deadline ?? DEADLINE_MS;
     let answer: Decision | undefined;
-    let failure: PolicyError | undefined;
+    let failure: { readonly error: unknown } | undefined;
     const pending: Pending = {
       request, status, options, mark: this.#driver.state.pulls, until: now + deadline,
-      resolve: (decision) => (answer = decision), reject: (error) => (failure = error),
+      resolve: (decision) => (answer = decision), reject: (error) => (failure = { error }),
       world: null, turns: 0, waited: false, names: new Set(), pull: false, cancelDeadline: () => undefined,
     };
     this.#run(pending);
-    if (failure !== undefined) throw failure;
+    if (failure !== undefined) throw failure.error;
     if (answer !== undefined) {
       this.stats.hits++;
       return answer;
@@ -242,7 +248,7 @@ export class PolicyCache {
       if (world === null) throw new PolicyError('starting', this.#driver.cause ?? 'no world is loaded yet');
       const bound = Math.min(this.#maxStaleness, pending.options.maxStaleness ?? Infinity);
       const age = now - world.freshAsOf;
-      if (age > bound) throw new PolicyError('stale', `the last confirmed state is ${Math.round(age)} ms old, the bound is ${bound} ms`);
+      if (!(age <= bound)) throw new PolicyError('stale', `the last confirmed state is ${Math.round(age)} ms old, the bound is ${bound} ms`);
       if (pending.world !== world) {
         pending.world = world;
         pending.turns = 0;
@@ -259,7 +265,7 @@ export class PolicyCache {
       for (const want of wants) this.#await(pending, wantName(want));
       this.#driver.send({ kind: 'want', wants, until: pending.until });
     } catch (error) {
-      if (!(error instanceof PolicyError)) throw error;
+      // Of whatever kind: a request that breaks its own decision must not break the step it is decided in.
       this.#refuse(pending, error);
     }
   }
@@ -308,8 +314,8 @@ export class PolicyCache {
     pending.cancelDeadline();
   }
 
-  #refuse(pending: Pending, error: PolicyError): void {
-    this.stats.unavailable[error.code]++;
+  #refuse(pending: Pending, error: unknown): void {
+    if (error instanceof PolicyError) this.stats.unavailable[error.code]++;
     this.#end(pending);
     pending.reject(error);
   }
@@ -319,6 +325,7 @@ export class PolicyCache {
   #settled(names: readonly string[], failed: boolean): void {
     for (const name of names)
       for (const pending of [...(this.#byName.get(name) ?? [])]) {
+        if (!this.#pending.has(pending)) continue; // an observer closed the cache meanwhile
         if (failed) {
           this.#refuse(pending, new PolicyError('source', 'the database does not answer, or its answers do not belong to the history that is followed'));
           continue;
@@ -331,10 +338,10 @@ export class PolicyCache {
 
   #moved(newWorld: boolean): void {
     if (this.#driver.state.current !== null) {
-      for (const done of this.#readyWaiters) done();
+      for (const waiter of this.#readyWaiters) waiter.done();
       this.#readyWaiters.clear();
     }
-    for (const pending of [...this.#pending]) if (newWorld || pending.pull) this.#run(pending);
+    for (const pending of [...this.#pending]) if ((newWorld || pending.pull) && this.#pending.has(pending)) this.#run(pending);
   }
 }
 

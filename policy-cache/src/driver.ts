@@ -31,21 +31,27 @@ export class Driver {
   cause: string | null = 'not started';
   readonly #settings: DriverSettings;
   #attachment: { session: number; attachment: Attachment } | null = null;
-  #cancelBeat: () => void = () => undefined;
+  /** Cancels of all timers that wait: none may outlive `close`. */
+  readonly #timers = new Set<() => void>();
+  #started = false;
   #closed = false;
 
   constructor(settings: DriverSettings) {
     this.#settings = settings;
   }
 
+  /** Once; not after `close`. */
   start(): void {
+    if (this.#started || this.#closed) return;
+    this.#started = true;
     this.send({ kind: 'start' });
     this.#beat();
   }
 
   close(): void {
     this.#closed = true;
-    this.#cancelBeat();
+    for (const cancel of this.#timers) cancel();
+    this.#timers.clear();
     this.#attachment?.attachment.close();
     this.#attachment = null;
     this.state.current = null;
@@ -59,30 +65,49 @@ export class Driver {
   }
 
   #carryOut(effect: Effect): void {
-    const { clock, observer } = this.#settings;
     switch (effect.kind) {
-      case 'attach': return void clock.after(this.#delay(effect.failures), () => this.#attach(effect.session));
+      case 'attach': return void this.#after(this.#delay(effect.failures), () => this.#attach(effect.session));
       case 'close': return this.#close(effect.session, effect.why);
       case 'pull': return this.#call(effect.session, (attachment) => attachment.pull(effect.request), (reply) => this.send({ kind: 'pulled', session: effect.session, pull: effect.pull, reply }));
       case 'load': return this.#call(effect.session, (attachment) => attachment.load(), (reply) => this.send({ kind: 'loaded', load: effect.load, reply }));
       case 'fill': return this.#fill(effect);
-      case 'beat-in': return void clock.after(effect.ms, () => this.send({ kind: 'beat' }));
+      case 'beat-in': return void this.#after(effect.ms, () => this.send({ kind: 'beat' }));
       case 'settled': return this.#settings.settled(effect.names, effect.failed);
       case 'moved': return this.#settings.moved(effect.newWorld);
       case 'applied':
         // An upper bound without a common clock: commit to the pull's snapshot by the server's, and the pull's whole round trip by ours.
-        if (effect.reply.lagMs !== null) observer?.applied?.(effect.reply.lagMs + clock.now() - effect.sent);
-        return;
-      case 'note': return observer?.event?.({ kind: effect.event, detail: effect.detail });
+        return this.#tell((observer) => effect.reply.lagMs !== null && observer.applied?.(effect.reply.lagMs + this.#settings.clock.now() - effect.sent));
+      case 'note': return this.#tell((observer) => observer.event?.({ kind: effect.event, detail: effect.detail }));
       default: effect satisfies never;
     }
   }
 
   #beat(): void {
-    this.#cancelBeat = this.#settings.clock.after(BEAT_MS, () => {
+    this.#after(BEAT_MS, () => {
       this.#beat();
       this.send({ kind: 'beat' });
     });
+  }
+
+  #after(ms: number, f: () => void): () => void {
+    const cancel = this.#settings.clock.after(ms, () => {
+      this.#timers.delete(cancel);
+      f();
+    });
+    this.#timers.add(cancel);
+    return () => {
+      this.#timers.delete(cancel);
+      cancel();
+    };
+  }
+
+  /** What an observer throws is dropped: in the middle of a step it would take the effects that follow with it, the next pull among them. */
+  #tell(what: (observer: CacheObserver) => unknown): void {
+    try {
+      if (this.#settings.observer) what(this.#settings.observer);
+    } catch {
+      return;
+    }
   }
 
   #delay(failures: number): number {
@@ -127,14 +152,14 @@ export class Driver {
 
   #fill({ session, batch, wants, of }: Effect & { kind: 'fill' }): void {
     if (this.#attachment?.session !== session) return;
-    const { clock, observer, follower } = this.#settings;
+    const { clock, follower } = this.#settings;
     const { attachment } = this.#attachment;
     const sent = clock.now();
     const names = wants.map(wantName);
     // Not cancelled by the answer: an answer that is ahead of the cursor still waits, and must not wait for ever.
-    const cancelExpiry = clock.after(FLIGHT_LIMITS.life, () => this.send({ kind: 'fill-expired', batch, names }));
+    const cancelExpiry = this.#after(FLIGHT_LIMITS.life, () => this.send({ kind: 'fill-expired', batch, names }));
     const landed = (event: FollowerEvent): void => {
-      observer?.filled?.(clock.now() - sent);
+      this.#tell((observer) => observer.filled?.(clock.now() - sent));
       this.send(event);
     };
     const failed = (): void => {

@@ -18,6 +18,8 @@ export type Want =
 export interface Flight {
   readonly want: Want;
   readonly tries: number;
+  /** Clock reading after which nobody waits for it any more. */
+  until: number;
   /** Number of the statement that carries it. */
   readonly batch: number;
   /** What the source read; null while the statement is out. */
@@ -68,10 +70,9 @@ export function wantName(want: Want): string {
 /** Puts a miss in the queue unless it is there or out. @throws PolicyError `overload` when the queue, or the asker's part of it, is full */
 export function enqueue(flights: Flights, want: Want, until: number): void {
   const name = wantName(want);
-  if (flights.out.has(name)) return;
-  const waiting = flights.queue.get(name);
-  if (waiting) {
-    waiting.until = Math.max(waiting.until, until);
+  const known = flights.out.get(name) ?? flights.queue.get(name);
+  if (known) {
+    known.until = Math.max(known.until, until);
     return;
   }
   if (flights.queue.size >= FLIGHT_LIMITS.queue || (flights.queued.get(want.asker) ?? 0) >= FLIGHT_LIMITS.queueOfAsker)
@@ -96,7 +97,7 @@ export function depart(flights: Flights, now: number, nextNumber: () => number):
     if ((ofAsker.get(want.asker) ?? 0) >= FLIGHT_LIMITS.inFlightOfAsker) continue;
     count(ofAsker, want.asker, 1);
     drop(flights, name, want);
-    flights.out.set(name, { want, tries: waiting.tries, batch: numbers[want.kind], answer: null });
+    flights.out.set(name, { want, tries: waiting.tries, until: waiting.until, batch: numbers[want.kind], answer: null });
     leaving[want.kind].push(want);
   }
   return (['object', 'class'] as const)
@@ -121,7 +122,7 @@ export function land(flights: Flights, number: number, answer: (want: Want, inde
  * Lets in what may be let in; refused answers go back to the queue, a few times.
  * @returns names whose askers can go on (`failed`: with an error)
  */
-export function admitAll(world: World, flights: Flights, to: { vocabulary: Vocabulary; now: number; refused(): void }): { settled: string[]; failed: string[]; waits: boolean } {
+export function admitAll(world: World, flights: Flights, to: { vocabulary: Vocabulary; refused(): void }): { settled: string[]; failed: string[]; waits: boolean } {
   const outcome = { settled: [] as string[], failed: [] as string[], waits: false };
   for (const [name, flight] of flights.out) {
     const { want, answer } = flight;
@@ -134,7 +135,7 @@ export function admitAll(world: World, flights: Flights, to: { vocabulary: Vocab
     if (knows(world, answer.stamp) && admit(world, to.vocabulary, want, answer)) outcome.settled.push(name);
     else {
       to.refused();
-      if (!again(flights, name, flight, to.now)) outcome.failed.push(name);
+      if (!again(flights, name, flight)) outcome.failed.push(name);
     }
   }
   return outcome;
@@ -147,14 +148,14 @@ function admit(world: World, vocabulary: Vocabulary, want: Want, answer: NonNull
 }
 
 /** A statement failed. @returns names whose askers hear of it */
-export function fail(flights: Flights, number: number, now: number): string[] {
+export function fail(flights: Flights, number: number): string[] {
   const batch = flights.batches.get(number);
   flights.batches.delete(number);
   return (batch?.names ?? []).filter((name) => {
     const flight = flights.out.get(name);
     if (flight?.batch !== number) return false;
     flights.out.delete(name);
-    return !again(flights, name, flight, now);
+    return !again(flights, name, flight);
   });
 }
 
@@ -164,16 +165,16 @@ export function expire(flights: Flights, number: number, names: readonly string[
   return names.filter((name) => flights.out.get(name)?.batch === number && flights.out.delete(name));
 }
 
-/** The connections are gone: everything out goes back to the queue, for the next attachment. */
-export function ground(flights: Flights, now: number): void {
-  for (const [name, { want, tries }] of flights.out) push(flights, name, { want, tries, until: now + FLIGHT_LIMITS.life });
+/** The connections are gone: everything out goes back to the queue, for the next attachment if somebody still waits then. */
+export function ground(flights: Flights): void {
+  for (const [name, { want, tries, until }] of flights.out) push(flights, name, { want, tries, until });
   flights.out.clear();
   flights.batches.clear();
 }
 
-function again(flights: Flights, name: string, flight: Flight, now: number): boolean {
+function again(flights: Flights, name: string, flight: Flight): boolean {
   if (flight.tries + 1 >= FLIGHT_LIMITS.tries) return false;
-  push(flights, name, { want: flight.want, tries: flight.tries + 1, until: now + FLIGHT_LIMITS.life });
+  push(flights, name, { want: flight.want, tries: flight.tries + 1, until: flight.until });
   return true;
 }
 

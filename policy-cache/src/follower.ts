@@ -119,7 +119,7 @@ export function step(settings: FollowerSettings, state: FollowerState, event: Fo
       break;
     }
     case 'classes': turn.landed(event.batch, (_, index) => ({ stamp: event.reply.stamp, row: null, grants: event.reply.grants[index] ?? [] })); break;
-    case 'fill-failed': turn.settle(fail(state.flights, event.batch, now), true); turn.depart(); break;
+    case 'fill-failed': turn.settle(fail(state.flights, event.batch), true); turn.depart(); break;
     case 'fill-expired': turn.settle(expire(state.flights, event.batch, event.names), false); turn.depart(); break;
     case 'want': for (const want of event.wants) enqueue(state.flights, want, event.until); turn.depart(); break;
     case 'await-pull': if (event.ask !== null) state.asks.add(event.ask); state.due ??= 'wait'; turn.pull('wait'); break;
@@ -167,7 +167,7 @@ class Turn {
     this.effects.push({ kind: 'close', session: state.session, why }, { kind: 'note', event: 'closed', detail: why });
     state.inFlight = null;
     state.due = null;
-    ground(state.flights, this.#now);
+    ground(state.flights);
     // A load that was under way is given up: its answer, should it come, is for nobody.
     if (state.reset?.world === null) state.reset = { load: 0, world: null };
     state.failures++;
@@ -304,7 +304,7 @@ class Turn {
     const state = this.#state;
     if (state.current === null) return;
     const { stats, vocabulary } = this.#settings;
-    const { settled, failed, waits } = admitAll(state.current, state.flights, { vocabulary, now: this.#now, refused: () => stats.fillsRefused++ });
+    const { settled, failed, waits } = admitAll(state.current, state.flights, { vocabulary, refused: () => stats.fillsRefused++ });
     this.settle(settled, false);
     this.settle(failed, true);
     if (waits) this.pull('wait');

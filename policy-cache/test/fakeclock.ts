@@ -11,6 +11,11 @@ export class FakeClock implements Clock {
     return this.#now;
   }
 
+  /** Timers that wait. */
+  get timers(): number {
+    return this.#timers.size;
+  }
+
   after(ms: number, f: () => void): () => void {
     const timer = { at: this.#now + ms, f };
     this.#timers.add(timer);
