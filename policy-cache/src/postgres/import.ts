@@ -30,6 +30,7 @@ export async function importRows(sql: Sql, rows: Iterable<ImportRow> | AsyncIter
   const refused = new Refusal();
   try {
     return await sql.begin(async (tx): Promise<ImportResult> => {
+      await tx`set local search_path = pg_catalog, pg_temp`; // no function of somebody's own in public
       const places = await stage(tx, rows);
       const { problems, omitted } = await findProblems(tx, options.vocabulary.groupableTypes);
       const all = sorted([...(options.problems ?? []), ...places.problems, ...problems], places.order);

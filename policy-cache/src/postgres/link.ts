@@ -50,11 +50,14 @@ export async function openLink(address: Address, options: LinkOptions): Promise<
   }
 }
 
+// search_path: a function in a schema that others may write to (public, in databases from before PostgreSQL 15) is called instead of a
+// built-in one with a variadic or polymorphic argument, json_build_array among them: whoever made it would write the answers.
 // A plan made while a table was small would scan it for ever after an import ([measured] 22,434 scans where 0 are needed), planning
 // a look-up anew each time costs more than the look-up, and so does JIT.
 const SETTINGS: Statement = {
   name: 'settings',
-  text: "select set_config('enable_seqscan', 'off', false), set_config('plan_cache_mode', 'force_generic_plan', false), set_config('jit', 'off', false)",
+  text: `select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false), pg_catalog.set_config('enable_seqscan', 'off', false),
+    pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', false), pg_catalog.set_config('jit', 'off', false)`,
 };
 
 function makeLink(address: Address, at: Dialled, options: LinkOptions): Link {

@@ -48,6 +48,8 @@ export async function migrate(sql: Sql, files: readonly MigrationFile[]): Promis
   const session = await sql.reserve();
   try {
     await session`set client_min_messages = warning`;
+    // Else a function of somebody's own in public, with the name of a built-in one, would run with all the rights of this login.
+    await session`set search_path = pg_catalog, pg_temp`;
     await refuseServer(session);
     // A session's lock: it outlives each of the transactions. Released by hand, because the connection goes back to the pool.
     await session`select pg_advisory_lock(hashtextextended('grantgate.migrate', 0))`;
@@ -58,6 +60,7 @@ export async function migrate(sql: Sql, files: readonly MigrationFile[]): Promis
     }
   } finally {
     await session`reset client_min_messages`.catch(() => undefined); // a dead connection has nothing to reset
+    await session`reset search_path`.catch(() => undefined);
     session.release();
   }
 }
