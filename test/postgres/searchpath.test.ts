@@ -15,7 +15,14 @@ const files = readdirSync(directory).map((name) => ({ name, text: readFileSync(n
 const WORLD = JSON.stringify({ tenants: [{ id: 't' }], entities: [{ id: 'd', type: 'DEVICE', owner: 't' }] });
 
 /** Exact where ours are variadic or polymorphic. Each tells that it was called. */
-const TRAPS = ['json_build_array(bigint, uuid)', 'json_build_array(text, text)', 'json_agg(text)', 'format(text, regclass)', 'array_agg(text)', 'unnest(text[])'];
+const TRAPS = [
+  'json_build_array(bigint, uuid)',
+  'json_build_array(text, text)',
+  'json_agg(text)',
+  'format(text, regclass)',
+  'array_agg(text)',
+  'unnest(text[])',
+];
 
 describe.each(servers)('on %s', (kind) => {
   let server: TestServer;

@@ -107,11 +107,16 @@ const TYPES = { tenant: 'TENANT', customer: 'CUSTOMER', user: 'USER', role: 'ROL
 function columns(row: ImportRow): object {
   const shared = { file: row.file, line: row.line, path: row.path, kind: row.kind, id: storable(row.id) };
   switch (row.kind) {
-    case 'tenant': return { ...shared, type: TYPES.tenant, label: optional(row.label) };
-    case 'customer': return { ...shared, type: TYPES.customer, owner: storable(row.owner), label: optional(row.label) };
-    case 'group': return { ...shared, type: storable(row.type), owner: storable(row.owner), label: optional(row.label) };
-    case 'user': return { ...shared, type: TYPES.user, owner: storable(row.owner), enabled: row.enabled };
-    case 'entity': return { ...shared, type: storable(row.type), owner: storable(row.owner) };
+    case 'tenant':
+      return { ...shared, type: TYPES.tenant, label: optional(row.label) };
+    case 'customer':
+      return { ...shared, type: TYPES.customer, owner: storable(row.owner), label: optional(row.label) };
+    case 'group':
+      return { ...shared, type: storable(row.type), owner: storable(row.owner), label: optional(row.label) };
+    case 'user':
+      return { ...shared, type: TYPES.user, owner: storable(row.owner), enabled: row.enabled };
+    case 'entity':
+      return { ...shared, type: storable(row.type), owner: storable(row.owner) };
     case 'role': {
       const bad = !isStorable(JSON.stringify(row.permissions)) || (row.type === 'GENERIC' && !isStorable(JSON.stringify(row.excluded)));
       const stored = bad ? { permissions: {}, excluded: {} } : { permissions: row.permissions, excluded: row.type === 'GENERIC' ? row.excluded : {} };
@@ -121,11 +126,19 @@ function columns(row: ImportRow): object {
       const users = parseAllGroup(row.userGroup);
       const entities = row.entityGroup === undefined ? null : parseAllGroup(row.entityGroup);
       return {
-        ...shared, type: TYPES.grant, user_group: storable(row.userGroup), role: storable(row.role), entity_group: optional(row.entityGroup), shared: row.shared,
-        user_owner: optional(users?.owner), entity_owner: optional(entities?.owner), entity_type: optional(entities?.type),
+        ...shared,
+        type: TYPES.grant,
+        user_group: storable(row.userGroup),
+        role: storable(row.role),
+        entity_group: optional(row.entityGroup),
+        shared: row.shared,
+        user_owner: optional(users?.owner),
+        entity_owner: optional(entities?.owner),
+        entity_type: optional(entities?.type),
       };
     }
-    default: return row satisfies never;
+    default:
+      return row satisfies never;
   }
 }
 
@@ -134,8 +147,12 @@ function unstorable(row: ImportRow): readonly ImportProblem[] {
   if (isStorable(JSON.stringify(row))) return [];
   const found = Object.entries(row).filter(([field, value]) => !['file', 'line', 'path'].includes(field) && !isStorable(JSON.stringify(value)));
   return found.map(([field]) => ({
-    file: row.file, line: row.line, path: row.path, field: field === 'label' ? (row.kind === 'customer' ? 'title' : 'name') : field,
-    message: 'has a U+0000 or a lone surrogate in it', fix: 'take it out',
+    file: row.file,
+    line: row.line,
+    path: row.path,
+    field: field === 'label' ? (row.kind === 'customer' ? 'title' : 'name') : field,
+    message: 'has a U+0000 or a lone surrogate in it',
+    fix: 'take it out',
   }));
 }
 
@@ -184,7 +201,11 @@ async function insert(tx: TransactionSql): Promise<ImportCounts> {
 /** In the order of the files, then of lines, then of paths as they count (`users[9]` before `users[10]`). */
 function sorted(problems: readonly ImportProblem[], order: ReadonlyMap<string, number>): readonly ImportProblem[] {
   const rank = (file: string): number => order.get(file) ?? order.size;
-  return problems.toSorted((a, b) =>
-    rank(a.file) - rank(b.file) || (a.line ?? 0) - (b.line ?? 0)
-    || a.path.localeCompare(b.path, 'en', { numeric: true }) || a.field.localeCompare(b.field, 'en', { numeric: true }));
+  return problems.toSorted(
+    (a, b) =>
+      rank(a.file) - rank(b.file) ||
+      (a.line ?? 0) - (b.line ?? 0) ||
+      a.path.localeCompare(b.path, 'en', { numeric: true }) ||
+      a.field.localeCompare(b.field, 'en', { numeric: true }),
+  );
 }

@@ -70,9 +70,13 @@ async function migrateLocked(session: ReservedSql, steps: readonly Step[]): Prom
   const owner = await ensureSchema(session, statements);
   if (owner === null) return { from: 0, to: 0, applied: [], statements };
 
-  await transaction(session, owner, () => session`
+  await transaction(
+    session,
+    owner,
+    () => session`
     create table if not exists grantgate.migration (
-      version int primary key, name text not null, checksum text not null, at timestamptz not null default clock_timestamp())`);
+      version int primary key, name text not null, checksum text not null, at timestamptz not null default clock_timestamp())`,
+  );
   const rows = await session<Row[]>`select version, name, checksum from grantgate.migration order by version`;
   await refuseHistory(session, rows, steps);
 
@@ -91,11 +95,13 @@ async function migrateLocked(session: ReservedSql, steps: readonly Step[]): Prom
 }
 
 function numbered(files: readonly MigrationFile[]): readonly Step[] {
-  const steps = files.map(({ name, text }): Step => {
-    const version = /^([0-9]{4})_[a-z0-9_]+\.sql$/.exec(name)?.[1];
-    if (version === undefined) throw new InputError(name, 'a migration is called like 0001_model.sql');
-    return { version: Number(version), name, text: text.replaceAll('\r\n', '\n') };
-  }).sort((a, b) => a.version - b.version);
+  const steps = files
+    .map(({ name, text }): Step => {
+      const version = /^([0-9]{4})_[a-z0-9_]+\.sql$/.exec(name)?.[1];
+      if (version === undefined) throw new InputError(name, 'a migration is called like 0001_model.sql');
+      return { version: Number(version), name, text: text.replaceAll('\r\n', '\n') };
+    })
+    .sort((a, b) => a.version - b.version);
   steps.forEach((step, i) => {
     if (step.version !== i + 1) throw new InputError(step.name, `expected number ${i + 1} here: migrations are numbered 1, 2, 3, … without gaps`);
   });
@@ -107,18 +113,21 @@ async function refuseServer(session: ReservedSql): Promise<void> {
     select current_setting('server_version_num')::int as number, current_setting('server_version') as version,
       current_setting('server_encoding') as encoding`;
   if (server.number < 150_000) throw new InputError('database', `PostgreSQL 15 or later is needed, this is ${server.version}`);
-  if (server.encoding !== 'UTF8') throw new InputError('database', `encoding UTF8 is needed (ids are UTF-8, compared byte by byte), this one has ${server.encoding}`);
+  if (server.encoding !== 'UTF8')
+    throw new InputError('database', `encoding UTF8 is needed (ids are UTF-8, compared byte by byte), this one has ${server.encoding}`);
 }
 
 /** Everything that makes this program the wrong one for this database, at once. */
 async function refuseHistory(session: ReservedSql, rows: readonly Row[], steps: readonly Step[]): Promise<void> {
   const problems: string[] = [];
   const newest = rows.at(-1)?.version ?? 0;
-  if (newest > steps.length) problems.push(`it is at version ${newest} and this program knows ${steps.length}: use the program that migrated it, or a later one`);
+  if (newest > steps.length)
+    problems.push(`it is at version ${newest} and this program knows ${steps.length}: use the program that migrated it, or a later one`);
   for (const [i, row] of rows.entries()) {
     const step = steps[i];
     if (row.version !== i + 1) problems.push(`version ${i + 1} is missing in grantgate.migration`);
-    else if (step && (await checksum(session, step.text)) !== row.checksum) problems.push(`${step.name} was changed after it was applied: restore it, and put the change into a new file`);
+    else if (step && (await checksum(session, step.text)) !== row.checksum)
+      problems.push(`${step.name} was changed after it was applied: restore it, and put the change into a new file`);
   }
   if (problems.length > 0) throw new InputError('database', problems.join('; '));
 }
