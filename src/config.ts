@@ -213,15 +213,18 @@ export function showConfig(config: Config, as: 'yaml' | 'json'): string {
   return lines.join('\n');
 }
 
+// A database's URL, stricter than it is read: where a password ends must be beyond doubt.
+const HOST = String.raw`(?:\[[0-9a-fA-F:.]+\]|[\w.%-]*)(?::\d*)?`;
+const DATABASE_URL = new RegExp(String.raw`^(postgres(?:ql)?:\/\/)(?:([^:@/?]*)(:[^@/?]*)?@)?(${HOST}(?:,${HOST})*)(\/[\w.%-]*)?(?:\?[^@]*)?$`);
+
 /** A value as it may be shown: a secret never, of a database's URL all but what lets one in. */
 function redacted(leaf: Leaf, value: unknown): unknown {
   if (leaf.note.time && typeof value === 'number') return showDuration(value);
   if (!leaf.note.secret || value === undefined) return value;
-  if (!leaf.note.alias || typeof value !== 'string' || !URL.canParse(value)) return '[secret]';
-  const url = new URL(value);
-  if (url.password) url.password = 'secret';
-  url.search = '';
-  return url.href;
+  const parts = leaf.note.alias && typeof value === 'string' ? DATABASE_URL.exec(value) : null;
+  if (!parts) return '[secret]';
+  const [, scheme, user, password, hosts = '', database = ''] = parts;
+  return `${scheme}${user === undefined ? '' : `${user}${password ? ':secret' : ''}@`}${hosts}${database}`;
 }
 
 function valueAt(from: unknown, path: string): unknown {

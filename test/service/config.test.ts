@@ -195,6 +195,23 @@ describe('a secret', () => {
     expect(showConfig(given, 'json')).not.toContain(KEY);
     expect(problems({ env: { GRANTGATE_IDENTITY_THINGSBOARD_SIGNING_KEY: `${KEY},c2hvcnQ=` } })).toEqual([expect.stringMatching(/at least 64 bytes/)]);
   });
+  test.each([
+    ['postgres://reader:pass#word@db/app', 'postgres://reader:secret@db/app'],
+    ['postgres://reader:pass@h1:5432,[::1]:5433/app', 'postgres://reader:secret@h1:5432,[::1]:5433/app'],
+    ['postgres://reader@db/app', 'postgres://reader@db/app'],
+    ['postgres:///app?host=/run&user=reader&password=pass', 'postgres:///app'],
+    // Where the password ends is not to be known: 12, or 12/pass.
+    ['postgres://reader:12/pass@db/app', '[secret]'],
+    ['postgres://reader:12@pass@db/app', '[secret]'],
+    ['postgres://reader:12?pass@db/app', '[secret]'],
+    ['postgres://reader:12?x=y/pass@db/app', '[secret]'],
+    ['postgres://reader:pass/app', '[secret]'],
+    ['postgres://db/app#pass', '[secret]'],
+    ['postgres:///pass:x@db', '[secret]'],
+  ])('in %s', (url, expected) => {
+    const { value } = (JSON.parse(showConfig(load({ env: { DATABASE_URL: url } }), 'json')) as Record<string, { value: unknown }>)['database.url']!;
+    expect(value).toBe(expected);
+  });
   test('of a bad form is not repeated in the problem', () => {
     expect(problems({ env: { DATABASE_URL: 'hunter2' } })[0]).not.toContain('hunter2');
   });

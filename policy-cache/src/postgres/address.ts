@@ -40,6 +40,9 @@ type SslMode = (typeof MODES)[number];
 export function parseAddresses(url: string, insecureTls = false, field = 'url'): readonly Address[] {
   const parts = URL_FORM.exec(url)?.groups;
   if (!parts) throw new InputError(field, 'expected postgres://user:password@host:port/database');
+  // What stands there is the rest of a password: never shown, and never asked of a name server.
+  if (`${parts['hosts']}${parts['database']}${parts['query']}`.includes('@'))
+    throw new InputError(field, 'an @, / or ? in the user, the password or a name is written %40, %2F or %3F');
   const query = parseQuery(parts['query'] ?? '', field);
   const user = decode(parts['user'] ?? '', field) || query.get('user') || '';
   if (!user) throw new InputError(field, 'it names no user: postgres://user:password@host:port/database');
