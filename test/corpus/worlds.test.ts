@@ -11,6 +11,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { reference, type Answer, type Names } from '../../policy-cache/test/reference.ts';
 import { runCli } from '../../src/cli.ts';
+import { askDecided } from '../support/ask.ts';
 import { startPostgres, type TestServer } from '../support/postgres.ts';
 import { tokenFor } from '../support/sidecar.ts';
 import { checkPath, checkRoutes, startStack, vocabulary, type Stack } from '../support/stack.ts';
@@ -175,8 +176,8 @@ async function byCommand({ user, operation, resource, target, owner, groups, exp
 
 /** The decision by what the client got, reason and rule from the log. */
 async function throughNginx({ client, sidecar }: Stack, { user }: WorldCheck, { path, id }: { path: string; id: string }): Promise<Answer> {
-  const { status } = await client.ask({ path, token: await tokenFor(user), requestId: id });
-  const { decision, reason, rule } = await sidecar.line(id);
+  const { status, requestId } = await askDecided(client, { path, token: await tokenFor(user), requestId: id });
+  const { decision, reason, rule } = await sidecar.line(requestId);
   expect({ status, decision }).toEqual(status === 200 ? { status, decision: 'allow' } : { status: 403, decision: 'deny' });
   return { allow: status === 200, reason, rule };
 }

@@ -5,6 +5,7 @@
 import { createHmac } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { askDecided } from '../support/ask.ts';
 import { connectRaw, requestBytes } from '../support/raw.ts';
 import { startPostgres, type TestServer } from '../support/postgres.ts';
 import { SIGNING_KEY, tokenFor } from '../support/sidecar.ts';
@@ -41,9 +42,9 @@ interface Outcome {
 
 /** Asks, and tells what the client got, what the decision log says of it and whether the application was reached. */
 async function ask(path: string, token?: string, more: { method?: string; headers?: Record<string, string> } = {}): Promise<Outcome> {
-  const requestId = `access-${++asked}`;
+  const request = `access-${++asked}`;
   const before = stack.application.seen.length;
-  const { status, headers } = await stack.client.ask({ path, requestId, ...(token === undefined ? {} : { token }), ...more });
+  const { status, headers, requestId } = await askDecided(stack.client, { path, requestId: request, ...(token === undefined ? {} : { token }), ...more });
   for (const name of IDENTITY) expect(headers[name.toLowerCase()], `${name} in the client's answer`).toBeUndefined();
   const { reason } = await stack.sidecar.line(requestId);
   return { status, reason, passed: stack.application.seen.length > before, challenge: headers['www-authenticate'] };

@@ -8,7 +8,7 @@ import { createServer, type Server } from 'node:http';
 import { connect, createServer as createRelay, type Server as NetServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { startClient } from '../support/ask.ts';
+import { askDecided, startClient } from '../support/ask.ts';
 import { startNginx } from '../support/nginx.ts';
 import { connectRaw, requestBytes } from '../support/raw.ts';
 import { startPostgres, type TestServer } from '../support/postgres.ts';
@@ -29,6 +29,8 @@ beforeAll(async () => {
   server = await startPostgres('embedded18');
   stack = await startStack({ server, world, connections: 32 });
   [alice, bob] = await Promise.all([tokenFor('alice', { scope: 'CUSTOMER_USER' }), tokenFor('bob')]);
+  // In memory from here on, so that no answer below is one of a check that took too long.
+  for (const token of [alice, bob]) for (const path of [OWN, FOREIGN]) await askDecided(stack.client, { path, token });
 });
 afterAll(async () => {
   await stack?.close();

@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { reference, type Answer, type Names, type World } from '../../policy-cache/test/reference.ts';
-import { startClient, type Client } from '../support/ask.ts';
+import { askDecided, startClient, type Client } from '../support/ask.ts';
 import { startPostgres, type TestServer } from '../support/postgres.ts';
 import { tokenFor } from '../support/sidecar.ts';
 import { checkPath, checkRoutes, startStack, vocabulary, type Stack } from '../support/stack.ts';
@@ -40,7 +40,6 @@ const start: World = {
     { id: 'art', owner: 'a' },
     { id: 'al', owner: 'a1', groups: ['a1-views'] },
     { id: 'ben', owner: 'b', groups: ['b-ops'] },
-    { id: 'zoe', owner: 'z', groups: ['z-all'] },
     { id: 'off', owner: 'a', enabled: false, groups: ['a-admins'] },
   ],
   entities: [
@@ -82,11 +81,9 @@ const TARGETS = [
   ['CUSTOMER', 'a1'],
   ['DEVICE_GROUP', 'a-devices'],
   ['DEVICE_GROUP', 'all:DEVICE:a1'],
-  ['USER', 'amy'],
   ['PROFILE', 'al'],
   ['ROLE', 'look'],
   ['GROUP_PERMISSION', 'grant-3'],
-  ['TENANT', 't'],
   ['RULE_CHAIN', '*'],
 ] as const;
 
@@ -96,7 +93,7 @@ let door: Client;
 const tokens = new Map<string, string>();
 beforeAll(async () => {
   server = await startPostgres('embedded18');
-  stack = await startStack({ server, world: JSON.stringify(start), routes: checkRoutes() });
+  stack = await startStack({ server, world: JSON.stringify(start), routes: checkRoutes(), set: { 'doors.deadline': '10s' } }); // no nginx before the door that would give up
   door = startClient(stack.sidecar.doors, 32);
   for (const { id } of start.users) tokens.set(id, await tokenFor(id));
 });
@@ -216,7 +213,7 @@ test('every change flips what it must and nothing else, without a restart', { ti
     expect(after, name).toEqual(specified(world));
     const flipped = cells.filter((cell) => allowed(before.get(show(cell))) !== allowed(after.get(show(cell))));
     for (const cell of flipped) {
-      const { status } = await stack.client.ask({ path: checkPath(cell), token: tokens.get(cell.user)! });
+      const { status } = await askDecided(stack.client, { path: checkPath(cell), token: tokens.get(cell.user)! });
       expect(status, `${name}: ${show(cell)} through nginx`).toBe(allowed(after.get(show(cell))) ? 200 : 403);
     }
     const gained = flipped.filter((cell) => allowed(after.get(show(cell)))).length;

@@ -4,7 +4,7 @@
 // Beside it, what a person feels: from the commit's acknowledgement to the first refusal, with requests back to back.
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { startClient } from '../support/ask.ts';
+import { askDecided, startClient } from '../support/ask.ts';
 import { startPostgres, type TestServer } from '../support/postgres.ts';
 import { tokenFor } from '../support/sidecar.ts';
 import { startStack, type Stack } from '../support/stack.ts';
@@ -39,7 +39,7 @@ afterAll(async () => {
   await server?.close();
 });
 
-const status = async (i: number, client = stack.client): Promise<number> => (await client.ask({ path: PATH, token: tokens[i]! })).status;
+const status = async (i: number, client = stack.client): Promise<number> => (await askDecided(client, { path: PATH, token: tokens[i]! })).status;
 
 /** Plain SQL, as a person would write it; the transaction's own revision. */
 async function revoke(i: number): Promise<string> {
