@@ -242,11 +242,10 @@ function alongGrant(names: Names, world: WorldFile, numbers: readonly number[]):
   ].filter((entity) => entity.type === type && entity.owner === owner && (all !== null || entity.groups.includes(entityGroup)));
   const resource = names.entityResource?.[type] ?? type;
   if (g % 8 === 0) return { user: user.id, operation, resource: d % 2 === 0 ? resource : names.groupResource![type]!, target: '*' };
+  // Now and then a member in place of its group: an entity is no group to put anything into.
+  const into = d % 4 === 1 && members.length > 0 ? [pick(members, e).id] : [pick(['nobody', entityGroup], d), entityGroup];
   if (operation === 'CREATE' && g % 5 !== 1)
-    return creation(
-      { user: user.id, operation, resource, target: '*' },
-      { owner, groups: d % 16 === 0 ? undefined : [pick(['nobody', entityGroup], d), entityGroup] },
-    );
+    return creation({ user: user.id, operation, resource, target: '*' }, { owner, groups: d % 16 === 0 ? undefined : into });
   const ownerOnly = (names.ownerOnlyOperations ?? []).includes(operation);
   if ((!ownerOnly && g % 8 < 4) || members.length === 0) return { user: user.id, operation, resource: names.groupResource![type]!, target: entityGroup };
   return { user: user.id, operation, resource, target: pick(members, d).id };

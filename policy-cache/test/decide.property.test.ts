@@ -54,6 +54,13 @@ const foreign = [
     selfOperations: ['FLY'],
     closedToCustomerUsers: ['ASSET'],
   },
+  {
+    name: 'nothing made by groups',
+    operations: ['CREATE', 'READ'],
+    resources: ['USER', 'DEVICE', 'FLEET', 'CREW'],
+    groupResource: { DEVICE: 'FLEET', USER: 'CREW' },
+    notInGroupRoles: ['CREATE'],
+  },
 ];
 test.each(foreign)('and with the vocabulary of another product: $name', (file) => {
   const compiledFile = compileVocabulary(file);
