@@ -35,7 +35,8 @@ export function readWorlds(texts: readonly WorldText[]): WorldsRead {
     const { world, problems: shape } = broken.length > 0 ? { world: null, problems: [] } : parseWorldFile(parsed);
     problems.push(
       ...broken.map(({ line, message }): ImportProblem => ({ file, line, path: '', field: '', message, fix: '' })),
-      ...shape.map((problem) => placed(file, problem, lineOf)));
+      ...shape.map((problem) => placed(file, problem, lineOf)),
+    );
     if (world && shape.length === 0) worlds.push({ file, world, lineOf });
   }
   return { worlds, problems };
@@ -51,13 +52,17 @@ export function* worldRows(worlds: readonly PlacedWorld[]): Generator<ImportRow>
   for (const { file, world, lineOf } of worlds) {
     const all = expandDefaults(world);
     // What the file itself lists comes first and keeps its index; the rest stands where its owner does.
-    const owners = new Map([...world.tenants.map(({ id }, i) => [id, `tenants[${i}]`] as const), ...world.customers.map(({ id }, i) => [id, `customers[${i}]`] as const)]);
+    const owners = new Map([
+      ...world.tenants.map(({ id }, i) => [id, `tenants[${i}]`] as const),
+      ...world.customers.map(({ id }, i) => [id, `customers[${i}]`] as const),
+    ]);
     const at = (list: 'tenants' | 'customers' | 'groups' | 'users' | 'entities' | 'roles' | 'grants', i: number, owner: string) => {
-      const path = i < world[list].length ? `${list}[${i}]` : owners.get(owner) ?? list;
+      const path = i < world[list].length ? `${list}[${i}]` : (owners.get(owner) ?? list);
       return { file, line: lineOf(path), path };
     };
     for (const [i, { id, name }] of all.tenants.entries()) yield { ...at('tenants', i, id), kind: 'tenant', id, ...label(name) };
-    for (const [i, { id, owner, title, groups }] of all.customers.entries()) yield { ...at('customers', i, owner), kind: 'customer', id, owner, groups, ...label(title) };
+    for (const [i, { id, owner, title, groups }] of all.customers.entries())
+      yield { ...at('customers', i, owner), kind: 'customer', id, owner, groups, ...label(title) };
     for (const [i, { id, owner, type, name }] of all.groups.entries()) yield { ...at('groups', i, owner), kind: 'group', id, owner, type, ...label(name) };
     for (const [i, row] of all.users.entries()) yield { ...at('users', i, row.owner), kind: 'user', ...row };
     for (const [i, row] of all.entities.entries()) yield { ...at('entities', i, row.owner), kind: 'entity', ...row };
@@ -165,7 +170,7 @@ function readLines(text: string): Reading {
   }
   const lineOf = (path: string): number | null => {
     const match = /^([a-z]+)\[(\d+)\]/.exec(path);
-    return match ? at.get(match[1]!)?.[Number(match[2])] ?? null : null;
+    return match ? (at.get(match[1]!)?.[Number(match[2])] ?? null) : null;
   };
   return { parsed, lineOf, broken };
 }

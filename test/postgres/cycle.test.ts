@@ -13,7 +13,10 @@ const move = (id: string, below: string): string => `update grantgate.object set
 const RESET = `update grantgate.object set owner = 't' where id in ('x', 'y')`;
 
 const LEVELS = ['read committed', 'repeatable read', 'serializable'] as const;
-const ORDERS = [['x', 'y'], ['y', 'x']] as const;
+const ORDERS = [
+  ['x', 'y'],
+  ['y', 'x'],
+] as const;
 
 /**
  * The control: the same walk behind a lock that one transaction at a time holds. Under REPEATABLE READ the second one gets the
@@ -77,7 +80,10 @@ describe.each(servers)('on %s', (kind) => {
     const two = outcome(second.unsafe(writes[1]));
     let over = false;
     void two.then(() => (over = true)); // never rejects
-    await until(async () => over || (await watcher`select 1 from pg_stat_activity where pid = ${pid} and wait_event_type = 'Lock'`).length > 0, 'the second waits');
+    await until(
+      async () => over || (await watcher`select 1 from pg_stat_activity where pid = ${pid} and wait_event_type = 'Lock'`).length > 0,
+      'the second waits',
+    );
     const committed = one ?? (await outcome(first.unsafe('commit')));
     const refused = await two;
     const last = refused ?? (await outcome(second.unsafe('commit')));
@@ -133,7 +139,10 @@ describe.each(servers)('on %s', (kind) => {
         insert into grantgate.customer (id, tenant) select '${name}' || i, 't' from generate_series(1, ${length}) i`;
       await both.first.unsafe(`begin; ${['p', 'q', 'r'].map((name) => chain(name, 334)).join(';')}; commit`);
       // 334 below 334 is fine; three times 334 is 1,002
-      const [one, two] = await race(both, level, [`update grantgate.object set owner = 'p334' where id = 'q1'`, `update grantgate.object set owner = 'q334' where id = 'r1'`]);
+      const [one, two] = await race(both, level, [
+        `update grantgate.object set owner = 'p334' where id = 'q1'`,
+        `update grantgate.object set owner = 'q334' where id = 'r1'`,
+      ]);
       await both.first.unsafe(`begin; delete from grantgate.object where id ~ '^[pqr][0-9]'; commit`);
       expect([one, two]).toEqual([null, level === 'read committed' ? 'object_depth' : '40001']);
     });

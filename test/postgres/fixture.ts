@@ -35,13 +35,30 @@ export function grant(id: string, to: Side, role: readonly [id: string, type: st
 
 /** Tenant t: customer a with b below it. Tenant z: customer zc. Everything else belongs to a, unless its name begins otherwise. */
 export const WORLD = [
-  tenant('t'), tenant('z'), customer('a', 't'), customer('b', 'a'), customer('zc', 'z', 'z'),
-  user('u', 'a'), user('u2', 'a'), group('ug', 'USER', 'a'), group('dg', 'DEVICE', 'a'), group('ag', 'ASSET', 'a'), group('bg', 'DEVICE', 'b'),
-  group('cg', 'CUSTOMER', 'a'), group('tg', 'USER', 't'), group('zg', 'DEVICE', 'zc', 'z'),
-  entity('d', 'DEVICE', 'a'), entity('d2', 'DEVICE', 'a'),
-  genericRole('gen', 't'), groupRole('grp', 't'), groupRole('zr', 'z', 'z'),
-  member('u', 'ug', { type: 'USER', owner: 'a' }), member('d', 'dg', { type: 'DEVICE', owner: 'a' }), member('b', 'cg', { type: 'CUSTOMER', owner: 'a' }),
-  grant('g1', ['a', 'USER', 'ug'], ['grp', 'GROUP'], ['a', 'DEVICE', 'dg']), grant('g2', ['a', 'USER', 'ug'], ['gen', 'GENERIC']),
+  tenant('t'),
+  tenant('z'),
+  customer('a', 't'),
+  customer('b', 'a'),
+  customer('zc', 'z', 'z'),
+  user('u', 'a'),
+  user('u2', 'a'),
+  group('ug', 'USER', 'a'),
+  group('dg', 'DEVICE', 'a'),
+  group('ag', 'ASSET', 'a'),
+  group('bg', 'DEVICE', 'b'),
+  group('cg', 'CUSTOMER', 'a'),
+  group('tg', 'USER', 't'),
+  group('zg', 'DEVICE', 'zc', 'z'),
+  entity('d', 'DEVICE', 'a'),
+  entity('d2', 'DEVICE', 'a'),
+  genericRole('gen', 't'),
+  groupRole('grp', 't'),
+  groupRole('zr', 'z', 'z'),
+  member('u', 'ug', { type: 'USER', owner: 'a' }),
+  member('d', 'dg', { type: 'DEVICE', owner: 'a' }),
+  member('b', 'cg', { type: 'CUSTOMER', owner: 'a' }),
+  grant('g1', ['a', 'USER', 'ug'], ['grp', 'GROUP'], ['a', 'DEVICE', 'dg']),
+  grant('g2', ['a', 'USER', 'ug'], ['gen', 'GENERIC']),
 ].join(';\n');
 
 /** The fixture in one transaction. */

@@ -11,7 +11,8 @@ import type { Sql } from './fixture.ts';
 
 const root = new URL('../../', import.meta.url);
 const vocabulary = compileVocabulary(parse(readFileSync(new URL('policy-cache/vocabulary/thingsboard.yaml', root), 'utf8')));
-const corpus = readdirSync(new URL('test/corpus/worlds/', root)).filter((name) => name.endsWith('.yaml'))
+const corpus = readdirSync(new URL('test/corpus/worlds/', root))
+  .filter((name) => name.endsWith('.yaml'))
   .map((file): WorldText => ({ file, text: readFileSync(new URL(`test/corpus/worlds/${file}`, root), 'utf8') }));
 
 /** As the service does it. */
@@ -26,17 +27,22 @@ const told = (result: ImportResult): readonly string[] => (result.ok ? result.wa
 
 /** What is in the database, as a world file would say it. */
 async function stored(sql: Sql): Promise<unknown> {
-  const groups = (type: string) => sql.unsafe(`(select coalesce(array_agg(m.group_id order by m.group_id), '{}') from grantgate.membership m where m.member_id = o.id and m.type = '${type}')`);
+  const groups = (type: string) =>
+    sql.unsafe(
+      `(select coalesce(array_agg(m.group_id order by m.group_id), '{}') from grantgate.membership m where m.member_id = o.id and m.type = '${type}')`,
+    );
   const side = (group: string, type: string, owner: string) => sql.unsafe(`coalesce(p.${group}, 'all:' || p.${type} || ':' || p.${owner})`);
   return {
     tenants: await sql`select id, label from grantgate.object where kind = 'tenant' order by id`,
     customers: await sql`select o.id, o.owner, o.label, ${groups('CUSTOMER')} as groups from grantgate.object o join grantgate.customer using (id) order by id`,
     groups: await sql`select id, type, owner, label from grantgate.object where kind = 'group' order by id`,
     users: await sql`select o.id, o.owner, u.enabled, ${groups('USER')} as groups from grantgate.object o join grantgate.user_account u using (id) order by id`,
-    entities: await sql`select o.id, o.type, o.owner, (select coalesce(array_agg(m.group_id order by m.group_id), '{}') from grantgate.membership m where m.member_id = o.id) as groups
+    entities:
+      await sql`select o.id, o.type, o.owner, (select coalesce(array_agg(m.group_id order by m.group_id), '{}') from grantgate.membership m where m.member_id = o.id) as groups
       from grantgate.object o where kind = 'entity' order by id`,
     roles: await sql`select o.id, o.owner, r.type, r.permissions, r.excluded from grantgate.object o join grantgate.role r using (id) order by id`,
-    grants: await sql`select p.id, o.owner, ${side('user_group', 'user_type', 'user_owner')} as "userGroup", p.role, ${side('entity_group', 'entity_type', 'entity_owner')} as "entityGroup", p.shared
+    grants:
+      await sql`select p.id, o.owner, ${side('user_group', 'user_type', 'user_owner')} as "userGroup", p.role, ${side('entity_group', 'entity_type', 'entity_owner')} as "entityGroup", p.shared
       from grantgate.group_permission p join grantgate.object o using (id) order by id`,
   };
 }
@@ -49,8 +55,21 @@ function expected(world: WorldFile): unknown {
     groups: byId(world.groups).map(({ id, type, owner, name }) => ({ id, type, owner, label: name ?? null })),
     users: byId(world.users).map(({ id, owner, enabled, groups }) => ({ id, owner, enabled, groups: groups.toSorted() })),
     entities: byId(world.entities).map(({ id, type, owner, groups }) => ({ id, type, owner, groups: groups.toSorted() })),
-    roles: byId(world.roles).map((role) => ({ id: role.id, owner: role.owner, type: role.type, permissions: role.permissions, excluded: role.type === 'GENERIC' ? role.excluded : {} })),
-    grants: byId(world.grants).map(({ id, userGroup, role, entityGroup, shared }) => ({ id, owner: owner.get(userGroup) ?? userGroup.split(':')[2], userGroup, role, entityGroup: entityGroup ?? null, shared })),
+    roles: byId(world.roles).map((role) => ({
+      id: role.id,
+      owner: role.owner,
+      type: role.type,
+      permissions: role.permissions,
+      excluded: role.type === 'GENERIC' ? role.excluded : {},
+    })),
+    grants: byId(world.grants).map(({ id, userGroup, role, entityGroup, shared }) => ({
+      id,
+      owner: owner.get(userGroup) ?? userGroup.split(':')[2],
+      userGroup,
+      role,
+      entityGroup: entityGroup ?? null,
+      shared,
+    })),
   };
 }
 
@@ -72,56 +91,142 @@ grants: [{ id: g1, userGroup: ug, role: gen }]
 
 /** Worlds that are added to BASE, each with what is said about it. Lines count from the first of the text. */
 const BAD: readonly (readonly [what: string, text: string, said: readonly string[]])[] = [
-  ['unknown owner', 'entities:\n  - { id: e1, type: DEVICE,\n      owner: nobody }\n', ['w.yaml:3: entities[0].owner: there is no tenant or customer "nobody" (add it to tenants or customers, or name one that exists)']],
-  ['an owner that owns nothing', 'entities: [{ id: e1, type: DEVICE, owner: d }, { id: e2, type: DEVICE, owner: u }, { id: e3, type: DEVICE, owner: ug }, { id: e4, type: ASSET, owner: e1 }]', [
-    'w.yaml:1: entities[0].owner: "d" is an entity, and only a tenant or a customer owns things (name a tenant or a customer)',
-    'w.yaml:1: entities[1].owner: "u" is a user, and only a tenant or a customer owns things (name a tenant or a customer)',
-    'w.yaml:1: entities[2].owner: "ug" is a group, and only a tenant or a customer owns things (name a tenant or a customer)',
-    'w.yaml:1: entities[3].owner: "e1" is an entity, and only a tenant or a customer owns things (name a tenant or a customer)']],
-  ['unknown group', 'users: [{ id: u1, owner: a, groups: [ug, nogroup] }]', ['w.yaml:1: users[0].groups[1]: there is no group "nogroup" (add it to groups, or name one that exists)']],
-  ['a group that is none', 'users: [{ id: u1, owner: a, groups: [d, a] }]', [
-    'w.yaml:1: users[0].groups[0]: "d" is an entity, not a group (name a group)',
-    'w.yaml:1: users[0].groups[1]: "a" is a customer, not a group (name a group)']],
-  ['group of another type', 'entities: [{ id: e1, type: ASSET, owner: a, groups: [dg] }]', ['w.yaml:1: entities[0].groups[0]: group "dg" holds DEVICE, and this is of type ASSET (name a group of type ASSET)']],
-  ['group of another owner', 'entities: [{ id: e1, type: DEVICE, owner: b, groups: [dg] }]', ['w.yaml:1: entities[0].groups[0]: group "dg" belongs to "a", and this to "b" (a group holds what its own owner owns: name a group of "b")']],
-  ['foreign tenant: a group', 'entities: [{ id: e1, type: DEVICE, owner: a, groups: [zg] }]', ['w.yaml:1: entities[0].groups[0]: group "zg" belongs to tenant "z", and this to tenant "t" (nothing refers across tenants: name a group of its own tenant)']],
-  ['foreign tenant: a role', 'grants:\n  - userGroup: ug\n    role: zr\n    entityGroup: dg\n', ['w.yaml:3: grants[0].role: "zr" belongs to tenant "z", and the user group to tenant "t" (nothing refers across tenants: name one of its own tenant)']],
-  ['foreign tenant: an entity group', 'grants:\n  - userGroup: ug\n    role: grp\n    entityGroup: zg\n  - userGroup: ug\n    role: grp\n    entityGroup: "all:DEVICE:z"\n', [
-    'w.yaml:4: grants[0].entityGroup: "zg" belongs to tenant "z", and the user group to tenant "t" (nothing refers across tenants: name one of its own tenant)',
-    'w.yaml:7: grants[1].entityGroup: "all:DEVICE:z" belongs to tenant "z", and the user group to tenant "t" (nothing refers across tenants: name one of its own tenant)']],
-  ['unknown role', 'grants: [{ userGroup: ug, role: norole }, { userGroup: ug, role: d }]', [
-    'w.yaml:1: grants[0].role: there is no role "norole" (add it to roles, or name one that exists)',
-    'w.yaml:1: grants[1].role: "d" is an entity, not a role (name a role)']],
-  ['unknown user group', 'grants: [{ userGroup: nogroup, role: gen }, { userGroup: dg, role: gen }, { userGroup: u, role: gen }, { userGroup: "all:USER:nobody", role: gen }, { userGroup: "all:DEVICE:a", role: gen }]', [
-    'w.yaml:1: grants[0].userGroup: there is no group "nogroup" (add it to groups, or name one that exists)',
-    'w.yaml:1: grants[1].userGroup: "dg" is not a group of users (a role is given to a group of type USER)',
-    'w.yaml:1: grants[2].userGroup: "u" is a user, not a group (name a group)',
-    'w.yaml:1: grants[3].userGroup: there is no group "all:USER:nobody" (add it to groups, or name one that exists)',
-    'w.yaml:1: grants[4].userGroup: "all:DEVICE:a" is not a group of users (a role is given to a group of type USER)']],
-  ['shape of a grant', 'grants: [{ userGroup: ug, role: gen, entityGroup: dg }, { userGroup: ug, role: grp }]', [
-    'w.yaml:1: grants[0].entityGroup: role "gen" is GENERIC and takes no entity group (leave it out)',
-    'w.yaml:1: grants[1].entityGroup: is missing: role "grp" is a GROUP role (name the entity group that the role is for)']],
-  ['unknown entity group', 'grants: [{ userGroup: ug, role: grp, entityGroup: nogroup }, { userGroup: ug, role: grp, entityGroup: d }, { userGroup: ug, role: grp, entityGroup: "all:RULE_CHAIN:a" }, { userGroup: ug, role: grp, entityGroup: "all:DEVICE:nobody" }]', [
-    'w.yaml:1: grants[0].entityGroup: there is no group "nogroup" (add it to groups, or name one that exists)',
-    'w.yaml:1: grants[1].entityGroup: "d" is an entity, not a group (name a group)',
-    'w.yaml:1: grants[2].entityGroup: there is no group "all:RULE_CHAIN:a" (add it to groups, or name one that exists)',
-    'w.yaml:1: grants[3].entityGroup: there is no group "all:DEVICE:nobody" (add it to groups, or name one that exists)']],
-  ['the same grant twice', 'grants:\n  - { id: x, userGroup: ug, role: gen }\n  - { id: y, userGroup: "all:USER:a", role: grp, entityGroup: "all:DEVICE:a" }\n  - { id: z1, userGroup: "all:USER:a", role: grp, entityGroup: "all:DEVICE:a" }\n', [
-    'w.yaml:2: grants[0]: role "gen" is given to "ug" for the same entities in the database (g1) already (leave one of the two out)',
-    'w.yaml:4: grants[2]: role "grp" is given to "all:USER:a" for the same entities in w.yaml:3 already (leave one of the two out)']],
-  ['an id twice in the files', 'entities:\n  - { id: e1, type: DEVICE, owner: a }\n  - { id: e1, type: ASSET, owner: b }\nusers:\n  - { id: e1, owner: a }\n', [
-    'w.yaml:3: entities[1].id: "e1" is used at w.yaml:2 already (an id names one thing: give one of the two another)',
-    'w.yaml:5: users[0].id: "e1" is used at w.yaml:2 already (an id names one thing: give one of the two another)']],
-  ['an id of the database', 'entities: [{ id: d, type: DEVICE, owner: a }, { id: a, type: DEVICE, owner: t }, { id: g1, type: DEVICE, owner: t }]', [
-    'w.yaml:1: entities[0].id: "d" is in the database already, as an entity (import only adds: leave it out here, or delete it there first)',
-    'w.yaml:1: entities[1].id: "a" is in the database already, as a customer (import only adds: leave it out here, or delete it there first)',
-    'w.yaml:1: entities[2].id: "g1" is in the database already, as a grant (import only adds: leave it out here, or delete it there first)']],
-  ['a cycle', 'customers:\n  - { id: c0, owner: c1 }\n  - { id: c1, owner: c2 }\n  - { id: c2, owner: c3 }\n  - { id: c3, owner: c1 }\n  - { id: c4, owner: c4 }\nentities: [{ id: e1, type: DEVICE, owner: c0 }]\n', [
-    'w.yaml:3: customers[1].owner: "c1" would be above itself: c1 → c2 → c3 → c1 (hang one of them on a tenant, or on a customer outside the ring)',
-    'w.yaml:6: customers[4].owner: "c4" would be above itself: c4 → c4 (hang one of them on a tenant, or on a customer outside the ring)']],
-  ['too deep', `customers:\n${Array.from({ length: 1000 }, (_, i) => `  - { id: k${i}, owner: ${i === 0 ? 'a' : `k${i - 1}`} }`).join('\n')}`, [
-    'w.yaml:1001: customers[999].owner: "k999" would hang 1,001 customers deep (at most 1,000 are possible: hang it higher)']],
-  ['names that the vocabulary has not', `entities: [{ id: e1, type: TOASTER, owner: a }, { id: e2, type: ROLE, owner: a }]
+  [
+    'unknown owner',
+    'entities:\n  - { id: e1, type: DEVICE,\n      owner: nobody }\n',
+    ['w.yaml:3: entities[0].owner: there is no tenant or customer "nobody" (add it to tenants or customers, or name one that exists)'],
+  ],
+  [
+    'an owner that owns nothing',
+    'entities: [{ id: e1, type: DEVICE, owner: d }, { id: e2, type: DEVICE, owner: u }, { id: e3, type: DEVICE, owner: ug }, { id: e4, type: ASSET, owner: e1 }]',
+    [
+      'w.yaml:1: entities[0].owner: "d" is an entity, and only a tenant or a customer owns things (name a tenant or a customer)',
+      'w.yaml:1: entities[1].owner: "u" is a user, and only a tenant or a customer owns things (name a tenant or a customer)',
+      'w.yaml:1: entities[2].owner: "ug" is a group, and only a tenant or a customer owns things (name a tenant or a customer)',
+      'w.yaml:1: entities[3].owner: "e1" is an entity, and only a tenant or a customer owns things (name a tenant or a customer)',
+    ],
+  ],
+  [
+    'unknown group',
+    'users: [{ id: u1, owner: a, groups: [ug, nogroup] }]',
+    ['w.yaml:1: users[0].groups[1]: there is no group "nogroup" (add it to groups, or name one that exists)'],
+  ],
+  [
+    'a group that is none',
+    'users: [{ id: u1, owner: a, groups: [d, a] }]',
+    [
+      'w.yaml:1: users[0].groups[0]: "d" is an entity, not a group (name a group)',
+      'w.yaml:1: users[0].groups[1]: "a" is a customer, not a group (name a group)',
+    ],
+  ],
+  [
+    'group of another type',
+    'entities: [{ id: e1, type: ASSET, owner: a, groups: [dg] }]',
+    ['w.yaml:1: entities[0].groups[0]: group "dg" holds DEVICE, and this is of type ASSET (name a group of type ASSET)'],
+  ],
+  [
+    'group of another owner',
+    'entities: [{ id: e1, type: DEVICE, owner: b, groups: [dg] }]',
+    ['w.yaml:1: entities[0].groups[0]: group "dg" belongs to "a", and this to "b" (a group holds what its own owner owns: name a group of "b")'],
+  ],
+  [
+    'foreign tenant: a group',
+    'entities: [{ id: e1, type: DEVICE, owner: a, groups: [zg] }]',
+    [
+      'w.yaml:1: entities[0].groups[0]: group "zg" belongs to tenant "z", and this to tenant "t" (nothing refers across tenants: name a group of its own tenant)',
+    ],
+  ],
+  [
+    'foreign tenant: a role',
+    'grants:\n  - userGroup: ug\n    role: zr\n    entityGroup: dg\n',
+    ['w.yaml:3: grants[0].role: "zr" belongs to tenant "z", and the user group to tenant "t" (nothing refers across tenants: name one of its own tenant)'],
+  ],
+  [
+    'foreign tenant: an entity group',
+    'grants:\n  - userGroup: ug\n    role: grp\n    entityGroup: zg\n  - userGroup: ug\n    role: grp\n    entityGroup: "all:DEVICE:z"\n',
+    [
+      'w.yaml:4: grants[0].entityGroup: "zg" belongs to tenant "z", and the user group to tenant "t" (nothing refers across tenants: name one of its own tenant)',
+      'w.yaml:7: grants[1].entityGroup: "all:DEVICE:z" belongs to tenant "z", and the user group to tenant "t" (nothing refers across tenants: name one of its own tenant)',
+    ],
+  ],
+  [
+    'unknown role',
+    'grants: [{ userGroup: ug, role: norole }, { userGroup: ug, role: d }]',
+    [
+      'w.yaml:1: grants[0].role: there is no role "norole" (add it to roles, or name one that exists)',
+      'w.yaml:1: grants[1].role: "d" is an entity, not a role (name a role)',
+    ],
+  ],
+  [
+    'unknown user group',
+    'grants: [{ userGroup: nogroup, role: gen }, { userGroup: dg, role: gen }, { userGroup: u, role: gen }, { userGroup: "all:USER:nobody", role: gen }, { userGroup: "all:DEVICE:a", role: gen }]',
+    [
+      'w.yaml:1: grants[0].userGroup: there is no group "nogroup" (add it to groups, or name one that exists)',
+      'w.yaml:1: grants[1].userGroup: "dg" is not a group of users (a role is given to a group of type USER)',
+      'w.yaml:1: grants[2].userGroup: "u" is a user, not a group (name a group)',
+      'w.yaml:1: grants[3].userGroup: there is no group "all:USER:nobody" (add it to groups, or name one that exists)',
+      'w.yaml:1: grants[4].userGroup: "all:DEVICE:a" is not a group of users (a role is given to a group of type USER)',
+    ],
+  ],
+  [
+    'shape of a grant',
+    'grants: [{ userGroup: ug, role: gen, entityGroup: dg }, { userGroup: ug, role: grp }]',
+    [
+      'w.yaml:1: grants[0].entityGroup: role "gen" is GENERIC and takes no entity group (leave it out)',
+      'w.yaml:1: grants[1].entityGroup: is missing: role "grp" is a GROUP role (name the entity group that the role is for)',
+    ],
+  ],
+  [
+    'unknown entity group',
+    'grants: [{ userGroup: ug, role: grp, entityGroup: nogroup }, { userGroup: ug, role: grp, entityGroup: d }, { userGroup: ug, role: grp, entityGroup: "all:RULE_CHAIN:a" }, { userGroup: ug, role: grp, entityGroup: "all:DEVICE:nobody" }]',
+    [
+      'w.yaml:1: grants[0].entityGroup: there is no group "nogroup" (add it to groups, or name one that exists)',
+      'w.yaml:1: grants[1].entityGroup: "d" is an entity, not a group (name a group)',
+      'w.yaml:1: grants[2].entityGroup: there is no group "all:RULE_CHAIN:a" (add it to groups, or name one that exists)',
+      'w.yaml:1: grants[3].entityGroup: there is no group "all:DEVICE:nobody" (add it to groups, or name one that exists)',
+    ],
+  ],
+  [
+    'the same grant twice',
+    'grants:\n  - { id: x, userGroup: ug, role: gen }\n  - { id: y, userGroup: "all:USER:a", role: grp, entityGroup: "all:DEVICE:a" }\n  - { id: z1, userGroup: "all:USER:a", role: grp, entityGroup: "all:DEVICE:a" }\n',
+    [
+      'w.yaml:2: grants[0]: role "gen" is given to "ug" for the same entities in the database (g1) already (leave one of the two out)',
+      'w.yaml:4: grants[2]: role "grp" is given to "all:USER:a" for the same entities in w.yaml:3 already (leave one of the two out)',
+    ],
+  ],
+  [
+    'an id twice in the files',
+    'entities:\n  - { id: e1, type: DEVICE, owner: a }\n  - { id: e1, type: ASSET, owner: b }\nusers:\n  - { id: e1, owner: a }\n',
+    [
+      'w.yaml:3: entities[1].id: "e1" is used at w.yaml:2 already (an id names one thing: give one of the two another)',
+      'w.yaml:5: users[0].id: "e1" is used at w.yaml:2 already (an id names one thing: give one of the two another)',
+    ],
+  ],
+  [
+    'an id of the database',
+    'entities: [{ id: d, type: DEVICE, owner: a }, { id: a, type: DEVICE, owner: t }, { id: g1, type: DEVICE, owner: t }]',
+    [
+      'w.yaml:1: entities[0].id: "d" is in the database already, as an entity (import only adds: leave it out here, or delete it there first)',
+      'w.yaml:1: entities[1].id: "a" is in the database already, as a customer (import only adds: leave it out here, or delete it there first)',
+      'w.yaml:1: entities[2].id: "g1" is in the database already, as a grant (import only adds: leave it out here, or delete it there first)',
+    ],
+  ],
+  [
+    'a cycle',
+    'customers:\n  - { id: c0, owner: c1 }\n  - { id: c1, owner: c2 }\n  - { id: c2, owner: c3 }\n  - { id: c3, owner: c1 }\n  - { id: c4, owner: c4 }\nentities: [{ id: e1, type: DEVICE, owner: c0 }]\n',
+    [
+      'w.yaml:3: customers[1].owner: "c1" would be above itself: c1 → c2 → c3 → c1 (hang one of them on a tenant, or on a customer outside the ring)',
+      'w.yaml:6: customers[4].owner: "c4" would be above itself: c4 → c4 (hang one of them on a tenant, or on a customer outside the ring)',
+    ],
+  ],
+  [
+    'too deep',
+    `customers:\n${Array.from({ length: 1000 }, (_, i) => `  - { id: k${i}, owner: ${i === 0 ? 'a' : `k${i - 1}`} }`).join('\n')}`,
+    ['w.yaml:1001: customers[999].owner: "k999" would hang 1,001 customers deep (at most 1,000 are possible: hang it higher)'],
+  ],
+  [
+    'names that the vocabulary has not',
+    `entities: [{ id: e1, type: TOASTER, owner: a }, { id: e2, type: ROLE, owner: a }]
 groups: [{ id: x1, type: RULE_CHAIN, owner: a }]
 roles:
   - id: r1
@@ -133,26 +238,39 @@ roles:
       AUDIT_LOG: [DELETE]
     excluded: { DEVICE: [SWIM] }
   - { id: r2, owner: t, type: GROUP, permissions: [READ, FLY] }
-users: [{ id: u1, owner: nobody }]`, [
-    'w.yaml:1: entities[0].type: "TOASTER" is no type of entity in the vocabulary thingsboard',
-    'w.yaml:1: entities[1].type: "ROLE" is no type of entity in the vocabulary thingsboard',
-    'w.yaml:2: groups[0].type: "RULE_CHAIN" is not groupable; groupable are CUSTOMER, DEVICE, ASSET, USER, ENTITY_VIEW, DASHBOARD, EDGE',
-    'w.yaml:8: roles[0].permissions.DEVICE[1]: there is no operation "FLY"',
-    'w.yaml:9: roles[0].permissions.TOASTER: there is no resource "TOASTER"',
-    'w.yaml:10: roles[0].permissions.AUDIT_LOG[0]: DELETE is not among the operations of AUDIT_LOG',
-    'w.yaml:11: roles[0].excluded.DEVICE[0]: there is no operation "SWIM"',
-    'w.yaml:12: roles[1].permissions[1]: there is no operation "FLY"',
-    // found by another means, and told with the rest
-    'w.yaml:13: users[0].owner: there is no tenant or customer "nobody" (add it to tenants or customers, or name one that exists)']],
-  ['text that cannot be stored', 'customers: [{ id: c1, owner: t, title: "a\\0b" }]\ngroups: [{ id: x1, type: USER, owner: a, name: "\\ud800" }]', [
-    'w.yaml:1: customers[0].title: has a U+0000 or a lone surrogate in it (take it out)',
-    'w.yaml:2: groups[0].name: has a U+0000 or a lone surrogate in it (take it out)']],
-  ['a shape that is none: nothing else is looked at', 'users:\n  - { id: 5, owner: nobody }\n  - { id: u1,\n      ownr: a }\nentities: [{ id: "*", type: DEVICE, owner: a }, { id: admins:a, type: DEVICE, owner: a }]', [
-    'w.yaml:2: users[0].id: expected a string, got number; put it in quotes',
-    'w.yaml:4: users[1].ownr: unknown field; the fields here are id, owner, enabled, groups',
-    'w.yaml:3: users[1].owner: is missing',
-    'w.yaml:5: entities[0].id: "*" is reserved to the server; choose another id',
-    'w.yaml:5: entities[1].id: "admins:a" is reserved to the server; choose another id']],
+users: [{ id: u1, owner: nobody }]`,
+    [
+      'w.yaml:1: entities[0].type: "TOASTER" is no type of entity in the vocabulary thingsboard',
+      'w.yaml:1: entities[1].type: "ROLE" is no type of entity in the vocabulary thingsboard',
+      'w.yaml:2: groups[0].type: "RULE_CHAIN" is not groupable; groupable are CUSTOMER, DEVICE, ASSET, USER, ENTITY_VIEW, DASHBOARD, EDGE',
+      'w.yaml:8: roles[0].permissions.DEVICE[1]: there is no operation "FLY"',
+      'w.yaml:9: roles[0].permissions.TOASTER: there is no resource "TOASTER"',
+      'w.yaml:10: roles[0].permissions.AUDIT_LOG[0]: DELETE is not among the operations of AUDIT_LOG',
+      'w.yaml:11: roles[0].excluded.DEVICE[0]: there is no operation "SWIM"',
+      'w.yaml:12: roles[1].permissions[1]: there is no operation "FLY"',
+      // found by another means, and told with the rest
+      'w.yaml:13: users[0].owner: there is no tenant or customer "nobody" (add it to tenants or customers, or name one that exists)',
+    ],
+  ],
+  [
+    'text that cannot be stored',
+    'customers: [{ id: c1, owner: t, title: "a\\0b" }]\ngroups: [{ id: x1, type: USER, owner: a, name: "\\ud800" }]',
+    [
+      'w.yaml:1: customers[0].title: has a U+0000 or a lone surrogate in it (take it out)',
+      'w.yaml:2: groups[0].name: has a U+0000 or a lone surrogate in it (take it out)',
+    ],
+  ],
+  [
+    'a shape that is none: nothing else is looked at',
+    'users:\n  - { id: 5, owner: nobody }\n  - { id: u1,\n      ownr: a }\nentities: [{ id: "*", type: DEVICE, owner: a }, { id: admins:a, type: DEVICE, owner: a }]',
+    [
+      'w.yaml:2: users[0].id: expected a string, got number; put it in quotes',
+      'w.yaml:4: users[1].ownr: unknown field; the fields here are id, owner, enabled, groups',
+      'w.yaml:3: users[1].owner: is missing',
+      'w.yaml:5: entities[0].id: "*" is reserved to the server; choose another id',
+      'w.yaml:5: entities[1].id: "admins:a" is reserved to the server; choose another id',
+    ],
+  ],
   ['a second owner', 'entities:\n  - id: e1\n    type: DEVICE\n    owner: a\n    owner: b\n', ['w.yaml:5: Map keys must be unique']],
   ['no YAML', 'tenants: [{ id: x }\nusers: {}\n', ['w.yaml:2: Flow sequence in block collection must be sufficiently indented and end with a ]']],
 ];
@@ -184,14 +302,24 @@ describe.each(servers)('on %s', (kind) => {
     if (!result.ok) throw new Error(told(result).join('\n'));
     expect(await stored(sql)).toEqual(expected(world));
     expect(result.counts).toEqual({
-      tenants: world.tenants.length, customers: world.customers.length, groups: world.groups.length, users: world.users.length, entities: world.entities.length,
-      roles: world.roles.length, grants: world.grants.length, memberships: [...world.users, ...world.entities, ...world.customers].reduce((sum, { groups }) => sum + groups.length, 0),
+      tenants: world.tenants.length,
+      customers: world.customers.length,
+      groups: world.groups.length,
+      users: world.users.length,
+      entities: world.entities.length,
+      roles: world.roles.length,
+      grants: world.grants.length,
+      memberships: [...world.users, ...world.entities, ...world.customers].reduce((sum, { groups }) => sum + groups.length, 0),
     });
     const [newest] = await sql<[{ r: string }]>`select version || '-' || id as r from grantgate.change order by version desc limit 1`;
     expect(result.revision).toBe(newest.r);
-    expect(told(result)).toEqual(text.file === 'owner-only-and-shares.yaml'
-      ? ['owner-only-and-shares.yaml:27: grants[4].entityGroup: the grant is dormant: "a", the owner of "a-ops", is neither "b", the owner of "b-dev", nor above it (shared: true hands the group over; else name a user group of an owner above (semantics 1.4))']
-      : []);
+    expect(told(result)).toEqual(
+      text.file === 'owner-only-and-shares.yaml'
+        ? [
+            'owner-only-and-shares.yaml:27: grants[4].entityGroup: the grant is dormant: "a", the owner of "a-ops", is neither "b", the owner of "b-dev", nor above it (shared: true hands the group over; else name a user group of an owner above (semantics 1.4))',
+          ]
+        : [],
+    );
   });
 
   test('every world of the corpus is here', () => expect(corpus.length).toBeGreaterThanOrEqual(5));
@@ -206,24 +334,52 @@ describe.each(servers)('on %s', (kind) => {
 
   test('problems of several files come in the order of files and lines, and one bad row keeps everything out', async () => {
     const before = await base`select count(*)::int as n from grantgate.touched`;
-    const result = await load(base,
+    const result = await load(
+      base,
       yaml('entities:\n  - { id: f1, type: DEVICE, owner: a }\n  - { id: f2, type: DEVICE, owner: nobody }\n', 'second-by-name.yaml'),
-      yaml('users:\n  - { id: f3, owner: nobody }\n  - { id: f1, owner: a, groups: [x] }\n', 'first-by-name.yaml'));
-    expect(told(result).map((text) => text.split(': ').slice(0, 3).join(': '))).toEqual([
-      'second-by-name.yaml:3: entities[1].owner: there is no tenant or customer "nobody" (add it to tenants or customers, or name one that exists)',
-      'first-by-name.yaml:2: users[0].owner: there is no tenant or customer "nobody" (add it to tenants or customers, or name one that exists)',
-      'first-by-name.yaml:3: users[1].groups[0]: there is no group "x" (add it to groups, or name one that exists)',
-      'first-by-name.yaml:3: users[1].id: "f1" is used at second-by-name.yaml:2 already (an id names one thing: give one of the two another)',
-    ].map((text) => text.split(': ').slice(0, 3).join(': ')));
+      yaml('users:\n  - { id: f3, owner: nobody }\n  - { id: f1, owner: a, groups: [x] }\n', 'first-by-name.yaml'),
+    );
+    expect(told(result).map((text) => text.split(': ').slice(0, 3).join(': '))).toEqual(
+      [
+        'second-by-name.yaml:3: entities[1].owner: there is no tenant or customer "nobody" (add it to tenants or customers, or name one that exists)',
+        'first-by-name.yaml:2: users[0].owner: there is no tenant or customer "nobody" (add it to tenants or customers, or name one that exists)',
+        'first-by-name.yaml:3: users[1].groups[0]: there is no group "x" (add it to groups, or name one that exists)',
+        'first-by-name.yaml:3: users[1].id: "f1" is used at second-by-name.yaml:2 already (an id names one thing: give one of the two another)',
+      ].map((text) => text.split(': ').slice(0, 3).join(': ')),
+    );
     expect(await base`select 1 from grantgate.object where id in ('f1', 'f2', 'f3')`).toHaveLength(0);
     expect(await base`select count(*)::int as n from grantgate.touched`).toEqual(before);
   });
 
   test('a world may add to what is there, in another file, and in any order', async () => {
     const sql = await fresh();
-    expect(told(await load(sql, yaml('users: [{ id: u, owner: c, groups: [g] }]\ngroups: [{ id: g, type: USER, owner: c }]\ngrants: [{ userGroup: g, role: r }]', 'a.yaml'), yaml('roles: [{ id: r, owner: t, type: GENERIC, permissions: { ALL: [READ] } }]\ncustomers: [{ id: c, owner: t }]\ntenants: [{ id: t, name: T }]', 'b.yaml')))).toEqual([]);
-    expect(told(await load(sql, yaml('customers: [{ id: c2, owner: c, title: Second }]\nusers: [{ id: u2, owner: c, groups: [g], enabled: false }]\ngrants: [{ userGroup: g, role: r2, entityGroup: "all:CUSTOMER:c" }]\nroles: [{ id: r2, owner: c, type: GROUP, permissions: [READ] }]')))).toEqual([]);
-    expect(await sql`select id, owner, label from grantgate.object where id in ('c2', 'u2', 't') order by id`).toEqual([{ id: 'c2', owner: 'c', label: 'Second' }, { id: 't', owner: null, label: 'T' }, { id: 'u2', owner: 'c', label: null }]);
+    expect(
+      told(
+        await load(
+          sql,
+          yaml('users: [{ id: u, owner: c, groups: [g] }]\ngroups: [{ id: g, type: USER, owner: c }]\ngrants: [{ userGroup: g, role: r }]', 'a.yaml'),
+          yaml(
+            'roles: [{ id: r, owner: t, type: GENERIC, permissions: { ALL: [READ] } }]\ncustomers: [{ id: c, owner: t }]\ntenants: [{ id: t, name: T }]',
+            'b.yaml',
+          ),
+        ),
+      ),
+    ).toEqual([]);
+    expect(
+      told(
+        await load(
+          sql,
+          yaml(
+            'customers: [{ id: c2, owner: c, title: Second }]\nusers: [{ id: u2, owner: c, groups: [g], enabled: false }]\ngrants: [{ userGroup: g, role: r2, entityGroup: "all:CUSTOMER:c" }]\nroles: [{ id: r2, owner: c, type: GROUP, permissions: [READ] }]',
+          ),
+        ),
+      ),
+    ).toEqual([]);
+    expect(await sql`select id, owner, label from grantgate.object where id in ('c2', 'u2', 't') order by id`).toEqual([
+      { id: 'c2', owner: 'c', label: 'Second' },
+      { id: 't', owner: null, label: 'T' },
+      { id: 'u2', owner: 'c', label: null },
+    ]);
     expect(await sql`select enabled from grantgate.user_account order by id`).toEqual([{ enabled: true }, { enabled: false }]);
   });
 
@@ -233,30 +389,60 @@ describe.each(servers)('on %s', (kind) => {
     const result = await load(sql, text);
     expect(result).toMatchObject({ ok: true, counts: { tenants: 1, customers: 1, groups: 4, roles: 4, grants: 4 } });
     expect(await sql`select id, label from grantgate.object where kind in ('group', 'role') order by id`).toEqual([
-      { id: 'admins:c', label: 'Customer Administrators' }, { id: 'admins:t', label: 'Tenant Administrators' },
-      { id: 'role:admin:c', label: null }, { id: 'role:admin:t', label: null }, { id: 'role:user:c', label: null }, { id: 'role:user:t', label: null },
-      { id: 'users:c', label: 'Customer Users' }, { id: 'users:t', label: 'Tenant Users' }]);
+      { id: 'admins:c', label: 'Customer Administrators' },
+      { id: 'admins:t', label: 'Tenant Administrators' },
+      { id: 'role:admin:c', label: null },
+      { id: 'role:admin:t', label: null },
+      { id: 'role:user:c', label: null },
+      { id: 'role:user:t', label: null },
+      { id: 'users:c', label: 'Customer Users' },
+      { id: 'users:t', label: 'Tenant Users' },
+    ]);
     await sql`delete from grantgate.object where id = 'c'`; // goes with all that
-    expect(await sql`select kind, count(*)::int as n from grantgate.object group by kind order by kind`).toEqual([{ kind: 'grant', n: 2 }, { kind: 'group', n: 2 }, { kind: 'role', n: 2 }, { kind: 'tenant', n: 1 }]);
+    expect(await sql`select kind, count(*)::int as n from grantgate.object group by kind order by kind`).toEqual([
+      { kind: 'grant', n: 2 },
+      { kind: 'group', n: 2 },
+      { kind: 'role', n: 2 },
+      { kind: 'tenant', n: 1 },
+    ]);
     const again = await load(sql, text);
-    expect(told(again)).toContain('w.yaml:3: tenants[0].id: "admins:t" is in the database already, as a group (import only adds: leave it out here, or delete it there first)');
+    expect(told(again)).toContain(
+      'w.yaml:3: tenants[0].id: "admins:t" is in the database already, as a group (import only adds: leave it out here, or delete it there first)',
+    );
   });
 
   test('NDJSON and JSON are worlds too', async () => {
     const sql = await fresh();
-    const lines = ['{ "kind": "tenants", "id": "t" }', '', '{ "kind": "entities", "id": "e1", "type": "DEVICE", "owner": "t" }', '{ "kind": "entities", "id": "e2", "type": "DEVICE", "owner": "nobody" }', '{ "kind": "users", "id": 5, "owner": "t" }'];
+    const lines = [
+      '{ "kind": "tenants", "id": "t" }',
+      '',
+      '{ "kind": "entities", "id": "e1", "type": "DEVICE", "owner": "t" }',
+      '{ "kind": "entities", "id": "e2", "type": "DEVICE", "owner": "nobody" }',
+      '{ "kind": "users", "id": 5, "owner": "t" }',
+    ];
     const good = lines.slice(0, 3).join('\n');
-    expect(told(await load(sql, { file: 'w.ndjson', text: lines.slice(0, 4).join('\n') }))).toEqual(['w.ndjson:4: entities[1].owner: there is no tenant or customer "nobody" (add it to tenants or customers, or name one that exists)']);
-    expect(told(await load(sql, { file: 'w.ndjson', text: lines.join('\n') }))).toEqual(['w.ndjson:5: users[0].id: expected a string, got number; put it in quotes']);
+    expect(told(await load(sql, { file: 'w.ndjson', text: lines.slice(0, 4).join('\n') }))).toEqual([
+      'w.ndjson:4: entities[1].owner: there is no tenant or customer "nobody" (add it to tenants or customers, or name one that exists)',
+    ]);
+    expect(told(await load(sql, { file: 'w.ndjson', text: lines.join('\n') }))).toEqual([
+      'w.ndjson:5: users[0].id: expected a string, got number; put it in quotes',
+    ]);
     expect(told(await load(sql, { file: 'w.ndjson', text: `${good}\n{ "kind": "robots" }\nnonsense` }))).toEqual([
-      'w.ndjson:4: kind: expected one of tenants, customers, groups, users, entities, roles, grants, checks, defaults; got "robots"', expect.stringMatching(/^w\.ndjson:5: Unexpected token/)]);
+      'w.ndjson:4: kind: expected one of tenants, customers, groups, users, entities, roles, grants, checks, defaults; got "robots"',
+      expect.stringMatching(/^w\.ndjson:5: Unexpected token/),
+    ]);
     expect(told(await load(sql, { file: 'w.ndjson', text: good }))).toEqual([]);
-    expect(told(await load(sql, { file: 'w.json', text: '{\n  "customers": [\n    { "id": "c", "owner": "t" },\n    { "id": "x", "owner": "y" }\n  ]\n}' }))).toEqual(['w.json:4: customers[1].owner: there is no tenant or customer "y" (add it to tenants or customers, or name one that exists)']);
+    expect(
+      told(await load(sql, { file: 'w.json', text: '{\n  "customers": [\n    { "id": "c", "owner": "t" },\n    { "id": "x", "owner": "y" }\n  ]\n}' })),
+    ).toEqual(['w.json:4: customers[1].owner: there is no tenant or customer "y" (add it to tenants or customers, or name one that exists)']);
     expect(told(await load(sql, { file: 'w.json', text: '{ "customers": [{ "id": "c", "owner": "t" }] }' }))).toEqual([]);
   });
 
   test('a kind of problem that stands 1,100 times is told a thousand times, and counted', async () => {
-    const result = await load(base, yaml(`entities:\n${Array.from({ length: 1_100 }, (_, i) => `  - { id: many${i}, type: DEVICE, owner: nobody }`).join('\n')}`));
+    const result = await load(
+      base,
+      yaml(`entities:\n${Array.from({ length: 1_100 }, (_, i) => `  - { id: many${i}, type: DEVICE, owner: nobody }`).join('\n')}`),
+    );
     expect(result).toMatchObject({ ok: false, omitted: 100 });
     expect(told(result)).toHaveLength(1_000);
   });
@@ -274,10 +460,19 @@ describe.each(servers)('on %s', (kind) => {
     const place = { file: 'x', line: null, path: 'entities[0]' };
     const entity = (id: string, path: string) => ({ ...place, path, kind: 'entity' as const, id, owner: 'a', type: 'DEVICE', groups: [] });
     const ids = ['*', 'all:DEVICE:a', 'admins:a', 'role:admin:a', 'x'.repeat(256), 'a\nb', ''];
-    const result = await importRows(base, ids.map((id, i) => entity(id, `entities[${i}]`)), { vocabulary });
+    const result = await importRows(
+      base,
+      ids.map((id, i) => entity(id, `entities[${i}]`)),
+      { vocabulary },
+    );
     expect(told(result).map((line) => line.slice(0, 14).concat(line.slice(line.lastIndexOf('" ') + 1)))).toEqual([
-      'x: entities[0] is reserved to the server (choose another id)', 'x: entities[1] is reserved to the server (choose another id)', 'x: entities[2] is reserved to the server (choose another id)',
-      'x: entities[3] is reserved to the server (choose another id)', 'x: entities[4] has 256 bytes; 1 to 255 are possible here (choose another id)', 'x: entities[5] has control characters (take them out)',
-      'x: entities[6] has 0 bytes; 1 to 255 are possible here (choose another id)']);
+      'x: entities[0] is reserved to the server (choose another id)',
+      'x: entities[1] is reserved to the server (choose another id)',
+      'x: entities[2] is reserved to the server (choose another id)',
+      'x: entities[3] is reserved to the server (choose another id)',
+      'x: entities[4] has 256 bytes; 1 to 255 are possible here (choose another id)',
+      'x: entities[5] has control characters (take them out)',
+      'x: entities[6] has 0 bytes; 1 to 255 are possible here (choose another id)',
+    ]);
   });
 });

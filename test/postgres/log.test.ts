@@ -11,11 +11,48 @@ type Touched = readonly [tag: string, keys: string];
 
 /** The table of coherence 3.6: what is done, after what was there before, and what it touches. */
 const CHANGES: readonly (readonly [what: string, statement: string, touched: readonly Touched[], before?: string])[] = [
-  ['a tenant created', tenant('n'), [['o', 'n'], ['n', 'n']]],
-  ['a tenant deleted', `delete from grantgate.object where id = 'n'`, [['o', 'n'], ['n', 'n']], tenant('n')],
-  ['a customer created', customer('n', 'a'), [['o', 'n'], ['n', 'n']]],
-  ['a customer moved', `update grantgate.object set owner = 't' where id = 'b'`, [['o', 'b'], ['n', 'b']]],
-  ['a customer deleted', `delete from grantgate.customer where id = 'n'`, [['o', 'n'], ['n', 'n']], customer('n', 'a')],
+  [
+    'a tenant created',
+    tenant('n'),
+    [
+      ['o', 'n'],
+      ['n', 'n'],
+    ],
+  ],
+  [
+    'a tenant deleted',
+    `delete from grantgate.object where id = 'n'`,
+    [
+      ['o', 'n'],
+      ['n', 'n'],
+    ],
+    tenant('n'),
+  ],
+  [
+    'a customer created',
+    customer('n', 'a'),
+    [
+      ['o', 'n'],
+      ['n', 'n'],
+    ],
+  ],
+  [
+    'a customer moved',
+    `update grantgate.object set owner = 't' where id = 'b'`,
+    [
+      ['o', 'b'],
+      ['n', 'b'],
+    ],
+  ],
+  [
+    'a customer deleted',
+    `delete from grantgate.customer where id = 'n'`,
+    [
+      ['o', 'n'],
+      ['n', 'n'],
+    ],
+    customer('n', 'a'),
+  ],
   ['a user created', user('n', 'a'), [['o', 'n']]],
   ['a user given to another owner, and its memberships with it', `update grantgate.object set owner = 't' where id = 'u'`, [['o', 'u']]],
   ['a user disabled', `update grantgate.user_account set enabled = false where id = 'u'`, [['o', 'u']]],
@@ -24,30 +61,117 @@ const CHANGES: readonly (readonly [what: string, statement: string, touched: rea
   ['an entity given to another owner', `update grantgate.object set owner = 'b' where id = 'd'`, [['o', 'd']]],
   ['an entity deleted', `delete from grantgate.object where id = 'd'`, [['o', 'd']]],
   ['a group created', group('n', 'USER', 'a'), [['o', 'n']]],
-  ['an entity group deleted: members and grants by cascade', `delete from grantgate.object where id = 'dg'`, [['o', 'dg'], ['o', 'd'], ['o', 'g1'], ['g', 'ug']]],
-  ['a user group deleted: members and grants by cascade', `delete from grantgate.object where id = 'ug'`, [['o', 'ug'], ['o', 'u'], ['o', 'g1,g2'], ['g', 'ug']]],
+  [
+    'an entity group deleted: members and grants by cascade',
+    `delete from grantgate.object where id = 'dg'`,
+    [
+      ['o', 'dg'],
+      ['o', 'd'],
+      ['o', 'g1'],
+      ['g', 'ug'],
+    ],
+  ],
+  [
+    'a user group deleted: members and grants by cascade',
+    `delete from grantgate.object where id = 'ug'`,
+    [
+      ['o', 'ug'],
+      ['o', 'u'],
+      ['o', 'g1,g2'],
+      ['g', 'ug'],
+    ],
+  ],
   ['a membership added', member('d2', 'dg', { type: 'DEVICE', owner: 'a' }), [['o', 'd2']]],
   ['a membership removed', `delete from grantgate.membership where member_id = 'd'`, [['o', 'd']]],
   ['a membership changed', `update grantgate.membership set member_id = 'd2' where member_id = 'd'`, [['o', 'd,d2']]],
-  ['a grant added', grant('n', ['a', 'USER', 'ug'], ['grp', 'GROUP'], ['a', 'DEVICE']), [['o', 'n'], ['g', 'ug']]],
-  ['a grant to All users added', grant('n', ['a', 'USER'], ['gen', 'GENERIC']), [['o', 'n'], ['g', 'all:USER:a']]],
-  ['a grant changed: shared', `update grantgate.group_permission set shared = true where id = 'g1'`, [['g', 'ug'], ['o', 'g1']]],
-  ['a grant changed: its entities', `update grantgate.group_permission set entity_group = null where id = 'g1'`, [['g', 'ug'], ['o', 'g1']]],
-  ['a grant changed: its user group', `update grantgate.group_permission set user_group = null where id = 'g1'`, [['g', 'all:USER:a,ug'], ['o', 'g1']]],
-  ['a grant changed: a user group of another owner', `update grantgate.group_permission set user_owner = 't', user_group = 'tg' where id = 'g2'`, [['g', 'tg,ug'], ['o', 'g2'], ['o', 'g2']]],
-  ['a grant removed', `delete from grantgate.group_permission where id = 'g1'`, [['o', 'g1'], ['g', 'ug']]],
-  ['a grant removed, by its object', `delete from grantgate.object where id = 'g1'`, [['o', 'g1'], ['g', 'ug']]],
+  [
+    'a grant added',
+    grant('n', ['a', 'USER', 'ug'], ['grp', 'GROUP'], ['a', 'DEVICE']),
+    [
+      ['o', 'n'],
+      ['g', 'ug'],
+    ],
+  ],
+  [
+    'a grant to All users added',
+    grant('n', ['a', 'USER'], ['gen', 'GENERIC']),
+    [
+      ['o', 'n'],
+      ['g', 'all:USER:a'],
+    ],
+  ],
+  [
+    'a grant changed: shared',
+    `update grantgate.group_permission set shared = true where id = 'g1'`,
+    [
+      ['g', 'ug'],
+      ['o', 'g1'],
+    ],
+  ],
+  [
+    'a grant changed: its entities',
+    `update grantgate.group_permission set entity_group = null where id = 'g1'`,
+    [
+      ['g', 'ug'],
+      ['o', 'g1'],
+    ],
+  ],
+  [
+    'a grant changed: its user group',
+    `update grantgate.group_permission set user_group = null where id = 'g1'`,
+    [
+      ['g', 'all:USER:a,ug'],
+      ['o', 'g1'],
+    ],
+  ],
+  [
+    'a grant changed: a user group of another owner',
+    `update grantgate.group_permission set user_owner = 't', user_group = 'tg' where id = 'g2'`,
+    [
+      ['g', 'tg,ug'],
+      ['o', 'g2'],
+      ['o', 'g2'],
+    ],
+  ],
+  [
+    'a grant removed',
+    `delete from grantgate.group_permission where id = 'g1'`,
+    [
+      ['o', 'g1'],
+      ['g', 'ug'],
+    ],
+  ],
+  [
+    'a grant removed, by its object',
+    `delete from grantgate.object where id = 'g1'`,
+    [
+      ['o', 'g1'],
+      ['g', 'ug'],
+    ],
+  ],
   ['a role created', genericRole('n', 'a'), [['o', 'n']]],
   ['a role edited: permissions', `update grantgate.role set permissions = '{"DEVICE": ["READ"]}' where id = 'gen'`, [['r', 'gen']]],
   ['a role edited: excluded', `update grantgate.role set excluded = '{"DEVICE": ["READ"]}' where id = 'gen'`, [['r', 'gen']]],
-  ['a role deleted: its grants by cascade', `delete from grantgate.role where id = 'gen'`, [['o', 'gen'], ['o', 'g2'], ['g', 'ug']]],
+  [
+    'a role deleted: its grants by cascade',
+    `delete from grantgate.role where id = 'gen'`,
+    [
+      ['o', 'gen'],
+      ['o', 'g2'],
+      ['g', 'ug'],
+    ],
+  ],
   ['by hand', `select grantgate.touch('*')`, [['*', '']]],
   ['by hand, some keys', `select grantgate.touch('o', 'x', 'y')`, [['o', 'x,y']]],
   ['name, title, label', `update grantgate.object set label = 'new name'`, []],
   ['e-mail, names, last login', `update grantgate.user_account set email = 'x@y.z', first_name = 'X', last_name = 'Y', last_login = now()`, []],
   ['what is known of a customer', `update grantgate.customer set details = '{"city": "X"}'`, []],
-  ['updates that change nothing', `update grantgate.object set owner = owner; update grantgate.user_account set enabled = enabled; update grantgate.membership set owner = owner;
-     update grantgate.role set permissions = permissions; update grantgate.group_permission set shared = shared`, []],
+  [
+    'updates that change nothing',
+    `update grantgate.object set owner = owner; update grantgate.user_account set enabled = enabled; update grantgate.membership set owner = owner;
+     update grantgate.role set permissions = permissions; update grantgate.group_permission set shared = shared`,
+    [],
+  ],
   ['statements that meet no row', `delete from grantgate.object where id = 'nobody'; update grantgate.role set permissions = '[]' where id = 'nobody'`, []],
 ];
 
@@ -127,17 +251,19 @@ describe.each(servers)('on %s', (kind) => {
       const from = await head();
       let done = false;
       const levels = ['read committed', 'repeatable read'];
-      const work = Promise.all(writers.map(async (writer, w) => {
-        for (let i = 0; i < 25; i++) {
-          await writer.unsafe(`begin isolation level ${levels[(w + i) % 2]}; ${entity(`hurry-${w}-${i}`, 'DEVICE', 'a')}`);
-          await writer.unsafe(`select pg_sleep(${((w * 7 + i * 3) % 5) / 1000})`); // some sit longer between write and commit
-          await writer.unsafe(i % 6 === 5 ? 'rollback' : 'commit');
-        }
-      })).finally(() => (done = true));
+      const work = Promise.all(
+        writers.map(async (writer, w) => {
+          for (let i = 0; i < 25; i++) {
+            await writer.unsafe(`begin isolation level ${levels[(w + i) % 2]}; ${entity(`hurry-${w}-${i}`, 'DEVICE', 'a')}`);
+            await writer.unsafe(`select pg_sleep(${((w * 7 + i * 3) % 5) / 1000})`); // some sit longer between write and commit
+            await writer.unsafe(i % 6 === 5 ? 'rollback' : 'commit');
+          }
+        }),
+      ).finally(() => (done = true));
       let [version, sequence] = [from, Number((await other<[{ n: string }]>`select max(n) as n from grantgate.touched`)[0].n)];
       const byVersion: string[] = [];
       const bySequence: string[] = [];
-      for (let last = false; !last; ) {
+      for (let last = false; !last;) {
         last = done;
         const rows = await since(version, other);
         byVersion.push(...rows.flatMap(({ keys }) => keys));
@@ -167,7 +293,9 @@ describe.each(servers)('on %s', (kind) => {
       const from = await head();
       await sql.unsafe(`begin; ${entity('gone', 'DEVICE', 'a')}; rollback`);
       expect(await since(from)).toEqual([]);
-      await sql.unsafe(`begin; ${entity('kept', 'DEVICE', 'a')}; savepoint s; ${entity('lost', 'DEVICE', 'a')}; rollback to s; ${entity('kept-too', 'DEVICE', 'a')}; commit`);
+      await sql.unsafe(
+        `begin; ${entity('kept', 'DEVICE', 'a')}; savepoint s; ${entity('lost', 'DEVICE', 'a')}; rollback to s; ${entity('kept-too', 'DEVICE', 'a')}; commit`,
+      );
       expect((await since(from)).map(({ keys }) => keys)).toEqual([['kept'], ['kept-too']]);
     });
 
@@ -200,11 +328,17 @@ describe.each(servers)('on %s', (kind) => {
     }
 
     test('rings once for a commit, without content', async () => {
-      expect(await rungBy(`begin; ${entity('ring-1', 'DEVICE', 'a')}; ${customer('ring-c', 'a')}; delete from grantgate.membership where member_id = 'nobody'; commit`)).toEqual(['']);
+      expect(
+        await rungBy(
+          `begin; ${entity('ring-1', 'DEVICE', 'a')}; ${customer('ring-c', 'a')}; delete from grantgate.membership where member_id = 'nobody'; commit`,
+        ),
+      ).toEqual(['']);
     });
     test('does not ring for what changes nothing, nor for a rollback', async () => {
       const from = await head();
-      expect(await rungBy(`update grantgate.object set label = 'x', owner = owner; update grantgate.user_account set email = 'x', enabled = enabled`)).toEqual([]);
+      expect(await rungBy(`update grantgate.object set label = 'x', owner = owner; update grantgate.user_account set email = 'x', enabled = enabled`)).toEqual(
+        [],
+      );
       expect(await rungBy(`begin; ${entity('ring-2', 'DEVICE', 'a')}; rollback`)).toEqual([]);
       expect(await head()).toBe(from);
     });
@@ -230,7 +364,12 @@ describe.each(servers)('on %s', (kind) => {
     test('rows of 10,000 keys, up to 100,000; beyond, every key of the tag', async () => {
       // without foreign keys, for speed: the log's triggers fire all the same
       const quick = 'set local session_replication_role = replica';
-      expect(await sizes(`${quick}; ${devices('m', 10_000)}; delete from grantgate.object where id = 'm10000'; ${devices('n', 10_001)}`)).toEqual([['o', 10_000], ['o', 1], ['o', 10_000], ['o', 1]]);
+      expect(await sizes(`${quick}; ${devices('m', 10_000)}; delete from grantgate.object where id = 'm10000'; ${devices('n', 10_001)}`)).toEqual([
+        ['o', 10_000],
+        ['o', 1],
+        ['o', 10_000],
+        ['o', 1],
+      ]);
       const [first, ...rest] = await sizes(`${quick}; ${devices('m', 100_001)}; delete from grantgate.object where id like 'm%' and id <> 'm1'`);
       expect([first, rest]).toEqual([['o', 0], Array.from({ length: 10 }, () => ['o', 10_000])]);
     });
@@ -238,11 +377,28 @@ describe.each(servers)('on %s', (kind) => {
     test('2,000 devices that change owner, and leave their groups, are one row and not 2,000', async () => {
       const members = `insert into grantgate.membership (tenant, group_id, member_id, type, owner) select 't', 'dg', 'm' || i, 'DEVICE', 'a' from generate_series(1, 2000) i`;
       const before = `${devices('m', 2_000)}; ${members}`;
-      expect(await sizes(`${before}; update grantgate.object set owner = 'b' where id ~ '^m[0-9]'`)).toEqual([['o', 2_000], ['o', 2_000], ['o', 2_000]]);
-      expect(await sizes(`${before}; delete from grantgate.object where id ~ '^m[0-9]'`)).toEqual([['o', 2_000], ['o', 2_000], ['o', 2_000]]);
+      expect(await sizes(`${before}; update grantgate.object set owner = 'b' where id ~ '^m[0-9]'`)).toEqual([
+        ['o', 2_000],
+        ['o', 2_000],
+        ['o', 2_000],
+      ]);
+      expect(await sizes(`${before}; delete from grantgate.object where id ~ '^m[0-9]'`)).toEqual([
+        ['o', 2_000],
+        ['o', 2_000],
+        ['o', 2_000],
+      ]);
       // removed from the group alone, and by the group's end
-      expect(await sizes(`${before}; delete from grantgate.membership where group_id = 'dg'`)).toEqual([['o', 2_000], ['o', 2_000], ['o', 2_001]]);
-      expect((await sizes(`${before}; delete from grantgate.object where id = 'dg'`)).slice(2).toSorted()).toEqual([['g', 1], ['o', 1], ['o', 1], ['o', 2_001]]);
+      expect(await sizes(`${before}; delete from grantgate.membership where group_id = 'dg'`)).toEqual([
+        ['o', 2_000],
+        ['o', 2_000],
+        ['o', 2_001],
+      ]);
+      expect((await sizes(`${before}; delete from grantgate.object where id = 'dg'`)).slice(2).toSorted()).toEqual([
+        ['g', 1],
+        ['o', 1],
+        ['o', 1],
+        ['o', 2_001],
+      ]);
     });
 
     test('10,000 statements of one row in one transaction', async () => {
@@ -310,10 +466,16 @@ describe.each(servers)('on %s', (kind) => {
       const db = openPool({ url, max: 1 });
       const blocker = openPool({ url, max: 1 });
       await db.unsafe([tenant('t'), ...Array.from({ length: 6 }, (_, i) => entity(`e${i}`, 'DEVICE', 't'))].join(';'));
-      const log = async () => (await db<{ version: string; keys: string[] | null }[]>`select c.version, t.keys from grantgate.change c left join grantgate.touched t using (n) order by 1`).map(({ version }) => Number(version));
+      const log = async () =>
+        (
+          await db<
+            { version: string; keys: string[] | null }[]
+          >`select c.version, t.keys from grantgate.change c left join grantgate.touched t using (n) order by 1`
+        ).map(({ version }) => Number(version));
       const all = await log();
       const trim = async (keep: string, on = db): Promise<number> => Number((await on.unsafe<[{ n: string }]>(`select grantgate.trim(${keep}) n`))[0].n);
-      const age = (from: number, to: number, hours: number) => db`update grantgate.change set at = at - ${`${hours} hours`}::interval where version between ${all[from]!} and ${all[to]!}`;
+      const age = (from: number, to: number, hours: number) =>
+        db`update grantgate.change set at = at - ${`${hours} hours`}::interval where version between ${all[from]!} and ${all[to]!}`;
 
       expect(await trim('')).toBe(0);
       await age(0, 1, 30);
@@ -338,7 +500,10 @@ describe.each(servers)('on %s', (kind) => {
     });
 
     test('a follower reports in a row of its own', async () => {
-      const [one, two] = [openPool({ url: await database.urlAs('grantgate_reader'), max: 1 }), openPool({ url: await database.urlAs('grantgate_reader'), max: 1 })];
+      const [one, two] = [
+        openPool({ url: await database.urlAs('grantgate_reader'), max: 1 }),
+        openPool({ url: await database.urlAs('grantgate_reader'), max: 1 }),
+      ];
       await one`select grantgate.report('sidecar-1', 5, 3000)`;
       await one`select grantgate.report('sidecar-1', 7, 3000)`;
       const rows = await sql<{ id: string; cursor: string; soon: boolean }[]>`

@@ -42,13 +42,17 @@ describe.each(servers)('on %s', (kind) => {
     url.username = url.password = name;
     return open(url.href);
   }
-  const rolesThere = async (): Promise<readonly string[]> => (await admin<{ name: string }[]>`select rolname as name from pg_roles where rolname like 'grantgate%' order by 1`).map(({ name }) => name);
+  const rolesThere = async (): Promise<readonly string[]> =>
+    (await admin<{ name: string }[]>`select rolname as name from pg_roles where rolname like 'grantgate%' order by 1`).map(({ name }) => name);
   /** Whoever owns something in the schema. */
-  const owners = async (sql: Sql): Promise<readonly string[]> => (await sql<{ name: string }[]>`
+  const owners = async (sql: Sql): Promise<readonly string[]> =>
+    (
+      await sql<{ name: string }[]>`
     select distinct pg_get_userbyid(owner) as name from (
       select nspowner as owner from pg_namespace where nspname = 'grantgate'
       union all select relowner from pg_class where relnamespace = 'grantgate'::regnamespace
-      union all select proowner from pg_proc where pronamespace = 'grantgate'::regnamespace) o`).map(({ name }) => name);
+      union all select proowner from pg_proc where pronamespace = 'grantgate'::regnamespace) o`
+    ).map(({ name }) => name);
   const dropRoles = async (): Promise<void> => {
     for (const role of await rolesThere()) await admin.unsafe(`drop role ${role}`);
   };
@@ -57,7 +61,12 @@ describe.each(servers)('on %s', (kind) => {
     const database = await empty();
     const sql = await login(database, 'nobody', '');
     const report = await migrate(sql, files);
-    expect(report).toEqual({ from: 0, to: 0, applied: [], statements: [...ROLES, 'grant grantgate_owner to nobody', `grant create on database ${database.name} to nobody`] });
+    expect(report).toEqual({
+      from: 0,
+      to: 0,
+      applied: [],
+      statements: [...ROLES, 'grant grantgate_owner to nobody', `grant create on database ${database.name} to nobody`],
+    });
     expect(await sql`select 1 from pg_namespace where nspname = 'grantgate'`).toHaveLength(0);
   });
 
@@ -99,7 +108,9 @@ describe.each(servers)('on %s', (kind) => {
     const database = await empty();
     const sql = await login(database, 'stranger', '');
     await database.sql.unsafe('create schema grantgate');
-    await expect(migrate(sql, files)).rejects.toThrow('database: the schema grantgate belongs to postgres, for whom stranger may not act: run migrate as postgres');
+    await expect(migrate(sql, files)).rejects.toThrow(
+      'database: the schema grantgate belongs to postgres, for whom stranger may not act: run migrate as postgres',
+    );
     expect(await sql`select 1 from pg_class where relnamespace = 'grantgate'::regnamespace`).toHaveLength(0);
   });
 
@@ -109,7 +120,12 @@ describe.each(servers)('on %s', (kind) => {
     expect([one.applied, two.applied].toSorted((a, b) => a.length - b.length)).toEqual([[], names]);
     const before = await sql`select * from grantgate.migration order by version`;
     expect(before.map(({ name, version }) => [version, name])).toEqual(names.map((name, i) => [i + 1, name]));
-    expect(await migrate(sql, files.map(({ name, text }) => ({ name, text: text.replaceAll('\n', '\r\n') })))).toEqual({ from: names.length, to: names.length, applied: [], statements: [] });
+    expect(
+      await migrate(
+        sql,
+        files.map(({ name, text }) => ({ name, text: text.replaceAll('\n', '\r\n') })),
+      ),
+    ).toEqual({ from: names.length, to: names.length, applied: [], statements: [] });
     expect(await sql`select * from grantgate.migration order by version`).toEqual(before);
     expect(await sql`select 1 from pg_locks where locktype = 'advisory'`).toHaveLength(0);
   });
@@ -125,7 +141,9 @@ describe.each(servers)('on %s', (kind) => {
     expect(await migrate(sql, [good, ...files])).toMatchObject({ from: names.length, to: names.length + 1, applied: [good.name] });
     expect(await owners(sql)).toEqual(['grantgate_owner']);
     // and the program that does not know it
-    await expect(migrate(sql, files)).rejects.toThrow(`database: it is at version ${names.length + 1} and this program knows ${names.length}: use the program that migrated it, or a later one`);
+    await expect(migrate(sql, files)).rejects.toThrow(
+      `database: it is at version ${names.length + 1} and this program knows ${names.length}: use the program that migrated it, or a later one`,
+    );
   });
 
   test('a file that was changed after it was applied is refused, with every other problem', async () => {
@@ -134,7 +152,9 @@ describe.each(servers)('on %s', (kind) => {
     const changed = files.map(({ name, text }) => ({ name, text: `${text}-- x\n` }));
     const refused = await migrate(sql, changed).catch((error: unknown) => error);
     expect(refused).toBeInstanceOf(InputError);
-    expect((refused as Error).message).toBe(`database: ${names.map((name) => `${name} was changed after it was applied: restore it, and put the change into a new file`).join('; ')}`);
+    expect((refused as Error).message).toBe(
+      `database: ${names.map((name) => `${name} was changed after it was applied: restore it, and put the change into a new file`).join('; ')}`,
+    );
     await sql`delete from grantgate.migration where version = 2`;
     await expect(migrate(sql, files)).rejects.toThrow('version 2 is missing in grantgate.migration');
   });
@@ -143,14 +163,21 @@ describe.each(servers)('on %s', (kind) => {
     const { sql } = await empty();
     await expect(migrate(sql, [{ name: 'model.sql', text: '' }])).rejects.toThrow('model.sql: a migration is called like 0001_model.sql');
     await expect(migrate(sql, [{ name: '0002_b.sql', text: '' }])).rejects.toThrow('0002_b.sql: expected number 1 here');
-    await expect(migrate(sql, [{ name: '0001_a.sql', text: '' }, { name: '0001_b.sql', text: '' }])).rejects.toThrow('0001_b.sql: expected number 2 here');
+    await expect(
+      migrate(sql, [
+        { name: '0001_a.sql', text: '' },
+        { name: '0001_b.sql', text: '' },
+      ]),
+    ).rejects.toThrow('0001_b.sql: expected number 2 here');
   });
 
   test('a database that is not UTF-8 is refused', async () => {
     await admin.unsafe(`create database ascii template template0 encoding 'SQL_ASCII' locale 'C'`);
     const url = new URL(server.url);
     url.pathname = '/ascii';
-    await expect(migrate(open(url.href), files)).rejects.toThrow('database: encoding UTF8 is needed (ids are UTF-8, compared byte by byte), this one has SQL_ASCII');
+    await expect(migrate(open(url.href), files)).rejects.toThrow(
+      'database: encoding UTF8 is needed (ids are UTF-8, compared byte by byte), this one has SQL_ASCII',
+    );
   });
 
   test('trouble in between leaves the connection as it was', async () => {

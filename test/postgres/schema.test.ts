@@ -92,22 +92,34 @@ const REFUSED: readonly (readonly [constraint: string, statements: string])[] = 
   ['membership_member_fkey', member('nobody', 'dg', IN_DG)],
   ['membership_member_fkey', member('ag', 'ag', { type: 'ASSET', owner: 'a' })], // a group in a group
   ['membership_member_fkey', member('b', 'bg', { type: 'DEVICE', owner: 'b' })],
-  ['membership_member_fkey', `delete from grantgate.membership; drop trigger "A_leave_groups" on grantgate.object; ${member('d', 'dg', IN_DG)}; update grantgate.object set owner = 'b' where id = 'd'`],
+  [
+    'membership_member_fkey',
+    `delete from grantgate.membership; drop trigger "A_leave_groups" on grantgate.object; ${member('d', 'dg', IN_DG)}; update grantgate.object set owner = 'b' where id = 'd'`,
+  ],
   ['group_permission_pkey', `insert into grantgate.group_permission (id, tenant, user_owner, role, role_type) values ('g1', 't', 'a', 'gen', 'GENERIC')`],
   ['group_permission_unique', grant('x', ['a', 'USER', 'ug'], ['gen', 'GENERIC'])],
   ['group_permission_unique', grant('x', ['a', 'USER', 'ug'], ['grp', 'GROUP'], ['a', 'DEVICE', 'dg'])],
-  ['group_permission_unique', `${grant('x', ['a', 'USER'], ['grp', 'GROUP'], ['a', 'DEVICE'])}; ${grant('y', ['a', 'USER'], ['grp', 'GROUP'], ['a', 'DEVICE'])}`], // nulls are the same
+  [
+    'group_permission_unique',
+    `${grant('x', ['a', 'USER'], ['grp', 'GROUP'], ['a', 'DEVICE'])}; ${grant('y', ['a', 'USER'], ['grp', 'GROUP'], ['a', 'DEVICE'])}`,
+  ], // nulls are the same
   ['group_permission_shape', grant('x', ['a', 'USER', 'ug'], ['gen', 'GENERIC'], ['a', 'DEVICE', 'dg'])],
   ['group_permission_shape', grant('x', ['a', 'USER', 'ug'], ['gen', 'GENERIC'], ['a', 'DEVICE'])],
   ['group_permission_shape', grant('x', ['a', 'USER', 'ug'], ['grp', 'GROUP'])],
   ['group_permission_entity_type', grant('x', ['a', 'USER', 'ug'], ['grp', 'GROUP'], ['a', 'ROLE'])],
   ['group_permission_entity_type', grant('x', ['a', 'USER', 'ug'], ['grp', 'GROUP'], ['a', 'any'])],
   ['group_permission_object_fkey', `insert into grantgate.group_permission (id, tenant, user_owner, role, role_type) values ('x', 't', 'a', 'gen', 'GENERIC')`],
-  ['group_permission_object_fkey', `${object('x', 't', 'grant', { type: 'GROUP_PERMISSION', owner: 't' })};
-    insert into grantgate.group_permission (id, tenant, user_owner, role, role_type) values ('x', 't', 'a', 'gen', 'GENERIC')`], // owner of another than the user group
+  [
+    'group_permission_object_fkey',
+    `${object('x', 't', 'grant', { type: 'GROUP_PERMISSION', owner: 't' })};
+    insert into grantgate.group_permission (id, tenant, user_owner, role, role_type) values ('x', 't', 'a', 'gen', 'GENERIC')`,
+  ], // owner of another than the user group
   ['group_permission_object_fkey', `update grantgate.object set owner = 't' where id = 'g1'`],
   // The object row's own owner says the same, so this key is reached only without the key to that row.
-  ['group_permission_user_owner_fkey', `${DROP_OBJECT_KEY}; insert into grantgate.group_permission (id, tenant, user_owner, role, role_type) values ('x', 't', 'nobody', 'gen', 'GENERIC')`],
+  [
+    'group_permission_user_owner_fkey',
+    `${DROP_OBJECT_KEY}; insert into grantgate.group_permission (id, tenant, user_owner, role, role_type) values ('x', 't', 'nobody', 'gen', 'GENERIC')`,
+  ],
   ['group_permission_user_group_fkey', grant('x', ['a', 'USER', 'nogroup'], ['gen', 'GENERIC'])],
   ['group_permission_user_group_fkey', grant('x', ['a', 'USER', 'dg'], ['gen', 'GENERIC'])],
   ['group_permission_user_group_fkey', grant('x', ['t', 'USER', 'ug'], ['gen', 'GENERIC'])],
@@ -121,8 +133,11 @@ const REFUSED: readonly (readonly [constraint: string, statements: string])[] = 
   ['group_permission_entity_group_fkey', grant('x', ['a', 'USER', 'ug'], ['grp', 'GROUP'], ['a', 'ASSET', 'dg'])],
   ['group_permission_entity_group_fkey', grant('x', ['a', 'USER', 'ug'], ['grp', 'GROUP'], ['t', 'DEVICE', 'dg'])],
   ['object_no_cycle', `update grantgate.object set owner = 'b' where id = 'a'`],
-  ['object_depth', `insert into grantgate.object (id, tenant, kind, type, owner)
-    select 'deep' || i, 't', 'customer', 'CUSTOMER', case i when 1 then 't' else 'deep' || i - 1 end from generate_series(1, 1001) i`],
+  [
+    'object_depth',
+    `insert into grantgate.object (id, tenant, kind, type, owner)
+    select 'deep' || i, 't', 'customer', 'CUSTOMER', case i when 1 then 't' else 'deep' || i - 1 end from generate_series(1, 1001) i`,
+  ],
   ['touched_tag', `insert into grantgate.touched (tag, keys) values ('x', '{}')`],
   ['touched_pkey', `insert into grantgate.touched (n, tag, keys) overriding system value select n, 'o', '{}' from grantgate.touched limit 1`],
   ['change_pkey', `insert into grantgate.change (version, n) values (0, 0)`],
@@ -177,11 +192,19 @@ describe.each(servers)('on %s', (kind) => {
 
   test('what is right is taken', async () => {
     const right = [
-      entity(long(255), 'DEVICE', 'a'), tenant(long(200)), customer('c'.repeat(200), 't'), entity('a b/c:\u00a0é😀', 'DEVICE', 'a'), entity('All:x', 'DEVICE', 'a'),
-      group('admins:a', 'USER', 'a'), group('users:a', 'USER', 'a'), genericRole('role:admin:a', 'a'), genericRole('role:user:a', 'a'),
+      entity(long(255), 'DEVICE', 'a'),
+      tenant(long(200)),
+      customer('c'.repeat(200), 't'),
+      entity('a b/c:\u00a0é😀', 'DEVICE', 'a'),
+      entity('All:x', 'DEVICE', 'a'),
+      group('admins:a', 'USER', 'a'),
+      group('users:a', 'USER', 'a'),
+      genericRole('role:admin:a', 'a'),
+      genericRole('role:user:a', 'a'),
       permission('p', 'GENERIC', '{"DEVICE": ["READ"], "ALL": []}', '{"DEVICE": ["WRITE"]}'),
       member('d', 'dg', IN_DG).replace('insert', 'delete from grantgate.membership; insert'),
-      grant('x', ['a', 'USER'], ['grp', 'GROUP'], ['t', 'DEVICE']), grant('y', ['b', 'USER'], ['gen', 'GENERIC']),
+      grant('x', ['a', 'USER'], ['grp', 'GROUP'], ['t', 'DEVICE']),
+      grant('y', ['b', 'USER'], ['gen', 'GENERIC']),
       grant('w', ['a', 'USER', 'ug'], ['grp', 'GROUP'], ['a', 'DEVICE']),
       `update grantgate.object set label = '${long(1000)}', owner = owner`,
     ];
@@ -218,7 +241,10 @@ describe.each(servers)('on %s', (kind) => {
     const before = await all();
     const without = (...gone: string[]) => before.filter((id) => !gone.includes(id));
     const both = (table: string) => `select id r from grantgate.${table} order by id`;
-    for (const statement of [`delete from grantgate.object where id = 'g1'`, `delete from grantgate.group_permission where user_group = 'ug' and role = 'grp'`]) {
+    for (const statement of [
+      `delete from grantgate.object where id = 'g1'`,
+      `delete from grantgate.group_permission where user_group = 'ug' and role = 'grp'`,
+    ]) {
       expect(await after(statement, OBJECTS)).toEqual(without('g1'));
       expect(await after(statement, both('group_permission'))).toEqual(['g2']);
     }
@@ -226,7 +252,10 @@ describe.each(servers)('on %s', (kind) => {
       expect(await after(statement, OBJECTS)).toEqual(without('g1', 'grp'));
       expect(await after(statement, both('role'))).toEqual(['gen', 'zr']);
     }
-    for (const statement of [`delete from grantgate.object where id = 'zg'; delete from grantgate.object where id = 'zc'`, `delete from grantgate.object where id = 'zg'; delete from grantgate.customer where id = 'zc'`]) {
+    for (const statement of [
+      `delete from grantgate.object where id = 'zg'; delete from grantgate.object where id = 'zc'`,
+      `delete from grantgate.object where id = 'zg'; delete from grantgate.customer where id = 'zc'`,
+    ]) {
       expect(await after(statement, OBJECTS)).toEqual(without('zc', 'zg'));
       expect(await after(statement, both('customer'))).toEqual(['a', 'b']);
     }
@@ -234,15 +263,25 @@ describe.each(servers)('on %s', (kind) => {
   });
 
   const PREDEFINED = [
-    customer('n', 't'), group('admins:n', 'USER', 'n'), group('users:n', 'USER', 'n'), genericRole('role:admin:n', 'n'), genericRole('role:user:n', 'n'),
-    grant('ng1', ['n', 'USER', 'admins:n'], ['role:admin:n', 'GENERIC']), grant('ng2', ['n', 'USER', 'users:n'], ['role:user:n', 'GENERIC']),
+    customer('n', 't'),
+    group('admins:n', 'USER', 'n'),
+    group('users:n', 'USER', 'n'),
+    genericRole('role:admin:n', 'n'),
+    genericRole('role:user:n', 'n'),
+    grant('ng1', ['n', 'USER', 'admins:n'], ['role:admin:n', 'GENERIC']),
+    grant('ng2', ['n', 'USER', 'users:n'], ['role:user:n', 'GENERIC']),
   ].join(';');
 
   test('an owner goes with its predefined groups, roles and their grants, and with what others were given over its All groups', async () => {
     const before = await all();
     expect(await after(`${PREDEFINED}; delete from grantgate.object where id = 'n'`, OBJECTS)).toEqual(before);
     expect(await after(`${PREDEFINED}; delete from grantgate.customer where id = 'n'`, OBJECTS)).toEqual(before);
-    expect(await after(`${PREDEFINED}; ${grant('over', ['t', 'USER', 'tg'], ['grp', 'GROUP'], ['n', 'DEVICE'])}; delete from grantgate.object where id = 'n'`, OBJECTS)).toEqual(before);
+    expect(
+      await after(
+        `${PREDEFINED}; ${grant('over', ['t', 'USER', 'tg'], ['grp', 'GROUP'], ['n', 'DEVICE'])}; delete from grantgate.object where id = 'n'`,
+        OBJECTS,
+      ),
+    ).toEqual(before);
     const tenants = PREDEFINED.replaceAll(`'t'`, `'n'`).replace(customer('n', 'n', 'n'), tenant('n'));
     expect(await after(`${tenants}; delete from grantgate.object where id = 'n'`, OBJECTS)).toEqual(before);
   });
@@ -277,14 +316,21 @@ describe.each(servers)('on %s', (kind) => {
     expect(await refusal(sql, chain('x', 1, 1000, 't'))).toBe(null);
     expect(await refusal(sql, `${chain('x', 1, 1000, 't')}; ${customer('y', 'x1000')}`)).toBe('object_depth');
     expect(await refusal(sql, `${chain('x', 1, 600, 't')}; ${chain('y', 1, 400, 't')}; update grantgate.object set owner = 'x600' where id = 'y1'`)).toBe(null);
-    expect(await refusal(sql, `${chain('x', 1, 600, 't')}; ${chain('y', 1, 401, 't')}; update grantgate.object set owner = 'x600' where id = 'y1'`)).toBe('object_depth');
+    expect(await refusal(sql, `${chain('x', 1, 600, 't')}; ${chain('y', 1, 401, 't')}; update grantgate.object set owner = 'x600' where id = 'y1'`)).toBe(
+      'object_depth',
+    );
     expect(await refusal(sql, `${chain('x', 1, 600, 't')}; ${chain('y', 1, 401, 't')}; update grantgate.object set owner = 'x600' where id = 'y2'`)).toBe(null);
   });
 
   test('no statement makes a cycle', async () => {
     const ring = `insert into grantgate.object (id, tenant, kind, type, owner) values ('x', 't', 'customer', 'CUSTOMER', 'y'), ('y', 't', 'customer', 'CUSTOMER', 'x')`;
     expect(await refusal(sql, ring)).toBe('object_no_cycle');
-    expect(await refusal(sql, `${customer('x', 't')}; ${customer('y', 't')}; update grantgate.object set owner = case id when 'x' then 'y' else 'x' end where id in ('x', 'y')`)).toBe('object_no_cycle');
+    expect(
+      await refusal(
+        sql,
+        `${customer('x', 't')}; ${customer('y', 't')}; update grantgate.object set owner = case id when 'x' then 'y' else 'x' end where id in ('x', 'y')`,
+      ),
+    ).toBe('object_no_cycle');
     // turning a pair round is no cycle
     expect(await refusal(sql, `update grantgate.object set owner = case id when 'a' then 'b' else 't' end where id in ('a', 'b')`)).toBe(null);
   });
@@ -301,7 +347,10 @@ describe.each(servers)('on %s', (kind) => {
     const named = await sql<{ name: string }[]>`
       select c.relname || '.' || t.tgname as name from pg_trigger t join pg_class c on c.oid = t.tgrelid
       where c.relnamespace = 'grantgate'::regnamespace and not t.tgisinternal and c.relname not in ('follower', 'migration')`;
-    const dropped = await after<string[]>(named.map(({ name }) => `drop trigger "${name.split('.')[1]}" on grantgate."${name.split('.')[0]}"`).join(';'), 'select grantgate.broken_triggers() r');
+    const dropped = await after<string[]>(
+      named.map(({ name }) => `drop trigger "${name.split('.')[1]}" on grantgate."${name.split('.')[0]}"`).join(';'),
+      'select grantgate.broken_triggers() r',
+    );
     expect(dropped[0]).toEqual(named.map(({ name }) => name).sort());
     for (const how of ['disable', 'enable', 'enable replica']) {
       expect(await after(`alter table grantgate.touched ${how} trigger seal`, 'select grantgate.broken_triggers() r')).toEqual([['touched.seal']]);
@@ -324,22 +373,43 @@ describe.each(servers)('on %s', (kind) => {
       }
       expect(await refusal(reader, 'select id, tenant, enabled from grantgate.user_account')).toBe(null);
       expect(await refusal(reader, 'select email from grantgate.user_account')).toMatch(/^42501 /);
-      for (const call of ['revision()', 'trim()', `report('f', 1, 1000)`, 'broken_triggers()']) expect(await refusal(reader, `select grantgate.${call}`)).toBe(null);
-      for (const call of [`touch('*')`, `append_touched('o', '{x}')`, 'grant_roles()']) expect(await refusal(reader, `select grantgate.${call}`)).toMatch(/^42501 /);
-      for (const statement of [tenant('x'), `update grantgate.user_account set enabled = false`, 'lock table grantgate.latch in exclusive mode', `select nextval('grantgate.version')`]) {
+      for (const call of ['revision()', 'trim()', `report('f', 1, 1000)`, 'broken_triggers()'])
+        expect(await refusal(reader, `select grantgate.${call}`)).toBe(null);
+      for (const call of [`touch('*')`, `append_touched('o', '{x}')`, 'grant_roles()'])
+        expect(await refusal(reader, `select grantgate.${call}`)).toMatch(/^42501 /);
+      for (const statement of [
+        tenant('x'),
+        `update grantgate.user_account set enabled = false`,
+        'lock table grantgate.latch in exclusive mode',
+        `select nextval('grantgate.version')`,
+      ]) {
         expect(await refusal(reader, statement)).toMatch(/^42501 /);
       }
     });
 
     test('a writer writes the model, and reaches the log through it alone', async () => {
-      expect(await refusal(writer, `${PREDEFINED}; ${entity('x', 'DEVICE', 'a')}; ${member('x', 'dg', IN_DG)}; update grantgate.object set owner = 'b' where id = 'x';
+      expect(
+        await refusal(
+          writer,
+          `${PREDEFINED}; ${entity('x', 'DEVICE', 'a')}; ${member('x', 'dg', IN_DG)}; update grantgate.object set owner = 'b' where id = 'x';
         update grantgate.object set owner = 't' where id = 'b'; update grantgate.user_account set enabled = false, email = 'a@b.c'; update grantgate.role set permissions = permissions;
-        delete from grantgate.group_permission; delete from grantgate.role where id = 'grp'; delete from grantgate.object where id = 'n'; select grantgate.touch('*')`)).toBe(null);
+        delete from grantgate.group_permission; delete from grantgate.role where id = 'grp'; delete from grantgate.object where id = 'n'; select grantgate.touch('*')`,
+        ),
+      ).toBe(null);
       for (const statement of [
-        `insert into grantgate.touched (tag, keys) values ('o', '{}')`, 'delete from grantgate.change', 'delete from grantgate.tenant_tree', 'lock table grantgate.latch in exclusive mode',
-        `select setval('grantgate.version', 1)`, `select nextval('grantgate.version')`, 'truncate grantgate.object', 'alter table grantgate.object disable trigger all',
-        'select grantgate.seal()', 'delete from grantgate.migration', `update grantgate.follower set cursor = 0`,
-      ]) expect(await refusal(writer, statement)).toMatch(/^42501 /);
+        `insert into grantgate.touched (tag, keys) values ('o', '{}')`,
+        'delete from grantgate.change',
+        'delete from grantgate.tenant_tree',
+        'lock table grantgate.latch in exclusive mode',
+        `select setval('grantgate.version', 1)`,
+        `select nextval('grantgate.version')`,
+        'truncate grantgate.object',
+        'alter table grantgate.object disable trigger all',
+        'select grantgate.seal()',
+        'delete from grantgate.migration',
+        `update grantgate.follower set cursor = 0`,
+      ])
+        expect(await refusal(writer, statement)).toMatch(/^42501 /);
     });
 
     test('everybody else does nothing', async () => {

@@ -127,8 +127,14 @@ const MEMBERS: Check = {
     none: ({ a: id }) => [`there is no group ${q(id)}`, 'add it to groups, or name one that exists'],
     kind: ({ a: id, b: kind }) => [`${q(id)} is ${a(kind)}, not a group`, 'name a group'],
     type: ({ a: id, b: holds, c: type }) => [`group ${q(id)} holds ${holds}, and this is of type ${type}`, `name a group of type ${type}`],
-    tenant: ({ a: id, b: theirs, c: ours }) => [`group ${q(id)} belongs to tenant ${q(theirs)}, and this to tenant ${q(ours)}`, 'nothing refers across tenants: name a group of its own tenant'],
-    owner: ({ a: id, b: theirs, c: ours }) => [`group ${q(id)} belongs to ${q(theirs)}, and this to ${q(ours)}`, `a group holds what its own owner owns: name a group of ${q(ours)}`],
+    tenant: ({ a: id, b: theirs, c: ours }) => [
+      `group ${q(id)} belongs to tenant ${q(theirs)}, and this to tenant ${q(ours)}`,
+      'nothing refers across tenants: name a group of its own tenant',
+    ],
+    owner: ({ a: id, b: theirs, c: ours }) => [
+      `group ${q(id)} belongs to ${q(theirs)}, and this to ${q(ours)}`,
+      `a group holds what its own owner owns: name a group of ${q(ours)}`,
+    ],
   },
 };
 
@@ -178,15 +184,21 @@ const GRANTS: Check = {
       where s.kind = 'grant') y
     where why is not null`,
   sentences: {
-    'none': ({ a: id }) => [`there is no group ${q(id)}`, 'add it to groups, or name one that exists'],
-    'kind': ({ a: id, b: kind }) => [`${q(id)} is ${a(kind)}, not a group`, 'name a group'],
-    'type': ({ a: id }) => [`${q(id)} is not a group of users`, 'a role is given to a group of type USER'],
+    none: ({ a: id }) => [`there is no group ${q(id)}`, 'add it to groups, or name one that exists'],
+    kind: ({ a: id, b: kind }) => [`${q(id)} is ${a(kind)}, not a group`, 'name a group'],
+    type: ({ a: id }) => [`${q(id)} is not a group of users`, 'a role is given to a group of type USER'],
     'no role': ({ a: id }) => [`there is no role ${q(id)}`, 'add it to roles, or name one that exists'],
     'not a role': ({ a: id, b: kind }) => [`${q(id)} is ${a(kind)}, not a role`, 'name a role'],
-    'tenant': ({ a: id, b: theirs, c: ours }) => [`${q(id)} belongs to tenant ${q(theirs)}, and the user group to tenant ${q(ours)}`, 'nothing refers across tenants: name one of its own tenant'],
-    'generic': ({ d: role }) => [`role ${q(role)} is GENERIC and takes no entity group`, 'leave it out'],
-    'missing': ({ d: role }) => [`is missing: role ${q(role)} is a GROUP role`, 'name the entity group that the role is for'],
-    'same': ({ a: role, b: group, c: place }) => [`role ${q(role)} is given to ${q(group)} for the same entities in ${place} already`, 'leave one of the two out'],
+    tenant: ({ a: id, b: theirs, c: ours }) => [
+      `${q(id)} belongs to tenant ${q(theirs)}, and the user group to tenant ${q(ours)}`,
+      'nothing refers across tenants: name one of its own tenant',
+    ],
+    generic: ({ d: role }) => [`role ${q(role)} is GENERIC and takes no entity group`, 'leave it out'],
+    missing: ({ d: role }) => [`is missing: role ${q(role)} is a GROUP role`, 'name the entity group that the role is for'],
+    same: ({ a: role, b: group, c: place }) => [
+      `role ${q(role)} is given to ${q(group)} for the same entities in ${place} already`,
+      'leave one of the two out',
+    ],
   },
 };
 
@@ -203,7 +215,8 @@ const PLACEMENT: Check = {
   sentences: {
     dormant: ({ a: users, b: above, c: entities, d: owner }) => [
       `the grant is dormant: ${q(above)}, the owner of ${q(users)}, is neither ${q(owner)}, the owner of ${q(entities)}, nor above it`,
-      'shared: true hands the group over; else name a user group of an owner above (semantics 1.4)'],
+      'shared: true hands the group over; else name a user group of an owner above (semantics 1.4)',
+    ],
   },
 };
 
@@ -273,7 +286,10 @@ function cycle(hanging: ReadonlyMap<string, Hanging>, from: Hanging, order: read
   const start = ring.findIndex((row) => row.id === id);
   const steps = [...ring.slice(start), ...ring.slice(0, start)].slice(0, 10).map((row) => row.id);
   return {
-    file, line, path, field: 'owner',
+    file,
+    line,
+    path,
+    field: 'owner',
     message: `${q(id)} would be above itself: ${[...steps, ring.length > steps.length ? '…' : '', id].filter(Boolean).join(' → ')}`,
     fix: 'hang one of them on a tenant, or on a customer outside the ring',
   };

@@ -12,15 +12,15 @@ export interface ImportPlace {
 }
 
 export type ImportRow = ImportPlace & { readonly id: string } & (
-  | { readonly kind: 'tenant'; readonly label?: string }
-  | { readonly kind: 'customer'; readonly owner: string; readonly label?: string; readonly groups: readonly string[] }
-  | { readonly kind: 'group'; readonly owner: string; readonly type: string; readonly label?: string }
-  | { readonly kind: 'user'; readonly owner: string; readonly enabled: boolean; readonly groups: readonly string[] }
-  | { readonly kind: 'entity'; readonly owner: string; readonly type: string; readonly groups: readonly string[] }
-  | { readonly kind: 'role'; readonly owner: string; readonly type: 'GENERIC'; readonly permissions: Permissions; readonly excluded: Permissions }
-  | { readonly kind: 'role'; readonly owner: string; readonly type: 'GROUP'; readonly permissions: readonly string[] }
-  | { readonly kind: 'grant'; readonly userGroup: string; readonly role: string; readonly entityGroup?: string; readonly shared: boolean }
-);
+    | { readonly kind: 'tenant'; readonly label?: string }
+    | { readonly kind: 'customer'; readonly owner: string; readonly label?: string; readonly groups: readonly string[] }
+    | { readonly kind: 'group'; readonly owner: string; readonly type: string; readonly label?: string }
+    | { readonly kind: 'user'; readonly owner: string; readonly enabled: boolean; readonly groups: readonly string[] }
+    | { readonly kind: 'entity'; readonly owner: string; readonly type: string; readonly groups: readonly string[] }
+    | { readonly kind: 'role'; readonly owner: string; readonly type: 'GENERIC'; readonly permissions: Permissions; readonly excluded: Permissions }
+    | { readonly kind: 'role'; readonly owner: string; readonly type: 'GROUP'; readonly permissions: readonly string[] }
+    | { readonly kind: 'grant'; readonly userGroup: string; readonly role: string; readonly entityGroup?: string; readonly shared: boolean }
+  );
 
 /** What is wrong (or, as a warning, odd) at one field of one row, and what to do about it. */
 export interface ImportProblem extends ImportPlace {
