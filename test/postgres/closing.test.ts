@@ -1,0 +1,69 @@
+// Is every connection of an attachment gone when the attachment is, at whatever moment it ends?
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openPool, postgresSource } from 'policy-cache/postgres';
+import { servers, startPostgres, type TestDatabase, type TestServer } from '../support/postgres.ts';
+import { until } from '../support/until.ts';
+
+const silent = { ring: () => undefined, closed: () => undefined };
+
+describe.each(servers)('on %s', (kind) => {
+  let server: TestServer;
+  let database: TestDatabase;
+  let reader: string;
+  let sql: ReturnType<typeof openPool>;
+  beforeAll(async () => {
+    server = await startPostgres(kind);
+    database = await server.database();
+    reader = await database.urlAs('grantgate_reader');
+    sql = openPool({ url: database.url, max: 2 });
+  });
+  afterAll(async () => {
+    await sql.end({ timeout: 5 });
+    await server.close();
+  });
+
+  const backends = async (where = ''): Promise<number> =>
+    (await sql.unsafe(`select 1 from pg_stat_activity where usename = '${new URL(reader).username}' ${where}`)).length;
+
+  test('the session dies while fill connections are being warmed: none of them stays', async () => {
+    const holder = await sql.reserve();
+    await holder`begin`;
+    await holder`lock table grantgate.change in access exclusive mode`; // a fill waits for it, LISTEN and the check of the log do not
+    const source = postgresSource({ url: reader, limits: { connectMs: 20_000, pullMs: 20_000 } });
+    const attaching = source.attach(silent).then(
+      () => 'attached',
+      () => 'refused',
+    );
+    await until(async () => (await backends(`and wait_event_type = 'Lock'`)) === 4, 'four fill connections that wait');
+    await sql`select pg_terminate_backend(pid) from pg_stat_activity where usename = ${new URL(reader).username} and wait_event_type is distinct from 'Lock'`;
+    expect(await attaching).toBe('refused');
+    await holder`rollback`;
+    holder.release();
+    await until(async () => (await backends()) === 0, 'no connection left');
+  });
+
+  test('closed in the middle of a load, a fill and a fill connection that is made anew', async () => {
+    const attachment = await postgresSource({ url: reader, limits: { connectMs: 20_000, fillMs: 20_000 } }).attach(silent);
+    const holder = await sql.reserve();
+    await holder`begin`;
+    await holder`lock table grantgate.change in access exclusive mode`;
+    const asked = [attachment.load(), attachment.objects(['x'])].map((work) =>
+      work.then(
+        () => 'answered',
+        () => 'given up',
+      ),
+    );
+    await until(async () => (await backends(`and wait_event_type = 'Lock'`)) === 2, 'a load and a fill that wait');
+    await sql`select pg_terminate_backend(pid) from pg_stat_activity where usename = ${new URL(reader).username} and query like '%unnest%' and wait_event_type = 'Lock'`;
+    expect(await asked[1]).toBe('given up');
+    // The next fill opens the connection that is missing, and waits like the rest.
+    const next = attachment.objects(['y']).catch(() => 'given up');
+    await until(async () => (await backends(`and wait_event_type = 'Lock'`)) >= 3, 'a fill connection being made');
+    attachment.close();
+    expect(await Promise.all([asked[0], next])).toEqual(['given up', 'given up']);
+    await holder`rollback`;
+    holder.release();
+    await until(async () => (await backends()) === 0, 'no connection left');
+  });
+});
