@@ -75,7 +75,6 @@ export async function startSidecar({ databaseUrl, routes, set = {} }: SidecarOpt
     'doors.port': 'none',
     'doors.socket': doors,
     'api.port': 0,
-    'identity.thingsboard.signingKey': SIGNING_KEY,
     'log.allowSample': 1,
     'log.buffer': 1_000_000,
     'shutdown.delay': 0,
@@ -91,7 +90,7 @@ export async function startSidecar({ databaseUrl, routes, set = {} }: SidecarOpt
   let api: string | undefined;
   const args = Object.entries(settings).flatMap(([path, value]) => ['--set', `${path}=${value}`]);
   const child = startChild(process.execPath, [join(root, 'dist/main.js'), 'serve', ...args], {
-    env: { DATABASE_URL: databaseUrl },
+    env: { DATABASE_URL: databaseUrl, GRANTGATE_IDENTITY_THINGSBOARD_SIGNING_KEY: SIGNING_KEY }, // secrets are no arguments: everybody sees those
     line(text, from) {
       if (from === 'stdout') {
         const line = JSON.parse(text) as DecisionLine;
