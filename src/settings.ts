@@ -109,6 +109,9 @@ export const settings = z.strictObject({
         alias: 'OWNER_DATABASE_URL',
       }),
       connections: integer(1, 64).default(4).register(notes, { description: 'Connections that fill the cache, beside the one that listens.' }),
+      keepChanges: duration(3_600_000, 8_760 * 3_600_000)
+        .default(86_400_000)
+        .register(notes, { description: 'How far back the change log reaches; a sidecar that was away for longer begins anew.', time: true }),
       caFile: text.optional().register(notes, { description: "Authorities (PEM) that a database's certificate is checked against. Default: the system's." }),
       certFile: text.optional().register(notes, { description: 'Our own certificate (PEM), where the database asks for one.' }),
       keyFile: text.optional().register(notes, { description: 'Its private key (PEM).' }),
