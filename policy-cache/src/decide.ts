@@ -187,10 +187,10 @@ function explicitMask(effective: EffectivePermissions, number: number, inScope: 
   return (effective.shared.get(number) ?? 0) | (inScope ? (effective.own.get(number) ?? 0) : 0);
 }
 
-/** P of the All group of this placement's type and owner; 0 where there is none. */
+/** P of the All group of this placement's type and owner; 0 where there is none (no owner gives a number below 0, which no grant has). */
 function allGroupMask(vocabulary: Vocabulary, effective: EffectivePermissions, placement: Placement, inScope: boolean): number {
   const groupable = vocabulary.groupable[placement.type] ?? -1;
-  if (groupable < 0 || placement.owner === NONE) return 0;
+  if (groupable < 0) return 0;
   const number = allGroupNumber(placement.owner, groupable, vocabulary.groupableCount);
   return (effective.sharedOfAll.get(number) ?? 0) | (inScope ? (effective.ownOfAll.get(number) ?? 0) : 0);
 }

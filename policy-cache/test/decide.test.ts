@@ -117,6 +117,17 @@ test('an All group: of a groupable type and an owner that is there', () => {
   }
 });
 
+test('a type without groups is in no All group, not even the one whose number is next to it', () => {
+  const grants = [...vocabulary.groupableTypes].flatMap((type) =>
+    ['t', 'c', 'z'].map((owner) => ({ kind: 'group', role: 'r', operations: ['ALL'], shared: true, group: null, type, owner }) as const),
+  );
+  const effective = flatten(vocabulary, grants, { group: () => 0, node: (id) => tree.node(id) });
+  for (const type of ['ALARM', 'ROLE', 'RULE_CHAIN']) {
+    expect(asked({ effective, target: thing(type, tree.node('c')) }, { resource: vocabulary.resource(type) })).toBe('6e deny no-grant');
+  }
+  expect(asked({ effective })).toBe('6b allow group');
+});
+
 test('every answer is one frozen constant', () => {
   expect(DECISIONS.length).toBe(29);
   expect(new Set(DECISIONS.map(triple)).size).toBe(29);
