@@ -1,11 +1,40 @@
 // Is every connection of an attachment gone when the attachment is, at whatever moment it ends?
 
+import { connect, createServer, type Server } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openPool, postgresSource } from 'policy-cache/postgres';
 import { servers, startPostgres, type TestDatabase, type TestServer } from '../support/postgres.ts';
 import { until } from '../support/until.ts';
 
 const silent = { ring: () => undefined, closed: () => undefined };
+
+/** A proxy that cuts the connection numbered `wire` instead of forwarding the server's packet numbered `packet` to it. */
+async function startCutter(port: number): Promise<{ server: Server; port: number; cut: { wire: number; packet: number; done: boolean }; wires: number }> {
+  const state = { server: createServer(), port: 0, cut: { wire: 0, packet: 0, done: false }, wires: 0 };
+  state.server.on('connection', (client) => {
+    const wire = ++state.wires;
+    const upstream = connect(port, '127.0.0.1');
+    let packets = 0;
+    for (const socket of [client, upstream])
+      socket
+        .on('error', () => undefined)
+        .on('close', () => {
+          client.destroy();
+          upstream.destroy();
+        });
+    client.on('data', (bytes) => upstream.write(bytes));
+    upstream.on('data', (bytes) => {
+      if (wire !== state.cut.wire || ++packets !== state.cut.packet) return client.write(bytes);
+      state.cut.done = true;
+      return client.destroy();
+    });
+  });
+  await new Promise<void>((resolve) => state.server.listen(0, '127.0.0.1', resolve));
+  const address = state.server.address();
+  if (typeof address !== 'object' || !address) throw new Error('the cutter has no port');
+  state.port = address.port;
+  return state;
+}
 
 describe.each(servers)('on %s', (kind) => {
   let server: TestServer;
@@ -65,5 +94,43 @@ describe.each(servers)('on %s', (kind) => {
     await holder`rollback`;
     holder.release();
     await until(async () => (await backends()) === 0, 'no connection left');
+  });
+
+  test('any one connection is cut after any of its packets: it is answered or refused, and nothing is thrown where nobody catches it', async () => {
+    const cutter = await startCutter(Number(new URL(reader).port));
+    const through = new URL(reader);
+    through.port = String(cutter.port);
+    const source = postgresSource({ url: through.href, fillConnections: 2, limits: { fillMs: 5_000 } });
+    const thrown: unknown[] = [];
+    const note = (error: unknown): void => void thrown.push(error);
+    process.on('unhandledRejection', note).on('uncaughtException', note);
+    let cuts = 0;
+    try {
+      // The session, two connections for fills, and one of a load.
+      for (let wire = 1; wire <= 4; wire++) {
+        for (let packet = 1; ; packet++) {
+          cutter.wires = 0;
+          cutter.cut = { wire, packet, done: false };
+          const attachment = await source.attach(silent).catch(() => null);
+          if (attachment) {
+            await Promise.allSettled([
+              attachment.load(),
+              attachment.objects(['a', 'b']),
+              attachment.classes([{ owner: 'a', groups: [] }]),
+              attachment.pull({ cursor: 0, limit: null, ask: [] }),
+            ]);
+            attachment.close();
+          }
+          if (!cutter.cut.done) break;
+          cuts++;
+        }
+      }
+      expect(cuts).toBeGreaterThan(15);
+      await until(async () => (await backends()) === 0, 'no connection left');
+      expect(thrown).toEqual([]);
+    } finally {
+      process.off('unhandledRejection', note).off('uncaughtException', note);
+      cutter.server.close();
+    }
   });
 });

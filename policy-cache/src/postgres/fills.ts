@@ -56,7 +56,7 @@ export class Fills {
   }
 
   async objects(ids: readonly string[]): Promise<ObjectsReply> {
-    return parseObjects(await this.#fill(OBJECTS, [ids]));
+    return parseObjects(await this.#fill(OBJECTS, [arrayLiteral(ids)]));
   }
 
   async classes(keys: readonly ClassKey[]): Promise<ClassesReply> {
@@ -128,7 +128,7 @@ export class Fills {
       .then(async (link) => {
         const lane = { link, pending: 0, late: 0 };
         // The first use of a statement costs one more round trip.
-        await Promise.all([link.rows(OBJECTS, [['']], this.#options.connectMs), link.rows(CLASSES, ['[]'], this.#options.connectMs)]).catch(
+        await Promise.all([link.rows(OBJECTS, [arrayLiteral([''])], this.#options.connectMs), link.rows(CLASSES, ['[]'], this.#options.connectMs)]).catch(
           (error: unknown) => {
             link.destroy();
             throw error;
@@ -153,7 +153,7 @@ export class Fills {
   }
 
   async #connect(): Promise<Link> {
-    const link = await openLink(this.#address, { ...this.#options, fetchTypes: true });
+    const link = await openLink(this.#address, this.#options);
     if (this.#closed) {
       link.destroy();
       throw new PolicyError('source', 'the attachment was closed');
@@ -187,6 +187,11 @@ async function loadTree({ sql }: Link): Promise<LoadReply> {
     }
   }
   return { stamp, tree };
+}
+
+/** A text[] as Postgres writes it: each element quoted, so that none is a null, a brace or a comma. */
+function arrayLiteral(texts: readonly string[]): string {
+  return `{${texts.map((text) => `"${text.replace(/["\\]/g, '\\$&')}"`).join()}}`;
 }
 
 /** Users, targets and absent ids. A membership counts only while type and owner of group and member are equal (semantics 1.3). */

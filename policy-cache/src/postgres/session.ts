@@ -38,7 +38,7 @@ const SCHEMA = { from: 3, to: 3 };
  */
 export async function openSession(address: Address, options: SessionOptions): Promise<Session> {
   const { limits } = options;
-  const link = await openLink(address, { certificates: options.certificates, connectMs: limits.connectMs, fetchTypes: false, notified: options.ring });
+  const link = await openLink(address, { certificates: options.certificates, connectMs: limits.connectMs, notified: options.ring });
   try {
     await link.rows(LISTEN, [], limits.pullMs);
     await assertComplete(link, limits.pullMs);
