@@ -64,11 +64,19 @@ export class PolicyCache {
     this.#clock = settings.clock;
     this.#vocabulary = settings.vocabulary;
     this.#driver = new Driver({
-      source: settings.source, clock: settings.clock, random: settings.random, observer: settings.observer,
+      source: settings.source,
+      clock: settings.clock,
+      random: settings.random,
+      observer: settings.observer,
       follower: {
-        vocabulary: settings.vocabulary, stats: this.stats, touchedLimit: limits.touched,
+        vocabulary: settings.vocabulary,
+        stats: this.stats,
+        touchedLimit: limits.touched,
         newStores: (): Stores => ({
-          subjects: bounded(limits.subjects), targets: bounded(limits.targets), absent: bounded(limits.absent), classes: bounded(limits.classes),
+          subjects: bounded(limits.subjects),
+          targets: bounded(limits.targets),
+          absent: bounded(limits.absent),
+          classes: bounded(limits.classes),
         }),
       },
       settled: (names, failed) => this.#settled(names, failed),
@@ -135,8 +143,11 @@ export class PolicyCache {
   sizes(): CacheSizes {
     const { current } = this.#driver.state;
     return {
-      subjects: current?.subjects.size ?? 0, targets: current?.targets.size ?? 0, absent: current?.absent.size ?? 0,
-      classes: current?.classes.size ?? 0, nodes: current?.tree.size ?? 0,
+      subjects: current?.subjects.size ?? 0,
+      targets: current?.targets.size ?? 0,
+      absent: current?.absent.size ?? 0,
+      classes: current?.classes.size ?? 0,
+      nodes: current?.tree.size ?? 0,
     };
   }
 
@@ -220,9 +231,19 @@ export class PolicyCache {
     let answer: Decision | undefined;
     let failure: { readonly error: unknown } | undefined;
     const pending: Pending = {
-      request, status, options, mark: this.#driver.state.pulls, until: now + deadline,
-      resolve: (decision) => (answer = decision), reject: (error) => (failure = { error }),
-      world: null, turns: 0, waited: false, names: new Set(), pull: false, cancelDeadline: () => undefined,
+      request,
+      status,
+      options,
+      mark: this.#driver.state.pulls,
+      until: now + deadline,
+      resolve: (decision) => (answer = decision),
+      reject: (error) => (failure = { error }),
+      world: null,
+      turns: 0,
+      waited: false,
+      names: new Set(),
+      pull: false,
+      cancelDeadline: () => undefined,
     };
     this.#run(pending);
     if (failure !== undefined) throw failure.error;
@@ -357,4 +378,3 @@ function lookUp(world: World, store: World['subjects'], id: string): ObjectEntry
   const entry = store.get(id) ?? world.absent.get(id);
   return entry !== undefined && provedObject(world, id, entry) ? entry : null;
 }
-

@@ -66,19 +66,37 @@ export class Driver {
 
   #carryOut(effect: Effect): void {
     switch (effect.kind) {
-      case 'attach': return void this.#after(this.#delay(effect.failures), () => this.#attach(effect.session));
-      case 'close': return this.#close(effect.session, effect.why);
-      case 'pull': return this.#call(effect.session, (attachment) => attachment.pull(effect.request), (reply) => this.send({ kind: 'pulled', session: effect.session, pull: effect.pull, reply }));
-      case 'load': return this.#call(effect.session, (attachment) => attachment.load(), (reply) => this.send({ kind: 'loaded', load: effect.load, reply }));
-      case 'fill': return this.#fill(effect);
-      case 'beat-in': return void this.#after(effect.ms, () => this.send({ kind: 'beat' }));
-      case 'settled': return this.#settings.settled(effect.names, effect.failed);
-      case 'moved': return this.#settings.moved(effect.newWorld);
+      case 'attach':
+        return void this.#after(this.#delay(effect.failures), () => this.#attach(effect.session));
+      case 'close':
+        return this.#close(effect.session, effect.why);
+      case 'pull':
+        return this.#call(
+          effect.session,
+          (attachment) => attachment.pull(effect.request),
+          (reply) => this.send({ kind: 'pulled', session: effect.session, pull: effect.pull, reply }),
+        );
+      case 'load':
+        return this.#call(
+          effect.session,
+          (attachment) => attachment.load(),
+          (reply) => this.send({ kind: 'loaded', load: effect.load, reply }),
+        );
+      case 'fill':
+        return this.#fill(effect);
+      case 'beat-in':
+        return void this.#after(effect.ms, () => this.send({ kind: 'beat' }));
+      case 'settled':
+        return this.#settings.settled(effect.names, effect.failed);
+      case 'moved':
+        return this.#settings.moved(effect.newWorld);
       case 'applied':
         // An upper bound without a common clock: commit to the pull's snapshot by the server's, and the pull's whole round trip by ours.
         return this.#tell((observer) => effect.reply.lagMs !== null && observer.applied?.(effect.reply.lagMs + this.#settings.clock.now() - effect.sent));
-      case 'note': return this.#tell((observer) => observer.event?.({ kind: effect.event, detail: effect.detail }));
-      default: effect satisfies never;
+      case 'note':
+        return this.#tell((observer) => observer.event?.({ kind: effect.event, detail: effect.detail }));
+      default:
+        effect satisfies never;
     }
   }
 
@@ -168,7 +186,13 @@ export class Driver {
       this.send({ kind: 'fill-failed', batch });
     };
     // Single flight is per name; an id may fly as a subject and as a target, yet is asked for once.
-    if (of === 'object') attachment.objects([...new Set(wants.flatMap((want) => (want.kind === 'object' ? [want.id] : [])))]).then((reply) => landed({ kind: 'objects', batch, reply }), failed);
-    else attachment.classes(wants.flatMap((want) => (want.kind === 'class' ? [want.cell.key] : []))).then((reply) => landed({ kind: 'classes', batch, reply }), failed);
+    if (of === 'object')
+      attachment
+        .objects([...new Set(wants.flatMap((want) => (want.kind === 'object' ? [want.id] : [])))])
+        .then((reply) => landed({ kind: 'objects', batch, reply }), failed);
+    else
+      attachment
+        .classes(wants.flatMap((want) => (want.kind === 'class' ? [want.cell.key] : [])))
+        .then((reply) => landed({ kind: 'classes', batch, reply }), failed);
   }
 }

@@ -122,7 +122,11 @@ export function land(flights: Flights, number: number, answer: (want: Want, inde
  * Lets in what may be let in; refused answers go back to the queue, a few times.
  * @returns names whose askers can go on (`failed`: with an error)
  */
-export function admitAll(world: World, flights: Flights, to: { vocabulary: Vocabulary; refused(): void }): { settled: string[]; failed: string[]; waits: boolean } {
+export function admitAll(
+  world: World,
+  flights: Flights,
+  to: { vocabulary: Vocabulary; refused(): void },
+): { settled: string[]; failed: string[]; waits: boolean } {
   const outcome = { settled: [] as string[], failed: [] as string[], waits: false };
   for (const [name, flight] of flights.out) {
     const { want, answer } = flight;

@@ -96,9 +96,24 @@ const DOUBT_EVERY = 2_000;
 
 export function newFollower(): FollowerState {
   return {
-    phase: 'detached', session: 0, failures: 0, due: null, heard: false, pulls: 0, inFlight: null, asks: new Set(), timeline: null, pid: null,
-    current: null, superseded: false, reset: null, loads: 0, flights: newFlights(), batchesMade: 0,
-    bucket: { tokens: BUCKET.size, at: 0, waits: false }, doubtedAt: -Infinity,
+    phase: 'detached',
+    session: 0,
+    failures: 0,
+    due: null,
+    heard: false,
+    pulls: 0,
+    inFlight: null,
+    asks: new Set(),
+    timeline: null,
+    pid: null,
+    current: null,
+    superseded: false,
+    reset: null,
+    loads: 0,
+    flights: newFlights(),
+    batchesMade: 0,
+    bucket: { tokens: BUCKET.size, at: 0, waits: false },
+    doubtedAt: -Infinity,
   };
 }
 
@@ -106,25 +121,58 @@ export function newFollower(): FollowerState {
 export function step(settings: FollowerSettings, state: FollowerState, event: FollowerEvent, now: number): Effect[] {
   const turn = new Turn(settings, state, now);
   switch (event.kind) {
-    case 'start': turn.attach(); break;
-    case 'attached': if (event.session === state.session && state.phase === 'attaching') turn.attached(); break;
-    case 'closed': if (event.session === state.session) turn.detach(event.why); break;
-    case 'ring': if (event.session === state.session && state.phase === 'following') turn.ring(); break;
-    case 'beat': state.bucket.waits = false; turn.pull('beat'); break;
-    case 'pulled': if (event.session === state.session && event.pull === state.inFlight?.number) turn.pulled(event.reply, state.inFlight); break;
-    case 'loaded': if (event.load === state.reset?.load && state.reset.world === null) turn.loaded(event.reply); break;
+    case 'start':
+      turn.attach();
+      break;
+    case 'attached':
+      if (event.session === state.session && state.phase === 'attaching') turn.attached();
+      break;
+    case 'closed':
+      if (event.session === state.session) turn.detach(event.why);
+      break;
+    case 'ring':
+      if (event.session === state.session && state.phase === 'following') turn.ring();
+      break;
+    case 'beat':
+      state.bucket.waits = false;
+      turn.pull('beat');
+      break;
+    case 'pulled':
+      if (event.session === state.session && event.pull === state.inFlight?.number) turn.pulled(event.reply, state.inFlight);
+      break;
+    case 'loaded':
+      if (event.load === state.reset?.load && state.reset.world === null) turn.loaded(event.reply);
+      break;
     case 'objects': {
       const rows = new Map(event.reply.rows.map((row) => [row.id, row]));
       turn.landed(event.batch, (want) => ({ stamp: event.reply.stamp, row: (want.kind === 'object' && rows.get(want.id)) || null, grants: [] }));
       break;
     }
-    case 'classes': turn.landed(event.batch, (_, index) => ({ stamp: event.reply.stamp, row: null, grants: event.reply.grants[index] ?? [] })); break;
-    case 'fill-failed': turn.settle(fail(state.flights, event.batch), true); turn.depart(); break;
-    case 'fill-expired': turn.settle(expire(state.flights, event.batch, event.names), false); turn.depart(); break;
-    case 'want': for (const want of event.wants) enqueue(state.flights, want, event.until); turn.depart(); break;
-    case 'await-pull': if (event.ask !== null) state.asks.add(event.ask); state.due ??= 'wait'; turn.pull('wait'); break;
-    case 'doubt': turn.doubt(); break;
-    default: event satisfies never;
+    case 'classes':
+      turn.landed(event.batch, (_, index) => ({ stamp: event.reply.stamp, row: null, grants: event.reply.grants[index] ?? [] }));
+      break;
+    case 'fill-failed':
+      turn.settle(fail(state.flights, event.batch), true);
+      turn.depart();
+      break;
+    case 'fill-expired':
+      turn.settle(expire(state.flights, event.batch, event.names), false);
+      turn.depart();
+      break;
+    case 'want':
+      for (const want of event.wants) enqueue(state.flights, want, event.until);
+      turn.depart();
+      break;
+    case 'await-pull':
+      if (event.ask !== null) state.asks.add(event.ask);
+      state.due ??= 'wait';
+      turn.pull('wait');
+      break;
+    case 'doubt':
+      turn.doubt();
+      break;
+    default:
+      event satisfies never;
   }
   return turn.effects;
 }
@@ -214,9 +262,15 @@ class Turn {
   pulled(reply: PullReply, { number, sent, world }: NonNullable<FollowerState['inFlight']>): void {
     const state = this.#state;
     state.inFlight = null;
-    if (reply.timeline !== null && state.timeline !== null && reply.timeline < state.timeline) return this.detach('the server was deposed: its timeline is older than one already seen');
+    if (reply.timeline !== null && state.timeline !== null && reply.timeline < state.timeline)
+      return this.detach('the server was deposed: its timeline is older than one already seen');
     state.timeline = reply.timeline ?? state.timeline;
-    if (state.pid !== null && state.pid !== reply.pid) this.effects.push({ kind: 'note', event: 'pooler', detail: `the backend changed from ${state.pid} to ${reply.pid} within a session: a transaction pooler is in between, notifications are lost` });
+    if (state.pid !== null && state.pid !== reply.pid)
+      this.effects.push({
+        kind: 'note',
+        event: 'pooler',
+        detail: `the backend changed from ${state.pid} to ${reply.pid} within a session: a transaction pooler is in between, notifications are lost`,
+      });
     state.pid = reply.pid;
     const first = world === state.reset?.world;
     const everything = reply.changes.some(([, , tag, keys]) => tag === '*' || (tag === 'n' && keys.length === 0));

@@ -20,4 +20,19 @@ export { PolicyCache } from './cache.ts';
 export type { CacheSettings, CacheLimits, CacheState, CacheSizes, CheckOptions, CheckStatus } from './options.ts';
 export { newStats } from './observer.ts';
 export type { CacheObserver, CacheStats, PullCause, ResetCause } from './observer.ts';
-export type { Attachment, Change, ClassKey, ClassesReply, Clock, LoadReply, ObjectKind, ObjectRow, ObjectsReply, PullReply, PullRequest, Source, Store, TreeRow } from './source.ts';
+export type {
+  Attachment,
+  Change,
+  ClassKey,
+  ClassesReply,
+  Clock,
+  LoadReply,
+  ObjectKind,
+  ObjectRow,
+  ObjectsReply,
+  PullReply,
+  PullRequest,
+  Source,
+  Store,
+  TreeRow,
+} from './source.ts';

@@ -48,9 +48,19 @@ export interface Placement {
 
 /** Why, as a closed union. The first three are allows. */
 export type Reason =
-  | 'generic' | 'group' | 'self'
-  | 'unknown-vocabulary' | 'unknown-subject' | 'subject-disabled' | 'authority' | 'no-grant'
-  | 'unknown-target' | 'other-tenant' | 'type-mismatch' | 'owner-only' | 'out-of-scope';
+  | 'generic'
+  | 'group'
+  | 'self'
+  | 'unknown-vocabulary'
+  | 'unknown-subject'
+  | 'subject-disabled'
+  | 'authority'
+  | 'no-grant'
+  | 'unknown-target'
+  | 'other-tenant'
+  | 'type-mismatch'
+  | 'owner-only'
+  | 'out-of-scope';
 
 /** The step of semantics 4 that decided. */
 export type Rule = '0' | '1' | '2' | '3' | '4' | '5' | '6a' | '6b' | '6c' | '6d' | '6e' | '7';
@@ -69,10 +79,14 @@ export interface Decision {
 export type Grant =
   | { readonly kind: 'generic'; readonly role: string; readonly permissions: Permissions; readonly excluded: Permissions }
   | {
-      readonly kind: 'group'; readonly role: string; readonly operations: readonly string[]; readonly shared: boolean;
+      readonly kind: 'group';
+      readonly role: string;
+      readonly operations: readonly string[];
+      readonly shared: boolean;
       /** Null: the All group of `owner` and `type`. */
       readonly group: string | null;
-      readonly type: string; readonly owner: string;
+      readonly type: string;
+      readonly owner: string;
     };
 
 /** Resource name (or ALL) to operation names (or ALL). */

@@ -34,7 +34,14 @@ export interface CacheObserver {
 
 export function newStats(): CacheStats {
   return {
-    hits: 0, misses: 0, rings: 0, changesWithoutRing: 0, attaches: 0, fillsRefused: 0, fills: 0, fillErrors: 0,
+    hits: 0,
+    misses: 0,
+    rings: 0,
+    changesWithoutRing: 0,
+    attaches: 0,
+    fillsRefused: 0,
+    fills: 0,
+    fillErrors: 0,
     pulls: { ring: 0, beat: 0, wait: 0 },
     resets: { start: 0, history: 0, backlog: 0, everything: 0 },
     unavailable: { stale: 0, starting: 0, history: 0, overload: 0, deadline: 0, source: 0 },

@@ -94,7 +94,8 @@ export function compileVocabulary(parsed: unknown): Vocabulary {
     const resource = resourceAt(resourceName, 'groupResource');
     // Step 3 of semantics 4 goes from a resource back to its type, so there is one.
     if (typeOfResource[resourceOfType[type]!] !== -1) throw new InputError('groupResource', `${typeName} and another groupable type have one resource`);
-    if (typeOfGroupResource[resource] !== -1) throw new InputError('groupResource', `groups of ${typeName} and of another type have one resource, ${resourceName}`);
+    if (typeOfGroupResource[resource] !== -1)
+      throw new InputError('groupResource', `groups of ${typeName} and of another type have one resource, ${resourceName}`);
     groupable[type] = groupableCount++;
     groupResourceOfType[type] = resource;
     typeOfResource[resourceOfType[type]!] = type;
@@ -105,8 +106,12 @@ export function compileVocabulary(parsed: unknown): Vocabulary {
   const lookup = (numbers: ReadonlyMap<string, number>) => (name: string) => numbers.get(name) ?? -1;
   return Object.freeze({
     name: typeof file['name'] === 'string' ? file['name'] : '',
-    operations, resources, types,
-    operation: lookup(operationNumbers), resource: lookup(resourceNumbers), type: lookup(typeNumbers),
+    operations,
+    resources,
+    types,
+    operation: lookup(operationNumbers),
+    resource: lookup(resourceNumbers),
+    type: lookup(typeNumbers),
     every,
     groupRoleOperations: every & ~mask(file['notInGroupRoles'], 'notInGroupRoles'),
     ownerOnlyOperations: mask(file['ownerOnlyOperations'], 'ownerOnlyOperations'),
@@ -118,7 +123,12 @@ export function compileVocabulary(parsed: unknown): Vocabulary {
     userType: typeNumbers.get('USER') ?? -1,
     closedToCustomerUsers: flags(file['closedToCustomerUsers'], 'closedToCustomerUsers'),
     closedToTenantAdmins: flags(file['closedToTenantAdmins'], 'closedToTenantAdmins'),
-    resourceOfType, groupable, groupableCount, groupResourceOfType, typeOfResource, typeOfGroupResource,
+    resourceOfType,
+    groupable,
+    groupableCount,
+    groupResourceOfType,
+    typeOfResource,
+    typeOfGroupResource,
     entityTypes: new Set(types.filter((type) => !OWN_ROWS.includes(type))),
     groupableTypes: new Set(groupResource.keys()),
     writable: writableOperations(file, resources, { every, mask }),
@@ -126,7 +136,11 @@ export function compileVocabulary(parsed: unknown): Vocabulary {
 }
 
 /** `operationsByResource`: a list of operations, a shape, or a list of resources under the name of a shape (`entityShape`). */
-function writableOperations(file: Fields, resources: readonly string[], to: { every: number; mask: (value: unknown, field: string) => number }): Map<string, number> {
+function writableOperations(
+  file: Fields,
+  resources: readonly string[],
+  to: { every: number; mask: (value: unknown, field: string) => number },
+): Map<string, number> {
   const rules = record(file['operationsByResource'] ?? { otherwise: 'every' }, 'operationsByResource');
   const shapes = record(file['shapes'] ?? {}, 'shapes');
   const shape = (name: unknown, field: string): number => {

@@ -81,9 +81,18 @@ export function newWorld(stamp: Revision, tree: readonly TreeRow[], stores: Stor
   const mark = { o: stamp.version, g: stamp.version, r: stamp.version };
   return {
     ...stores,
-    head: stamp, freshAsOf: -Infinity, pulled: 0, dead: false, tree: owners,
-    last: { ...mark }, floor: { ...mark }, touched: { o: new Map(), g: new Map(), r: new Map() },
-    ids: new Map([[stamp.version, stamp.id]]), answers: new Map(), groupNumbers: new Map(), placements: new Map(),
+    head: stamp,
+    freshAsOf: -Infinity,
+    pulled: 0,
+    dead: false,
+    tree: owners,
+    last: { ...mark },
+    floor: { ...mark },
+    touched: { o: new Map(), g: new Map(), r: new Map() },
+    ids: new Map([[stamp.version, stamp.id]]),
+    answers: new Map(),
+    groupNumbers: new Map(),
+    placements: new Map(),
   };
 }
 
@@ -155,7 +164,11 @@ export function knows(world: World, stamp: Revision): boolean {
  * Admits what a fill read of one id, if nothing has touched it since the stamp. The caller has seen that the world knows the stamp.
  * @returns false: refused, fill again
  */
-export function admitObject(world: World, vocabulary: Vocabulary, fill: { id: string; as: 'subject' | 'target'; row: ObjectRow | null; stamp: Revision }): boolean {
+export function admitObject(
+  world: World,
+  vocabulary: Vocabulary,
+  fill: { id: string; as: 'subject' | 'target'; row: ObjectRow | null; stamp: Revision },
+): boolean {
   const { id, row } = fill;
   const draft = { at: fill.stamp.version, value: null, cell: null };
   if (!provedObject(world, id, draft)) return false;
@@ -207,7 +220,10 @@ function numbersOf(world: World): Numbers {
 
 function cellOf(world: World, key: ClassKey): ClassCell {
   // Numbers, so that no id can be made to look like two.
-  const name = `${world.tree.node(key.owner)}:${key.groups.map((id) => groupNumber(world, id)).toSorted((a, b) => a - b).join()}`;
+  const name = `${world.tree.node(key.owner)}:${key.groups
+    .map((id) => groupNumber(world, id))
+    .toSorted((a, b) => a - b)
+    .join()}`;
   const known = world.classes.get(name);
   if (known) return known;
   const cell: ClassCell = { name, key, groups: [...key.groups, formatAllGroup('USER', key.owner)], at: 0, effective: null, roles: [] };

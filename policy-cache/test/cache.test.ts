@@ -18,11 +18,25 @@ const vocabulary = compileVocabulary(parse(readFileSync(new URL('../vocabulary/t
 const { world } = parseWorldFile({
   tenants: [{ id: 't' }],
   customers: [{ id: 'c', owner: 't' }],
-  groups: [{ id: 'staff', type: 'USER', owner: 't' }, { id: 'guests', type: 'USER', owner: 'c' }],
-  users: [{ id: 'ann', owner: 't', groups: ['staff'] }, { id: 'ben', owner: 't', groups: ['staff'] }, { id: 'cy', owner: 'c', groups: ['guests'] }],
-  entities: [{ id: 'd1', type: 'DEVICE', owner: 't' }, { id: 'd2', type: 'DEVICE', owner: 'c' }, ...Array.from({ length: 60 }, (_, i) => ({ id: `m${i}`, type: 'DEVICE', owner: 'c' }))],
+  groups: [
+    { id: 'staff', type: 'USER', owner: 't' },
+    { id: 'guests', type: 'USER', owner: 'c' },
+  ],
+  users: [
+    { id: 'ann', owner: 't', groups: ['staff'] },
+    { id: 'ben', owner: 't', groups: ['staff'] },
+    { id: 'cy', owner: 'c', groups: ['guests'] },
+  ],
+  entities: [
+    { id: 'd1', type: 'DEVICE', owner: 't' },
+    { id: 'd2', type: 'DEVICE', owner: 'c' },
+    ...Array.from({ length: 60 }, (_, i) => ({ id: `m${i}`, type: 'DEVICE', owner: 'c' })),
+  ],
   roles: [{ id: 'reader', owner: 't', type: 'GENERIC', permissions: { DEVICE: ['READ'] } }],
-  grants: [{ id: 'g1', userGroup: 'staff', role: 'reader' }, { id: 'g2', userGroup: 'guests', role: 'reader' }],
+  grants: [
+    { id: 'g1', userGroup: 'staff', role: 'reader' },
+    { id: 'g2', userGroup: 'guests', role: 'reader' },
+  ],
 });
 
 /** A memory source that counts what it is asked, and whose answers a test may hold back. */
@@ -37,7 +51,9 @@ function setUp(settings: Partial<CacheSettings> = {}) {
       asked.attaches++;
       const inner = await memory.attach(on);
       return {
-        pull: (request) => (asked.pulls++, inner.pull(request)), load: () => inner.load(), close: () => inner.close(),
+        pull: (request) => (asked.pulls++, inner.pull(request)),
+        load: () => inner.load(),
+        close: () => inner.close(),
         objects: (ids) => (asked.objects.push(ids), inner.objects(ids)),
         classes: (keys) => (asked.classes.push(keys), inner.classes(keys)),
       };
@@ -111,7 +127,14 @@ describe('a hit and a miss', () => {
     const { cache, asked, hold, clock } = await started();
     await cache.check(ask('cy', 'd2'));
     const release = hold('objects');
-    const answers = Array.from({ length: 250 }, (_, i) => Promise.resolve().then(() => cache.check(ask('cy', `m${i}`))).then(() => 'answered', (error: { code: string }) => error.code));
+    const answers = Array.from({ length: 250 }, (_, i) =>
+      Promise.resolve()
+        .then(() => cache.check(ask('cy', `m${i}`)))
+        .then(
+          () => 'answered',
+          (error: { code: string }) => error.code,
+        ),
+    );
     await settle();
     const flying = asked.objects.flat().length - 2;
     expect(flying).toBeLessThanOrEqual(10);
@@ -193,7 +216,13 @@ describe('what changes', () => {
 });
 
 describe('when it cannot decide', () => {
-  const code = async (value: () => Decision | Promise<Decision>): Promise<string> => Promise.resolve().then(value).then(() => 'answered', (error: { code: string }) => error.code);
+  const code = async (value: () => Decision | Promise<Decision>): Promise<string> =>
+    Promise.resolve()
+      .then(value)
+      .then(
+        () => 'answered',
+        (error: { code: string }) => error.code,
+      );
 
   test('before the first world: starting', async () => {
     const { cache } = setUp();
@@ -288,7 +317,12 @@ describe('tokens', () => {
     const foreign = { version: memory.revision.version, id: 'ffffffff-ffff-4fff-8fff-ffffffffffff' };
     const high = { version: memory.revision.version + 100, id: 'ffffffff-ffff-4fff-8fff-ffffffffffff' };
     for (const atLeast of [foreign, high, foreign, high]) {
-      const answer = Promise.resolve().then(() => cache.check(ask('ann', 'd1'), undefined, { atLeast })).then(() => 'answered', (error: { code: string }) => error.code);
+      const answer = Promise.resolve()
+        .then(() => cache.check(ask('ann', 'd1'), undefined, { atLeast }))
+        .then(
+          () => 'answered',
+          (error: { code: string }) => error.code,
+        );
       await clock.advance(90);
       expect(await answer).toBe('history');
     }

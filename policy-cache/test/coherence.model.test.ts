@@ -24,15 +24,25 @@ const vocabulary = compileVocabulary(parse(readFileSync(new URL('../vocabulary/t
 const TICK = 1_000;
 const MAX_STALENESS = TICK;
 const settings: FollowerSettings = {
-  vocabulary, touchedLimit: 1, stats: newStats(),
+  vocabulary,
+  touchedLimit: 1,
+  stats: newStats(),
   newStores: () => ({ subjects: new Map(), targets: new Map(), absent: new Map(), classes: new Map() }),
 };
 
 // ---- the database: a chain of commits per server -----------------------------------------------------------------------------
 
 type Kind = 'x' | 'y' | 'bulk' | 'all';
-interface Commit { readonly kind: Kind; readonly version: number; readonly id: string; readonly age: number }
-interface Server { readonly log: readonly Commit[]; readonly timeline: string }
+interface Commit {
+  readonly kind: Kind;
+  readonly version: number;
+  readonly id: string;
+  readonly age: number;
+}
+interface Server {
+  readonly log: readonly Commit[];
+  readonly timeline: string;
+}
 const GENESIS = { version: 0, id: 'g' };
 const headOf = (log: readonly Commit[]): { version: number; id: string } => log.at(-1) ?? GENESIS;
 /** What x is worth at a point of a history: the id of the newest commit that touched it. The most discriminating value there is. */
@@ -42,7 +52,14 @@ const tagged = ({ kind, version, id }: Commit): Change => [version, id, kind ===
 type Message =
   | { readonly of: 'pull'; readonly session: number; readonly pull: number; readonly cursor: number; readonly light: boolean; readonly reply: PullReply | null }
   | { readonly of: 'load'; readonly session: number; readonly load: number; readonly stamp: { version: number; id: string } | null }
-  | { readonly of: 'fill'; readonly session: number; readonly batch: number; readonly names: readonly string[]; readonly ids: readonly string[]; readonly reply: ObjectsReply | null };
+  | {
+      readonly of: 'fill';
+      readonly session: number;
+      readonly batch: number;
+      readonly names: readonly string[];
+      readonly ids: readonly string[];
+      readonly reply: ObjectsReply | null;
+    };
 
 interface State {
   readonly follower: FollowerState;
@@ -58,18 +75,40 @@ interface State {
   readonly reported: readonly string[];
 }
 
-interface Options { readonly kinds: readonly Kind[]; readonly commits: number; readonly failover: boolean; readonly rule: Rule | null; /** Steps that are not taken: a trace that does not need them is found sooner. */ readonly without?: readonly string[] }
+interface Options {
+  readonly kinds: readonly Kind[];
+  readonly commits: number;
+  readonly failover: boolean;
+  readonly rule: Rule | null;
+  /** Steps that are not taken: a trace that does not need them is found sooner. */ readonly without?: readonly string[];
+}
 /** A rule taken away, by putting the state right after a step to what it would be without the rule. */
-type Rule = 'lease from send' | 'bulk raises floor' | 'eviction raises floor' | 'proof before an answer' | 'ids in fills' | 'ids in pulls' | 'RESET drops entries' | 'replies of dead sessions unheard';
+type Rule =
+  | 'lease from send'
+  | 'bulk raises floor'
+  | 'eviction raises floor'
+  | 'proof before an answer'
+  | 'ids in fills'
+  | 'ids in pulls'
+  | 'RESET drops entries'
+  | 'replies of dead sessions unheard';
 
 // ---- copying and hashing the real state --------------------------------------------------------------------------------------
 
 function copyWorld(world: World): World {
   return {
-    ...world, tree: world.tree.copy(), last: { ...world.last }, floor: { ...world.floor },
+    ...world,
+    tree: world.tree.copy(),
+    last: { ...world.last },
+    floor: { ...world.floor },
     touched: { o: new Map(world.touched.o), g: new Map(world.touched.g), r: new Map(world.touched.r) },
-    ids: new Map(world.ids), answers: new Map(world.answers), groupNumbers: new Map(world.groupNumbers), placements: new Map(world.placements),
-    subjects: new Map(), classes: new Map(), absent: new Map(),
+    ids: new Map(world.ids),
+    answers: new Map(world.answers),
+    groupNumbers: new Map(world.groupNumbers),
+    placements: new Map(world.placements),
+    subjects: new Map(),
+    classes: new Map(),
+    absent: new Map(),
     targets: new Map([...(world.targets as Map<string, { at: number; value: null; cell: null }>)].map(([id, entry]) => [id, { ...entry }])),
   };
 }
@@ -82,14 +121,18 @@ function copyFollower(state: FollowerState): FollowerState {
     return worlds.get(world) as W;
   };
   return {
-    ...state, asks: new Set(), bucket: { tokens: 10, at: 0, waits: false },
-    current: copied(state.current), reset: state.reset && { ...state.reset, world: copied(state.reset.world) },
+    ...state,
+    asks: new Set(),
+    bucket: { tokens: 10, at: 0, waits: false },
+    current: copied(state.current),
+    reset: state.reset && { ...state.reset, world: copied(state.reset.world) },
     inFlight: state.inFlight && { ...state.inFlight, world: copied(state.inFlight.world) },
     flights: {
       ...newFlights(),
       out: new Map([...state.flights.out].map(([name, flight]) => [name, { ...flight, tries: 0 }])),
       queue: new Map([...state.flights.queue].map(([name, waiting]) => [name, { ...waiting, tries: 0, until: Infinity }])),
-      queued: new Map(state.flights.queued), batches: new Map(state.flights.batches),
+      queued: new Map(state.flights.queued),
+      batches: new Map(state.flights.batches),
     },
   };
 }
@@ -98,14 +141,36 @@ function fingerprint(state: State): string {
   const { follower: f, now } = state;
   const age = (since: number): number => Math.min(2, (now - since) / TICK);
   const world = (w: World | null): unknown =>
-    w && [w.head, age(w.freshAsOf), w.dead, w.last.o, w.floor.o, [...w.touched.o], [...w.ids], [...(w.targets as Map<string, { at: number; value: { groups: readonly number[] } }>)].map(([id, e]) => [id, e.at, name(w, e.value.groups)])];
-  const live = (m: Message): boolean => m.session === f.session && (m.of === 'pull' ? m.pull === f.inFlight?.number : m.of === 'load' ? m.load === f.reset?.load : f.flights.batches.has(m.batch));
+    w && [
+      w.head,
+      age(w.freshAsOf),
+      w.dead,
+      w.last.o,
+      w.floor.o,
+      [...w.touched.o],
+      [...w.ids],
+      [...(w.targets as Map<string, { at: number; value: { groups: readonly number[] } }>)].map(([id, e]) => [id, e.at, name(w, e.value.groups)]),
+    ];
+  const live = (m: Message): boolean =>
+    m.session === f.session && (m.of === 'pull' ? m.pull === f.inFlight?.number : m.of === 'load' ? m.load === f.reset?.load : f.flights.batches.has(m.batch));
   return JSON.stringify([
-    f.phase, f.due, f.timeline, world(f.current), f.superseded, f.reset && [world(f.reset.world)], f.inFlight && [age(f.inFlight.sent), f.inFlight.world === f.current],
-    [...f.flights.out].map(([n, flight]) => [n, flight.answer, f.flights.batches.has(flight.batch)]), [...f.flights.queue.keys()],
-    state.servers.map((s) => s.log.map((c) => [c.kind, c.version, c.id, c.age])), state.at, state.attaching !== null,
-    state.messages.map((m) => [m.of, live(m), m.of === 'load' ? m.stamp : m.reply, m.of === 'pull' && [m.cursor, m.light]]).toSorted((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1)),
-    state.commits, state.reported,
+    f.phase,
+    f.due,
+    f.timeline,
+    world(f.current),
+    f.superseded,
+    f.reset && [world(f.reset.world)],
+    f.inFlight && [age(f.inFlight.sent), f.inFlight.world === f.current],
+    [...f.flights.out].map(([n, flight]) => [n, flight.answer, f.flights.batches.has(flight.batch)]),
+    [...f.flights.queue.keys()],
+    state.servers.map((s) => s.log.map((c) => [c.kind, c.version, c.id, c.age])),
+    state.at,
+    state.attaching !== null,
+    state.messages
+      .map((m) => [m.of, live(m), m.of === 'load' ? m.stamp : m.reply, m.of === 'pull' && [m.cursor, m.light]])
+      .toSorted((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1)),
+    state.commits,
+    state.reported,
   ]);
 }
 
@@ -116,12 +181,21 @@ const name = (world: World, groups: readonly number[]): string => [...world.grou
 function send(state: State, event: FollowerEvent, rule: Rule | null): State {
   const follower = copyFollower(state.follower);
   const before = { floor: follower.current?.floor.o, targets: follower.current?.targets, numbers: follower.current?.groupNumbers };
-  if (rule === 'ids in pulls' && event.kind === 'pulled' && follower.inFlight) event = { ...event, reply: { ...event.reply, cursorId: follower.inFlight.world.head.id } };
+  if (rule === 'ids in pulls' && event.kind === 'pulled' && follower.inFlight)
+    event = { ...event, reply: { ...event.reply, cursorId: follower.inFlight.world.head.id } };
   if (rule === 'ids in fills' && event.kind === 'objects') follower.current?.ids.set(event.reply.stamp.version, event.reply.stamp.id);
-  if (rule === 'replies of dead sessions unheard' && event.kind === 'pulled' && follower.inFlight) event = { ...event, session: follower.session, pull: follower.inFlight.number };
+  if (rule === 'replies of dead sessions unheard' && event.kind === 'pulled' && follower.inFlight)
+    event = { ...event, session: follower.session, pull: follower.inFlight.number };
   const effects = step(settings, follower, event, state.now);
   if (rule === 'lease from send' && event.kind === 'pulled' && follower.current) follower.current.freshAsOf = state.now;
-  if (rule === 'bulk raises floor' && event.kind === 'pulled' && follower.current && event.reply.changes.some(([, , , keys]) => keys.length === 0) && before.floor !== undefined) follower.current.floor.o = before.floor;
+  if (
+    rule === 'bulk raises floor' &&
+    event.kind === 'pulled' &&
+    follower.current &&
+    event.reply.changes.some(([, , , keys]) => keys.length === 0) &&
+    before.floor !== undefined
+  )
+    follower.current.floor.o = before.floor;
   if (rule === 'eviction raises floor' && event.kind === 'pulled' && follower.current && before.floor !== undefined) follower.current.floor.o = before.floor;
   if (rule === 'RESET drops entries' && before.targets && follower.current && follower.current.targets.size === 0)
     for (const [id, entry] of before.targets as Map<string, never>) {
@@ -133,12 +207,30 @@ function send(state: State, event: FollowerEvent, rule: Rule | null): State {
 
 function carryOut(state: State, effect: Effect): State {
   switch (effect.kind) {
-    case 'attach': return { ...state, attaching: effect.session };
-    case 'close': return { ...state, at: null };
-    case 'pull': return { ...state, messages: [...state.messages, { of: 'pull', session: effect.session, pull: effect.pull, cursor: effect.request.cursor, light: effect.request.limit === null, reply: null }] };
-    case 'load': return { ...state, messages: [...state.messages, { of: 'load', session: effect.session, load: effect.load, stamp: null }] };
-    case 'fill': return { ...state, messages: [...state.messages, { of: 'fill', session: effect.session, batch: effect.batch, names: effect.wants.map(() => 'tx'), ids: ['x'], reply: null }] };
-    default: return state;
+    case 'attach':
+      return { ...state, attaching: effect.session };
+    case 'close':
+      return { ...state, at: null };
+    case 'pull':
+      return {
+        ...state,
+        messages: [
+          ...state.messages,
+          { of: 'pull', session: effect.session, pull: effect.pull, cursor: effect.request.cursor, light: effect.request.limit === null, reply: null },
+        ],
+      };
+    case 'load':
+      return { ...state, messages: [...state.messages, { of: 'load', session: effect.session, load: effect.load, stamp: null }] };
+    case 'fill':
+      return {
+        ...state,
+        messages: [
+          ...state.messages,
+          { of: 'fill', session: effect.session, batch: effect.batch, names: effect.wants.map(() => 'tx'), ids: ['x'], reply: null },
+        ],
+      };
+    default:
+      return state;
   }
 }
 
@@ -153,7 +245,11 @@ function* successors(state: State, options: Options): Generator<[string, State]>
       yield [`commit ${kind}`, { ...state, commits: state.commits + 1, servers: servers.with(primary, { log: [...log, commit], timeline }) }];
     }
   if (options.failover && primary === 0)
-    for (const lost of servers[0]!.log.length > 0 ? [0, 1] : [0]) yield [`fail-over that loses ${lost}`, { ...state, servers: [...servers, { log: servers[0]!.log.slice(0, servers[0]!.log.length - lost), timeline: '2' }] }];
+    for (const lost of servers[0]!.log.length > 0 ? [0, 1] : [0])
+      yield [
+        `fail-over that loses ${lost}`,
+        { ...state, servers: [...servers, { log: servers[0]!.log.slice(0, servers[0]!.log.length - lost), timeline: '2' }] },
+      ];
   yield ['tick', { ...state, now: state.now + TICK, servers: servers.map((s) => ({ ...s, log: s.log.map((c) => ({ ...c, age: Math.min(2, c.age + 1) })) })) }];
   if (state.attaching !== null) yield ['attached', send({ ...state, attaching: null, at: primary }, { kind: 'attached', session: state.attaching }, rule)];
   else yield ['connection lost', send(state, { kind: 'closed', session: follower.session, why: 'lost' }, rule)];
@@ -167,10 +263,26 @@ function* successors(state: State, options: Options): Generator<[string, State]>
     const ran = message.of === 'load' ? message.stamp !== null : message.reply !== null;
     if (!ran && message.session === follower.session && server !== null) {
       // Fencing: once the new primary is promoted, no pull runs at the old one (coherence 3.7). Fills and loads may.
-      if (message.of === 'pull' && state.at === primary) yield [`pull runs`, { ...state, messages: [...others, { ...message, reply: pullReply(server, message) }] }];
+      if (message.of === 'pull' && state.at === primary)
+        yield [`pull runs`, { ...state, messages: [...others, { ...message, reply: pullReply(server, message) }] }];
       if (message.of === 'load') yield ['load runs', { ...state, messages: [...others, { ...message, stamp: headOf(server.log) }] }];
       if (message.of === 'fill')
-        yield ['fill runs', { ...state, messages: [...others, { ...message, reply: { stamp: headOf(server.log), rows: [{ id: 'x', kind: 'entity', type: 'DEVICE', owner: 't', enabled: true, groups: [truth(server.log)] }] } }] }];
+        yield [
+          'fill runs',
+          {
+            ...state,
+            messages: [
+              ...others,
+              {
+                ...message,
+                reply: {
+                  stamp: headOf(server.log),
+                  rows: [{ id: 'x', kind: 'entity', type: 'DEVICE', owner: 't', enabled: true, groups: [truth(server.log)] }],
+                },
+              },
+            ],
+          },
+        ];
     }
     if (!ran) {
       if (message.session !== follower.session) yield ['forgotten', { ...state, messages: others }];
@@ -178,7 +290,8 @@ function* successors(state: State, options: Options): Generator<[string, State]>
     }
     const rest = { ...state, messages: others };
     if (message.of === 'pull') yield ['pull reply', send(rest, { kind: 'pulled', session: message.session, pull: message.pull, reply: message.reply! }, rule)];
-    if (message.of === 'load') yield ['load reply', send(rest, { kind: 'loaded', load: message.load, reply: { stamp: message.stamp!, tree: [['t', [null]]] } }, rule)];
+    if (message.of === 'load')
+      yield ['load reply', send(rest, { kind: 'loaded', load: message.load, reply: { stamp: message.stamp!, tree: [['t', [null]]] } }, rule)];
     if (message.of === 'fill') {
       yield ['fill reply', send(rest, { kind: 'objects', batch: message.batch, reply: message.reply! }, rule)];
       yield ['fill expires', send(rest, { kind: 'fill-expired', batch: message.batch, names: message.names }, rule)];
@@ -189,7 +302,10 @@ function* successors(state: State, options: Options): Generator<[string, State]>
 }
 
 function pullReply({ log, timeline }: Server, { cursor, light }: { cursor: number; light: boolean }): PullReply {
-  const changes = log.filter((commit) => commit.version > cursor).map(tagged).filter(([, , tag]) => !light || tag === '*');
+  const changes = log
+    .filter((commit) => commit.version > cursor)
+    .map(tagged)
+    .filter(([, , tag]) => !light || tag === '*');
   const cursorId = cursor === 0 ? GENESIS.id : (log.find((commit) => commit.version === cursor)?.id ?? null);
   return { pid: 1, timeline, head: headOf(log), over: false, cursorId, changes, tree: [], answers: [], lagMs: null };
 }
@@ -218,7 +334,8 @@ function violation(state: State, rule: Rule | null): string | null {
 /** Takes the good steps alone until x is answered, or gives up. */
 function heals(state: State): boolean {
   let at: State = { ...state, servers: state.servers.slice(-1) };
-  if (state.at !== null && state.at !== state.servers.length - 1) at = send(at, { kind: 'closed', session: at.follower.session, why: 'old primary gone' }, null);
+  if (state.at !== null && state.at !== state.servers.length - 1)
+    at = send(at, { kind: 'closed', session: at.follower.session, why: 'old primary gone' }, null);
   else if (state.at !== null) at = { ...at, at: 0 };
   const good = ['attached', 'pull runs', 'load runs', 'fill runs', 'pull reply', 'load reply', 'fill reply', 'forgotten', 'flight expires'];
   for (let turns = 0; turns < 60; turns++) {
@@ -236,10 +353,25 @@ function heals(state: State): boolean {
 /** I6 costs more than all the rest: it is asked in every tenth state. */
 const HEAL_EVERY = 10;
 
-interface Found { readonly states: number; readonly transitions: number; readonly depth: number; readonly trace: readonly string[] | null; readonly answers: number }
+interface Found {
+  readonly states: number;
+  readonly transitions: number;
+  readonly depth: number;
+  readonly trace: readonly string[] | null;
+  readonly answers: number;
+}
 
 function explore(options: Options, limit = Infinity): Found {
-  let start: State = { follower: newFollower(), servers: [{ log: [], timeline: '1' }], at: null, attaching: null, messages: [], commits: 0, now: 0, reported: [] };
+  let start: State = {
+    follower: newFollower(),
+    servers: [{ log: [], timeline: '1' }],
+    at: null,
+    attaching: null,
+    messages: [],
+    commits: 0,
+    now: 0,
+    reported: [],
+  };
   start = send(start, { kind: 'start' }, null);
   // From a world that is current; the way there is walked again after every lost connection and RESET.
   for (const label of ['attached', 'load runs', 'load reply', 'pull runs', 'pull reply']) start = new Map(successors(start, options)).get(label)!;
@@ -265,7 +397,9 @@ function explore(options: Options, limit = Infinity): Found {
         const hash = fingerprint(judged);
         if (parents.has(hash)) continue;
         parents.set(hash, [key, label]);
-        const wrong = violation(judged, options.rule) ?? (options.rule === null && parents.size % HEAL_EVERY === 0 && !heals(judged) ? 'I6: no check can be answered any more' : null);
+        const wrong =
+          violation(judged, options.rule) ??
+          (options.rule === null && parents.size % HEAL_EVERY === 0 && !heals(judged) ? 'I6: no check can be answered any more' : null);
         if (wrong !== null) return { states: parents.size, transitions, depth, trace: [...trace(key, label), wrong], answers };
         if (judged.follower.current?.targets.get('x')) answers++;
         next.push([hash, judged]);
@@ -286,12 +420,18 @@ describe('every order of events', () => {
     ['one key, a bulk touch and a RESET', { kinds: ['x', 'bulk', 'all'], commits: 1, failover: false, rule: null }],
     ['a key beside it that pushes it out of `touched`', { kinds: ['x', 'y'], commits: 2, failover: false, rule: null }],
     ['one commit and a fail-over', { kinds: ['x'], commits: 2, failover: true, rule: null }],
-  ])('%s', (title, options) => {
-    const found = explore(options, BOUND);
-    process.stdout.write(`model: ${title}: ${found.states} states, ${found.transitions} transitions, ${found.states >= BOUND ? 'cut off in' : 'exhausted at'} depth ${found.depth}, ${found.answers} with an answer\n`);
-    expect(found.trace).toBeNull();
-    expect(found.answers).toBeGreaterThan(100);
-  }, 600_000);
+  ])(
+    '%s',
+    (title, options) => {
+      const found = explore(options, BOUND);
+      process.stdout.write(
+        `model: ${title}: ${found.states} states, ${found.transitions} transitions, ${found.states >= BOUND ? 'cut off in' : 'exhausted at'} depth ${found.depth}, ${found.answers} with an answer\n`,
+      );
+      expect(found.trace).toBeNull();
+      expect(found.answers).toBeGreaterThan(100);
+    },
+    600_000,
+  );
 });
 
 describe('a rule taken away gives a counter-example', () => {
@@ -305,13 +445,17 @@ describe('a rule taken away gives a counter-example', () => {
     ['ids in fills', { failover: true, without: [...slowFills, ...time] }],
     ['ids in pulls', { failover: true, without: [...slowFills, ...time] }],
     ['replies of dead sessions unheard', { commits: 1, without: slowFills }],
-  ])('%s', (rule, options) => {
-    const found = explore({ kinds: ['x'], commits: 2, failover: false, ...options, rule }, 200_000);
-    process.stdout.write(`model without "${rule}": ${found.trace?.join(' · ') ?? `nothing in ${found.states} states`}\n`);
-    expect(found.trace).not.toBeNull();
-    // With the rule, as deep as that and further: nothing.
-    const intact = explore({ kinds: ['x'], commits: 2, failover: false, ...options, rule: null }, found.states * 1.5);
-    expect(intact).toMatchObject({ trace: null });
-    expect(intact.depth).toBeGreaterThanOrEqual(found.depth);
-  }, 600_000);
+  ])(
+    '%s',
+    (rule, options) => {
+      const found = explore({ kinds: ['x'], commits: 2, failover: false, ...options, rule }, 200_000);
+      process.stdout.write(`model without "${rule}": ${found.trace?.join(' · ') ?? `nothing in ${found.states} states`}\n`);
+      expect(found.trace).not.toBeNull();
+      // With the rule, as deep as that and further: nothing.
+      const intact = explore({ kinds: ['x'], commits: 2, failover: false, ...options, rule: null }, found.states * 1.5);
+      expect(intact).toMatchObject({ trace: null });
+      expect(intact.depth).toBeGreaterThanOrEqual(found.depth);
+    },
+    600_000,
+  );
 });
