@@ -139,8 +139,13 @@ function readConfigFile(file: string, to: { input: ConfigInput; values: Values; 
       const place = at((key as { range?: [number, number, number] }).range?.[0]);
       const leaf = LEAF.get(path);
       if (leaf) {
-        const plain = (value as { toJS?: (doc: unknown) => unknown } | null)?.toJS?.(document);
-        if (plain !== null && plain !== undefined) to.values.set(path, { value: plain, source: place });
+        try {
+          const plain = (value as { toJS?: (doc: unknown) => unknown } | null)?.toJS?.(document);
+          if (plain !== null && plain !== undefined) to.values.set(path, { value: plain, source: place });
+        } catch (error) {
+          // Aliases that multiply beyond measure.
+          to.problems.push(`${path} (${place}): ${error instanceof Error ? error.message : String(error)}`);
+        }
       } else if (BRANCHES.has(path)) {
         if (isMap(value)) walk(value, `${path}.`);
         else if (!(isScalar(value) && value.value === null)) to.problems.push(`${path} (${place}): must be a map of settings`);

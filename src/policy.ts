@@ -54,7 +54,12 @@ function read(path: string, readFile: PolicyFiles['readFile']): { parsed: unknow
   }
   const document = parseDocument(text);
   if (document.errors.length > 0) throw new InputError(path, document.errors.map((error) => error.message.split('\n')[0]!).join('; '));
-  return { parsed: document.toJS(), text };
+  try {
+    return { parsed: document.toJS(), text };
+  } catch (error) {
+    // Aliases that multiply beyond measure.
+    throw new InputError(path, `cannot be read: ${error instanceof Error ? error.message : String(error)}`);
+  }
 }
 
 function within<T>(path: string, work: () => T): T {

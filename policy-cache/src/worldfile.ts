@@ -331,8 +331,12 @@ function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
+/** What stands there instead, and no more of it than a person needs: the wrong file may be somebody's key. */
 function kindOf(value: unknown): string {
-  return value === null ? 'null' : Array.isArray(value) ? 'a list' : typeof value === 'object' ? 'an object' : `${typeof value} ${JSON.stringify(value)}`;
+  if (value === null) return 'null';
+  if (typeof value === 'object') return Array.isArray(value) ? 'a list' : 'an object';
+  const text = JSON.stringify(value) ?? '';
+  return `${typeof value} ${text.length > 80 ? `${text.slice(0, 80)}…` : text}`;
 }
 
 function under(path: string, key: string): string {

@@ -12,6 +12,12 @@ const paths = (value: unknown): readonly string[] => parseWorldFile(value).probl
 const tenants = [{ id: 't' }];
 console.log(`worldfile: GRANTGATE_SEED=${seed}`);
 
+test('a file that is no world is not copied into the problem', () => {
+  const [problem, ...more] = parseWorldFile('x'.repeat(100_000)).problems;
+  expect(more).toEqual([]);
+  expect(problem!.message).toMatch(/got string "x{79}…$/);
+});
+
 describe('a good file', () => {
   test('what it leaves out has its default', () => {
     const { world, problems } = parseWorldFile({

@@ -1,0 +1,47 @@
+// What do files do that are made to harm whoever reads them? Nothing, and the problem names the file.
+
+import { describe, expect, test } from 'vitest';
+import { loadConfig, type ConfigError } from '../../src/config.ts';
+import { loadPolicy } from '../../src/policy.ts';
+import { readWorlds } from '../../src/worldfiles.ts';
+
+/** Lists of lists, each of nine aliases of the one before: 9⁹ strings, if somebody wrote them out. */
+function bomb(fields: readonly string[]): string {
+  return fields.map((field, i) => `${field}: &level${i} [${Array.from({ length: 9 }, () => (i === 0 ? 'x' : `*level${i - 1}`)).join(', ')}]`).join('\n');
+}
+const FIELDS = Array.from({ length: 9 }, (_, i) => `field${i}`);
+const VOCABULARY = 'operations: [READ]\nresources: [USER]';
+
+function said(work: () => unknown): string {
+  try {
+    work();
+    return 'it was taken';
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
+describe('aliases that multiply', () => {
+  test('in a route table', () => {
+    const readFile = (path: string): string => (path === 'routes.yaml' ? bomb(FIELDS) : VOCABULARY);
+    expect(said(() => loadPolicy({ routes: 'routes.yaml', readFile }))).toMatch(/^routes\.yaml: .*alias/);
+  });
+  test('in a vocabulary', () => {
+    expect(said(() => loadPolicy({ vocabulary: 'words.yaml', readFile: () => bomb(FIELDS) }))).toMatch(/^words\.yaml: .*alias/);
+  });
+  test('in a configuration', () => {
+    const text = `cache:\n${bomb(['  subjects', '  targets', '  absent', '  classes', '  touched', '  tokens'])}`;
+    let problems: readonly string[] = [];
+    try {
+      loadConfig({ env: {}, file: 'grantgate.yaml', readFile: () => text });
+    } catch (error) {
+      ({ problems } = error as ConfigError);
+    }
+    expect(problems.join('\n')).toMatch(/cache\.tokens \(grantgate\.yaml:7\): .*alias/);
+  });
+  test('in a world', () => {
+    const { worlds, problems } = readWorlds([{ file: 'world.yaml', text: bomb(FIELDS) }]);
+    expect(worlds).toEqual([]);
+    expect(problems.map(({ file, message }) => `${file}: ${message}`)).toEqual([expect.stringMatching(/^world\.yaml: .*alias/)]);
+  });
+});
