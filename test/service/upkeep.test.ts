@@ -1,5 +1,5 @@
 import type { Clock } from 'policy-cache';
-import postgres from 'postgres';
+import { openPool } from 'policy-cache/postgres';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startUpkeep, trimChangeLog } from '../../src/upkeep.ts';
 import { cli } from '../support/cli.ts';
@@ -62,7 +62,7 @@ test('a reader trims what is older than asked, as a prefix, and never the newest
     ).toMatchObject({ code: 0 });
   const reader = { url: await database.urlAs('grantgate_reader') };
   expect(await trimChangeLog(reader, 86_400_000)).toBe(0);
-  const sql = postgres(database.url, { max: 1 });
+  const sql = openPool({ url: database.url, max: 1 });
   try {
     await sql`update grantgate.change set at = at - interval '3 hours'`;
     const [{ before }] = await sql<[{ before: number }]>`select count(*)::int as before from grantgate.change`;
