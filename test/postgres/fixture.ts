@@ -77,3 +77,13 @@ export async function refusal(sql: Sql, statements: string): Promise<string | nu
     return constraint ?? `${code ?? ''} ${message}`;
   }
 }
+
+/** The newest version of the log. */
+export async function headOf(sql: Sql): Promise<number> {
+  return Number((await sql<[{ v: string }]>`select max(version) as v from grantgate.change`)[0].v);
+}
+
+/** What the versions above this one say. */
+export async function changesSince(sql: Sql, version: number): Promise<readonly { version: string; tag: string; keys: string[] }[]> {
+  return sql`select c.version, t.tag, t.keys from grantgate.change c join grantgate.touched t using (n) where c.version > ${version} order by c.version`;
+}

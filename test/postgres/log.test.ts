@@ -1,11 +1,10 @@
 // Does the log name everything that a decision reads, in the order in which it became true, and nothing else? (coherence 3.3, 3.6)
 
-import { performance } from 'node:perf_hooks';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openPool } from 'policy-cache/postgres';
 import { servers, startPostgres, type TestDatabase, type TestServer } from '../support/postgres.ts';
 import { until } from '../support/until.ts';
-import { customer, entity, genericRole, grant, group, member, object, refusal, seed, tenant, user, type Sql } from './fixture.ts';
+import { changesSince, customer, entity, genericRole, grant, group, headOf, member, refusal, seed, tenant, user, type Sql } from './fixture.ts';
 
 type Touched = readonly [tag: string, keys: string];
 
@@ -193,10 +192,8 @@ describe.each(servers)('on %s', (kind) => {
     await server.close();
   });
 
-  const head = async (on = sql): Promise<number> => Number((await on<[{ v: string }]>`select max(version) as v from grantgate.change`)[0].v);
-  /** What the versions above this one say. */
-  const since = (version: number, on = sql) => on<{ version: string; tag: string; keys: string[] }[]>`
-    select c.version, t.tag, t.keys from grantgate.change c join grantgate.touched t using (n) where c.version > ${version} order by c.version`;
+  const head = (on = sql) => headOf(on);
+  const since = (version: number, on = sql) => changesSince(on, version);
   const sorted = (rows: readonly Touched[]): readonly Touched[] => rows.toSorted((a, b) => (a.join() < b.join() ? -1 : 1));
 
   describe('the table of 3.6', () => {
@@ -344,185 +341,6 @@ describe.each(servers)('on %s', (kind) => {
     });
     test('rings under session_replication_role = replica', async () => {
       expect(await rungBy(`begin; set local session_replication_role = replica; ${entity('ring-3', 'DEVICE', 'a')}; commit`)).toEqual(['']);
-    });
-  });
-
-  describe('many keys', () => {
-    const devices = (name: string, count: number) =>
-      `insert into grantgate.object (id, tenant, kind, type, owner) select '${name}' || i, 't', 'entity', 'DEVICE', 'a' from generate_series(1, ${count}) i`;
-    const sizes = async (statements: string): Promise<readonly (readonly [string, number])[]> => {
-      await sql.unsafe('begin');
-      try {
-        const from = await head();
-        await sql.unsafe(`${statements}; set constraints all immediate`);
-        return (await since(from)).map(({ tag, keys }) => [tag, keys.length] as const);
-      } finally {
-        await sql.unsafe('rollback');
-      }
-    };
-
-    test('rows of 10,000 keys, up to 100,000; beyond, every key of the tag', async () => {
-      // without foreign keys, for speed: the log's triggers fire all the same
-      const quick = 'set local session_replication_role = replica';
-      expect(await sizes(`${quick}; ${devices('m', 10_000)}; delete from grantgate.object where id = 'm10000'; ${devices('n', 10_001)}`)).toEqual([
-        ['o', 10_000],
-        ['o', 1],
-        ['o', 10_000],
-        ['o', 1],
-      ]);
-      const [first, ...rest] = await sizes(`${quick}; ${devices('m', 100_001)}; delete from grantgate.object where id like 'm%' and id <> 'm1'`);
-      expect([first, rest]).toEqual([['o', 0], Array.from({ length: 10 }, () => ['o', 10_000])]);
-    });
-
-    test('2,000 devices that change owner, and leave their groups, are one row and not 2,000', async () => {
-      const members = `insert into grantgate.membership (tenant, group_id, member_id, type, owner) select 't', 'dg', 'm' || i, 'DEVICE', 'a' from generate_series(1, 2000) i`;
-      const before = `${devices('m', 2_000)}; ${members}`;
-      expect(await sizes(`${before}; update grantgate.object set owner = 'b' where id ~ '^m[0-9]'`)).toEqual([
-        ['o', 2_000],
-        ['o', 2_000],
-        ['o', 2_000],
-      ]);
-      expect(await sizes(`${before}; delete from grantgate.object where id ~ '^m[0-9]'`)).toEqual([
-        ['o', 2_000],
-        ['o', 2_000],
-        ['o', 2_000],
-      ]);
-      // removed from the group alone, and by the group's end
-      expect(await sizes(`${before}; delete from grantgate.membership where group_id = 'dg'`)).toEqual([
-        ['o', 2_000],
-        ['o', 2_000],
-        ['o', 2_001],
-      ]);
-      expect((await sizes(`${before}; delete from grantgate.object where id = 'dg'`)).slice(2).toSorted()).toEqual([
-        ['g', 1],
-        ['o', 1],
-        ['o', 1],
-        ['o', 2_001],
-      ]);
-    });
-
-    test('10,000 statements of one row in one transaction', async () => {
-      const start = performance.now();
-      await sql.unsafe(`begin; set local session_replication_role = replica; do $$ begin for i in 1 .. 10000 loop
-        insert into grantgate.object (id, tenant, kind, type, owner) values ('single' || i, 't', 'entity', 'DEVICE', 'a'); end loop; end $$`);
-      const written = performance.now();
-      const from = await head(other);
-      await sql.unsafe('commit');
-      const committed = performance.now();
-      console.log(`${kind}: 10,000 inserts ${Math.round(written - start)} ms, their commit ${Math.round(committed - written)} ms`);
-      const rows = await since(from);
-      expect([rows.length, new Set(rows.flatMap(({ keys }) => keys)).size]).toEqual([10_000, 10_000]);
-      expect(committed - written).toBeLessThan(10_000);
-    });
-  });
-
-  describe('revision()', () => {
-    const NEWEST = `select version || '-' || id as r from grantgate.change order by version desc limit 1`;
-    const revision = async (on: Sql): Promise<string> => (await on<[{ r: string }]>`select grantgate.revision() as r`)[0].r;
-    const newest = async (): Promise<string> => (await other.unsafe<[{ r: string }]>(NEWEST))[0].r;
-
-    test('a writer reads its own, before its commit and though others commit meanwhile', async () => {
-      await sql.unsafe(`begin; ${entity('rev-1', 'DEVICE', 'a')}; set constraints all immediate`);
-      const own = await revision(sql);
-      await sql.unsafe('commit');
-      expect(own).toBe(await newest());
-      await other.unsafe(entity('rev-2', 'DEVICE', 'a'));
-      expect(await newest()).not.toBe(own);
-      expect((await since(Number(own.split('-')[0]) - 1)).map(({ keys }) => keys)).toEqual([['rev-1'], ['rev-2']]);
-    });
-    test('of several rows it is the last', async () => {
-      await sql.unsafe(`begin; ${customer('rev-c', 'a')}; set constraints all immediate`);
-      const own = await revision(sql);
-      await sql.unsafe('commit');
-      expect(own).toBe(await newest());
-    });
-    test('a write that touched nothing gives the newest: on a fresh connection, after a rollback, in a session that wrote before', async () => {
-      const rename = `update grantgate.object set label = label || 'x' where id = 'd'`;
-      const fresh = openPool({ url: database.url, max: 1 });
-      await fresh.unsafe(`begin; ${rename}; set constraints all immediate`);
-      expect(await revision(fresh)).toBe(await newest());
-      await fresh.unsafe('commit');
-      await fresh.unsafe(`begin; ${entity('rev-3', 'DEVICE', 'a')}; set constraints all immediate; rollback`);
-      await fresh.unsafe(`begin; ${rename}; set constraints all immediate`);
-      expect(await revision(fresh)).toBe(await newest());
-      await fresh.unsafe('commit');
-      await fresh.unsafe(entity('rev-4', 'DEVICE', 'a'));
-      await other.unsafe(entity('rev-5', 'DEVICE', 'a'));
-      await fresh.unsafe(`begin; ${rename}; set constraints all immediate`);
-      expect(await revision(fresh)).toBe(await newest());
-      await fresh.unsafe('commit');
-      await fresh.end({ timeout: 5 });
-    });
-    test('the genesis row is there from the beginning', async () => {
-      const empty = openPool({ url: (await server.database()).url, max: 1 });
-      expect(await revision(empty)).toMatch(/^0-[0-9a-f-]{36}$/);
-      await empty.end({ timeout: 5 });
-    });
-  });
-
-  describe('upkeep', () => {
-    test('trim takes a prefix by version, nothing younger than an hour, never the newest row', async () => {
-      const { url } = await server.database();
-      const db = openPool({ url, max: 1 });
-      const blocker = openPool({ url, max: 1 });
-      await db.unsafe([tenant('t'), ...Array.from({ length: 6 }, (_, i) => entity(`e${i}`, 'DEVICE', 't'))].join(';'));
-      const log = async () =>
-        (
-          await db<
-            { version: string; keys: string[] | null }[]
-          >`select c.version, t.keys from grantgate.change c left join grantgate.touched t using (n) order by 1`
-        ).map(({ version }) => Number(version));
-      const all = await log();
-      const trim = async (keep: string, on = db): Promise<number> => Number((await on.unsafe<[{ n: string }]>(`select grantgate.trim(${keep}) n`))[0].n);
-      const age = (from: number, to: number, hours: number) =>
-        db`update grantgate.change set at = at - ${`${hours} hours`}::interval where version between ${all[from]!} and ${all[to]!}`;
-
-      expect(await trim('')).toBe(0);
-      await age(0, 1, 30);
-      await age(3, 3, 30); // a clock that went back: older than what came before it, and stays with it
-      expect(await trim('')).toBe(2);
-      expect(await log()).toEqual(all.slice(2));
-      await age(2, 3, 2);
-      expect(await trim(`'0 seconds'`)).toBe(2); // an hour is the least
-      expect(await log()).toEqual(all.slice(4));
-      await age(4, all.length - 1, 100);
-      await blocker`select pg_advisory_lock(hashtextextended('grantgate.trim', 0))`;
-      expect(await trim('')).toBe(0); // somebody is at it
-      await blocker`select pg_advisory_unlock_all()`;
-      expect(await trim('')).toBe(all.length - 5);
-      expect(await log()).toEqual(all.slice(-1));
-      expect(await db`select count(*)::int as n from grantgate.touched`).toEqual([{ n: 1 }]);
-      expect(await trim('')).toBe(0);
-      // and the log goes on
-      await db.unsafe(entity('after', 'DEVICE', 't'));
-      expect((await log()).length).toBe(2);
-      await Promise.all([db.end({ timeout: 5 }), blocker.end({ timeout: 5 })]);
-    });
-
-    test('a follower reports in a row of its own', async () => {
-      const [one, two] = [
-        openPool({ url: await database.urlAs('grantgate_reader'), max: 1 }),
-        openPool({ url: await database.urlAs('grantgate_reader'), max: 1 }),
-      ];
-      await one`select grantgate.report('sidecar-1', 5, 3000)`;
-      await one`select grantgate.report('sidecar-1', 7, 3000)`;
-      const rows = await sql<{ id: string; cursor: string; soon: boolean }[]>`
-        select id, cursor, lease_until between now() and now() + interval '4 seconds' as soon from grantgate.follower`;
-      expect(rows).toEqual([{ id: 'sidecar-1', cursor: '7', soon: true }]);
-      await expect(two`select grantgate.report('sidecar-1', 9, 3000)`).rejects.toMatchObject({ code: '42501' });
-      await expect(one`select grantgate.report('sidecar-1', 9, ${3_600_001})`).rejects.toMatchObject({ code: '22023' });
-      await sql`update grantgate.follower set lease_until = now() - interval '2 days'`;
-      await two`select grantgate.report('sidecar-2', 1, 0)`;
-      expect(await sql`select id from grantgate.follower`).toEqual([{ id: 'sidecar-2' }]);
-      await Promise.all([one.end({ timeout: 5 }), two.end({ timeout: 5 })]);
-    });
-
-    test('a write without rights to the log is logged all the same', async () => {
-      const writer = openPool({ url: await database.urlAs('grantgate_writer'), max: 1 });
-      const from = await head();
-      await writer.unsafe(object('by-writer', 't', 'entity', { type: 'DEVICE', owner: 'a' }));
-      expect((await since(from)).map(({ keys }) => keys)).toEqual([['by-writer']]);
-      await writer.end({ timeout: 5 });
     });
   });
 });
