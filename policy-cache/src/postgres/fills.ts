@@ -76,6 +76,17 @@ export class Fills {
     }
   }
 
+  /** Takes versions older than this out of the log, on a connection of its own: no fill may have to wait for it. @returns how many */
+  async trim(keepMs: number): Promise<number> {
+    const link = await this.#connect();
+    try {
+      const [row] = await link.rows(TRIM, [keepMs], this.#options.loadMs);
+      return Number((row as { r?: unknown } | undefined)?.r);
+    } finally {
+      link.destroy();
+    }
+  }
+
   close(): void {
     this.#closed = true;
     for (const link of this.#links) link.destroy();
@@ -188,6 +199,8 @@ async function loadTree({ sql }: Link): Promise<LoadReply> {
   }
   return { stamp, tree };
 }
+
+const TRIM: Statement = { name: 'trim', text: "select grantgate.trim($1::float8 * interval '1 millisecond')::text r" };
 
 /** A text[] as Postgres writes it: each element quoted, so that none is a null, a brace or a comma. */
 function arrayLiteral(texts: readonly string[]): string {

@@ -6,6 +6,7 @@ import { parseAddresses, type Address } from './address.ts';
 import { Fills } from './fills.ts';
 import type { Certificates } from './dial.ts';
 import { openSession, type Session } from './session.ts';
+import { startTrimming, type TrimObserver, type TrimOptions } from './trim.ts';
 
 export interface PostgresSourceOptions {
   /**
@@ -21,6 +22,8 @@ export interface PostgresSourceOptions {
   readonly limits?: Partial<PostgresLimits>;
   /** Default 4: more gain nothing (coherence 1.5). */
   readonly fillConnections?: number;
+  /** How the change log is kept short. */
+  readonly trim?: TrimOptions;
   readonly observer?: PostgresObserver;
 }
 
@@ -33,11 +36,11 @@ export interface PostgresLimits {
   readonly firstPullMs: number;
   /** A fill; default 250, the life of a flight. */
   readonly fillMs: number;
-  /** The whole owner tree; default 30,000. */
+  /** The whole owner tree, or a trim of the log; default 30,000. */
   readonly loadMs: number;
 }
 
-export interface PostgresObserver {
+export interface PostgresObserver extends TrimObserver {
   /** The backend changed within a session: there is a transaction pooler between, so rings cannot be trusted (answers can). */
   pooler?(firstPid: number, pid: number): void;
 }
@@ -86,23 +89,27 @@ async function attachTo(address: Address, options: PostgresSourceOptions, on: Pa
     throw error;
   }
   attached = true;
-  return attachment(session, fills, (cause) => on.closed(cause));
+  const stopTrimming = startTrimming((keepMs) => fills.trim(keepMs), options.trim, options.observer);
+  const end = (): void => {
+    stopTrimming();
+    fills.close();
+  };
+  void session.link.lost.then((cause) => {
+    end();
+    on.closed(cause);
+  });
+  return attachment(session, fills, end);
 }
 
-function attachment(session: Session, fills: Fills, closed: (cause: Error) => void): Attachment {
-  const { link } = session;
-  void link.lost.then((cause) => {
-    fills.close();
-    closed(cause);
-  });
+function attachment(session: Session, fills: Fills, end: () => void): Attachment {
   return {
     pull: (request) => session.pull(request),
     load: () => fills.load(),
     objects: (ids) => fills.objects(ids),
     classes: (keys) => fills.classes(keys),
     close() {
-      link.destroy();
-      fills.close();
+      session.link.destroy();
+      end();
     },
   };
 }
