@@ -7,7 +7,7 @@ import type { Config } from './config.ts';
 type Settings = Config['settings'];
 
 /** For reading. @throws InputError if there is no URL, or a certificate cannot be read */
-export function databaseOptions(settings: Settings, readFile: (path: string) => string): PostgresSourceOptions & { readonly url: string } {
+export function databaseOptions(settings: Settings, readFile: (path: string) => string): PostgresSourceOptions {
   const { url, connections, insecureTls } = settings.database;
   if (url === undefined)
     throw new InputError(

@@ -20,7 +20,6 @@ import type { Log } from './log.ts';
 import { createPdp } from './pdp.ts';
 import { loadPolicy } from './policy.ts';
 import { createTelemetry } from './telemetry.ts';
-import { startUpkeep, trimChangeLog } from './upkeep.ts';
 
 type Settings = Config['settings'];
 
@@ -59,10 +58,12 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   // Of the shipped table they are known; of somebody's own they are news.
   for (const warning of policy.warnings) log(settings.routes.file === undefined ? 'debug' : 'warn', 'routes', warning);
   const authenticator = createAuthenticator({ issuers: issuersOf(settings), wall: parts.wall, tokens: settings.cache.tokens });
-  const database = databaseOptions(settings, parts.readFile);
   const source = postgresSource({
-    ...database,
+    ...databaseOptions(settings, parts.readFile),
+    trim: { keepMs: settings.database.keepChanges, random: parts.random },
     observer: {
+      trimmed: (versions) => log('debug', 'trimmed', `${versions} old versions taken out of the change log`),
+      trimFailed: (cause) => log('warn', 'trim', `the change log was not trimmed: ${cause.message}`),
       pooler: (first, pid) =>
         log(
           'warn',
@@ -125,9 +126,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     }),
   );
   const pause = (ms: number): Promise<void> => new Promise((resolve) => void clock.after(ms, resolve));
-  let stopUpkeep = (): void => undefined;
   const end = async (): Promise<void> => {
-    stopUpkeep();
     await doors.close(settings.shutdown.timeout);
     cache.close();
     await decisions.flush(settings.shutdown.timeout);
@@ -145,7 +144,6 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     throw error;
   }
   cache.start();
-  stopUpkeep = startUpkeep({ trim: () => trimChangeLog(database, settings.database.keepChanges), clock, random: parts.random, log });
 
   let stopped: Promise<void> | null = null;
   return {
