@@ -35,7 +35,7 @@ export async function startEmbedded(directory: string, options: EmbeddedOptions 
   const owner = join(home, 'postgres.owner');
   let release = async (): Promise<void> => undefined;
   try {
-    await mkdir(home, { recursive: true });
+    await ownDirectory(home);
     await claim(owner);
     release = () => rm(owner, { force: true });
     const cluster = await place(home, options.systemDirectory ?? '/var/lib/grantgate');
@@ -47,6 +47,19 @@ export async function startEmbedded(directory: string, options: EmbeddedOptions 
     const problem = error instanceof Error ? error.message : String(error);
     throw new Error(`embedded Postgres in ${home}: ${problem}. DATABASE_URL names a Postgres of your own instead.`, { cause: error });
   }
+}
+
+/**
+ * Makes the directory. One that is there must be ours, or root's: we believe the files in it, a password among them, and write where
+ * a link in it leads.
+ */
+export async function ownDirectory(path: string): Promise<void> {
+  await mkdir(path, { recursive: true, mode: 0o755 });
+  const { uid, mode } = await stat(path);
+  const us = process.getuid?.();
+  if (us === undefined) return; // Windows
+  if (uid !== us && uid !== 0) throw new Error(`${path} belongs to uid ${uid}, who may have put anything into it: choose another directory, or be that user`);
+  if ((mode & 0o002) !== 0) throw new Error(`everybody may write to ${path}: take that right away (chmod o-w), or choose another directory`);
 }
 
 function running(server: RunningServer, password: string, release: () => Promise<void>): EmbeddedPostgres {

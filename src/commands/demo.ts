@@ -6,14 +6,14 @@
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join, relative, resolve } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { InputError } from 'policy-cache';
 import type { Config } from '../config.ts';
-import { startEmbedded, type EmbeddedPostgres } from '../embedded.ts';
+import { ownDirectory, startEmbedded, type EmbeddedPostgres } from '../embedded.ts';
 import { signToken } from '../issuers/thingsboard.ts';
 import { createLog, type Log } from '../log.ts';
 import { loadVocabulary } from '../policy.ts';
@@ -130,7 +130,7 @@ function ownUrl({ database }: Config['settings']): string {
 
 /** Kept, so that lines of an earlier demo still work in a later one. */
 async function signingKey(home: string): Promise<string> {
-  await mkdir(home, { recursive: true });
+  await ownDirectory(home);
   const file = join(home, 'demo.key');
   try {
     const made = randomBytes(64).toString('base64');

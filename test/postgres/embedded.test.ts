@@ -111,6 +111,24 @@ const stopChild = async (child: ChildProcess): Promise<void> => {
   expect(child.exitCode).toBe(0);
 };
 
+test('a directory that everybody may write to is not used', async () => {
+  const home = directory(0o757);
+  await expect(start(home)).rejects.toThrow(/everybody may write to .*chmod o-w/);
+  expect(readdirSync(home)).toEqual([]);
+});
+
+test.skipIf(!asRoot)('root uses no directory of somebody else: no link in it is followed, no password in it believed', async () => {
+  const home = directory();
+  const victim = join(directory(), 'precious');
+  writeFileSync(victim, 'precious');
+  symlinkSync(victim, join(home, 'postgres.data'));
+  writeFileSync(join(home, 'postgres.password'), 'known to somebody');
+  chownSync(home, 12_345, 12_345);
+  await expect(start(home)).rejects.toThrow(/belongs to uid 12345/);
+  expect(readFileSync(victim, 'utf8')).toBe('precious');
+  expect(readdirSync(home).sort()).toEqual(['postgres.data', 'postgres.password']);
+});
+
 test('the first start makes a cluster, a later one finds its data, and stop leaves nothing running', async () => {
   const home = join(directory(), 'new', '.grantgate');
   const first = await start(home);
