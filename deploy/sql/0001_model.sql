@@ -235,6 +235,23 @@ end $$;
 create trigger "A_follow_user_group" after update on grantgate.group_permission for each row
   when (old.user_owner <> new.user_owner) execute function grantgate.follow_user_group();
 
+-- A second row stays with its first: one that went over to another object would leave behind a user without an account, which a
+-- fill reads as disabled, and of which the log would say nothing.
+create function grantgate.refuse_other_object() returns trigger language plpgsql as $$
+begin
+  raise exception 'the row of "%" in grantgate.% stays with it', old.id, tg_table_name
+    using errcode = '23514', schema = 'grantgate', table = tg_table_name, constraint = 'second_row_fixed',
+      hint = 'delete it and make a new one';
+end $$;
+create trigger second_row_fixed before update on grantgate.user_account for each row
+  when (old.id <> new.id) execute function grantgate.refuse_other_object();
+create trigger second_row_fixed before update on grantgate.customer for each row
+  when (old.id <> new.id) execute function grantgate.refuse_other_object();
+create trigger second_row_fixed before update on grantgate.role for each row
+  when (old.id <> new.id) execute function grantgate.refuse_other_object();
+create trigger second_row_fixed before update on grantgate.group_permission for each row
+  when (old.id <> new.id) execute function grantgate.refuse_other_object();
+
 -- By the end of a transaction both rows are there. Entities, groups and tenants are never queued.
 create function grantgate.require_second_row() returns trigger language plpgsql as $$
 begin

@@ -88,6 +88,7 @@ create function grantgate.broken_triggers() returns text[] language sql stable
     ('membership', 'log_insert'), ('membership', 'log_update'), ('membership', 'log_delete'),
     ('group_permission', 'log_insert'), ('group_permission', 'log_update'), ('group_permission', 'log_delete'),
     ('group_permission', 'take_object'), ('group_permission', 'A_follow_user_group'),
+    ('user_account', 'second_row_fixed'), ('customer', 'second_row_fixed'), ('role', 'second_row_fixed'), ('group_permission', 'second_row_fixed'),
     ('touched', 'seal'),
     ('object', 'refuse_truncate'), ('user_account', 'refuse_truncate'), ('customer', 'refuse_truncate'), ('role', 'refuse_truncate'),
     ('membership', 'refuse_truncate'), ('group_permission', 'refuse_truncate'), ('touched', 'refuse_truncate'),

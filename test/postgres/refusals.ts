@@ -61,6 +61,13 @@ export const REFUSED: readonly (readonly [constraint: string, statements: string
   ['second_row', object('x', 't', 'customer', { type: 'CUSTOMER', owner: 'a' })],
   ['second_row', object('x', 't', 'role', { type: 'ROLE', owner: 'a' })],
   ['second_row', object('x', 't', 'grant', { type: 'GROUP_PERMISSION', owner: 'a' })],
+  ['second_row_fixed', `${object('x', 't', 'user', { type: 'USER', owner: 'a' })}; update grantgate.user_account set id = 'x' where id = 'u'`],
+  ['second_row_fixed', `${object('x', 't', 'customer', { type: 'CUSTOMER', owner: 'a' })}; update grantgate.customer set id = 'x' where id = 'a'`],
+  ['second_row_fixed', `${object('x', 't', 'role', { type: 'ROLE', owner: 'a' })}; update grantgate.role set id = 'x' where id = 'gen'`],
+  [
+    'second_row_fixed',
+    `${object('x', 't', 'grant', { type: 'GROUP_PERMISSION', owner: 'a' })}; update grantgate.group_permission set id = 'x' where id = 'g1'`,
+  ],
   ['user_account_pkey', `insert into grantgate.user_account (id, tenant) values ('u', 't')`],
   ['user_account_object_fkey', `insert into grantgate.user_account (id, tenant) values ('d', 't')`],
   ['user_account_object_fkey', `update grantgate.user_account set tenant = 'z' where id = 'u'`],
