@@ -29,7 +29,8 @@ export interface FollowerState {
   asks: Set<number>;
   /** Highest timeline of a server seen. */
   timeline: string | null;
-  pid: number | null;
+  /** Backend of this session; `several`: a transaction pooler is in between. */
+  pid: number | 'several' | null;
   /** Answers checks; null until the first RESET is done, or after a history was lost. */
   current: World | null;
   /** Pulls are not made for the current world any more: a RESET is under way, it answers until its lease ends. */
@@ -265,13 +266,12 @@ class Turn {
     if (reply.timeline !== null && state.timeline !== null && reply.timeline < state.timeline)
       return this.detach('the server was deposed: its timeline is older than one already seen');
     state.timeline = reply.timeline ?? state.timeline;
-    if (state.pid !== null && state.pid !== reply.pid)
-      this.effects.push({
-        kind: 'note',
-        event: 'pooler',
-        detail: `the backend changed from ${state.pid} to ${reply.pid} within a session: a transaction pooler is in between, notifications are lost`,
-      });
-    state.pid = reply.pid;
+    if (typeof state.pid === 'number' && state.pid !== reply.pid) {
+      const detail = `the backend changed from ${state.pid} to ${reply.pid} within a session: a transaction pooler is in between, notifications are lost`;
+      this.effects.push({ kind: 'note', event: 'pooler', detail });
+      state.pid = 'several'; // told once a session
+    }
+    state.pid ??= reply.pid;
     const first = world === state.reset?.world;
     const everything = reply.changes.some(([, , tag, keys]) => tag === '*' || (tag === 'n' && keys.length === 0));
 

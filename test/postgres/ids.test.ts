@@ -46,6 +46,9 @@ test('quotes, backslashes, braces, commas, nulls, spaces and every script', asyn
     const all = await attachment.objects(ids);
     expect(all.rows.map(({ id }) => id).toSorted()).toEqual(ids.toSorted());
     for (const id of ids) expect((await attachment.objects([id])).rows).toMatchObject([{ id, kind: 'entity', owner: 't' }]);
+    // An id that no text can be is absent, and takes nobody with it.
+    expect((await attachment.objects(['zero\0', ids[0]!, '\ud800'])).rows).toMatchObject([{ id: ids[0] }]);
+    expect((await attachment.objects(['\0'])).rows).toEqual([]);
   } finally {
     attachment.close();
   }

@@ -53,13 +53,17 @@ export async function openSession(address: Address, options: SessionOptions): Pr
 function session(link: Link, timeline: boolean, { limits, pooler }: SessionOptions): Session {
   const statement = pullStatement(timeline);
   let firstPid: number | null = null;
+  let told = false;
   return {
     link,
     async pull({ cursor, limit, ask }) {
       const rows = await link.rows(statement, [cursor, limit, `{${ask.join(',')}}`], limit === null ? limits.firstPullMs : limits.pullMs);
       const reply = parsePull((rows[0] as { r?: unknown } | undefined)?.r);
       firstPid ??= reply.pid;
-      if (reply.pid !== firstPid) pooler(firstPid, reply.pid);
+      if (reply.pid !== firstPid && !told) {
+        told = true; // once is news, four times a second is a flood
+        pooler(firstPid, reply.pid);
+      }
       return reply;
     },
   };

@@ -41,7 +41,7 @@ export interface PostgresLimits {
 }
 
 export interface PostgresObserver extends TrimObserver {
-  /** The backend changed within a session: there is a transaction pooler between, so rings cannot be trusted (answers can). */
+  /** The backend changed within a session: there is a transaction pooler between, so rings cannot be trusted (answers can). Told once a session. */
   pooler?(firstPid: number, pid: number): void;
 }
 
