@@ -1,6 +1,7 @@
 // May this subject do these things? One question to the cache, or several of which all must pass.
 
-import type { AccessRequest, CheckStatus, Decision, PolicyCache } from 'policy-cache';
+import { PolicyError } from 'policy-cache';
+import type { AccessRequest, CheckStatus, Decision, PolicyCache, Revision } from 'policy-cache';
 
 export interface Ruling {
   /** Of the first check that was denied, else of the last one. */
@@ -13,26 +14,52 @@ export interface Ruling {
 
 export interface Pdp {
   /**
-   * All requests must pass; they are asked in order, up to the first deny. Returns a value, not a promise, when every check hit.
+   * All requests must pass, in one state of the database; they are asked in order, up to the first deny. Returns a value, not a
+   * promise, when every check hit.
    * @throws PolicyError, or rejects with it, where it cannot decide; RangeError for no request at all, which must never be an allow
    */
   check(requests: readonly AccessRequest[]): Ruling | Promise<Ruling>;
 }
 
+/** How often all is asked again because something changed while one of the checks waited. */
+const ROUNDS = 4;
+
+interface Progress {
+  readonly from: number;
+  readonly waited: boolean;
+  /** State of the checks before `from`; undefined: there are none. */
+  readonly at: Revision | null | undefined;
+  /** They were not all of that state. */
+  readonly mixed: boolean;
+  readonly round: number;
+}
+
+const START: Progress = { from: 0, waited: false, at: undefined, mixed: false, round: 1 };
+
 export function createPdp(cache: Pick<PolicyCache, 'check'>): Pdp {
-  const decide = (requests: readonly AccessRequest[], from: number, waited: boolean): Ruling | Promise<Ruling> => {
+  const decide = (requests: readonly AccessRequest[], { from, waited, at, mixed, round }: Progress): Ruling | Promise<Ruling> => {
     // One status for each turn of this loop: two calls may wait for fills at the same time.
     const status: CheckStatus = { tenant: '', customer: '', revision: null, hit: true };
     let missed = waited;
-    const settled = (decision: Decision, index: number): Ruling | null => {
+    let first = at;
+    let differ = mixed;
+    const settled = (decision: Decision, index: number): Ruling | Promise<Ruling> | null => {
       missed ||= !status.hit;
+      if (first === undefined) first = status.revision;
+      differ ||= !isSame(first, status.revision);
       if (decision.allow && index < requests.length - 1) return null;
+      // Allowed then, and something else allowed now: there may have been no moment at which both were.
+      if (decision.allow && differ) {
+        if (round >= ROUNDS) throw new PolicyError('overload', 'permissions change faster than they can be read');
+        return decide(requests, { ...START, waited: missed, round: round + 1 });
+      }
       status.hit = !missed;
       return { decision, index, status };
     };
     for (let i = from; ; i++) {
       const answer = cache.check(requests[i]!, status);
-      if (answer instanceof Promise) return answer.then((decision) => settled(decision, i) ?? decide(requests, i + 1, true));
+      if (answer instanceof Promise)
+        return answer.then((decision) => settled(decision, i) ?? decide(requests, { from: i + 1, waited: true, at: first, mixed: differ, round }));
       const ruling = settled(answer, i);
       if (ruling) return ruling;
     }
@@ -40,7 +67,11 @@ export function createPdp(cache: Pick<PolicyCache, 'check'>): Pdp {
   return {
     check(requests) {
       if (requests.length === 0) throw new RangeError('no check to decide');
-      return decide(requests, 0, false);
+      return decide(requests, START);
     },
   };
+}
+
+function isSame(a: Revision | null, b: Revision | null): boolean {
+  return a === b || (a !== null && b !== null && a.version === b.version && a.id === b.id);
 }

@@ -45,6 +45,42 @@ describe('several checks in one question', () => {
     const [a, b] = await Promise.all([pdp.check([wanted[0]!]), pdp.check([wanted[1]!])]);
     expect([a.status.tenant, b.status.tenant]).toEqual(['t0', 't1']);
   });
+
+  // Operation 0 is allowed up to version 1 only, operation 1 from version 2 on: at no moment may anybody do both.
+  const swapped = () => {
+    let version = 1;
+    const asked: string[] = [];
+    const pdp = createPdp({
+      check({ operation }, status) {
+        asked.push(`${operation}@${version}`);
+        const settle = (hit: boolean) => {
+          Object.assign(status!, { tenant: 't', customer: '', revision: { version, id: 'x' }, hit });
+          return (operation === 0) === (version === 1) ? may : mayNot;
+        };
+        if (operation === 0) return settle(true);
+        // The change comes while this one waits.
+        return new Promise((resolve) => setImmediate(() => resolve((version++, settle(false)))));
+      },
+    });
+    return { pdp, asked };
+  };
+  test('what was allowed before a change and what is allowed after it is no allow', async () => {
+    const { pdp, asked } = swapped();
+    expect(await pdp.check(wanted.slice(0, 2))).toMatchObject({ decision: mayNot, index: 0, status: { hit: false } });
+    expect(asked).toEqual(['0@1', '1@1', '0@2']);
+  });
+  test('changes without end: it cannot decide', async () => {
+    let version = 0;
+    const pdp = createPdp({
+      check(_, status) {
+        Object.assign(status!, { tenant: 't', customer: '', revision: { version: ++version, id: 'x' }, hit: false });
+        return Promise.resolve(may);
+      },
+    });
+    await expect(pdp.check(wanted)).rejects.toMatchObject({ code: 'overload' });
+    expect(version).toBe(4 * wanted.length);
+    expect(await pdp.check(wanted.slice(0, 1))).toMatchObject({ decision: may });
+  });
   test('no check at all is never an allow', () => {
     expect(() => cacheOf([]).check([])).toThrow(RangeError);
   });
