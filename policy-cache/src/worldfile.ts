@@ -339,7 +339,8 @@ function kindOf(value: unknown): string {
   return `${typeof value} ${text.length > 80 ? `${text.slice(0, 80)}…` : text}`;
 }
 
-function under(path: string, key: string): string {
+/** The path of a field; a name of other characters is quoted, as in JSON. */
+export function under(path: string, key: string): string {
   const name = /^[\w-]+$/.test(key) ? key : JSON.stringify(key);
   return path === '' ? name : `${path}.${name}`;
 }

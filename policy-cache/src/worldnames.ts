@@ -6,6 +6,7 @@
 import { ALL } from './vocabulary.ts';
 import type { Permissions } from './model.ts';
 import type { Vocabulary } from './vocabulary.ts';
+import { under } from './worldfile.ts';
 import type { Problem, WorldFile, WorldRole } from './worldfile.ts';
 
 /** Types of entities and groups, and what roles name, that a write must not name. */
@@ -42,7 +43,7 @@ export function roleProblems(
   const sides = { permissions: role.permissions as Permissions, excluded: role.excluded ?? {} };
   return Object.entries(sides).flatMap(([side, entries]) =>
     Object.entries(entries).flatMap(([resource, names]) => {
-      const at = `${path}.${side}.${resource}`;
+      const at = under(`${path}.${side}`, resource);
       const mask = vocabulary.writable.get(resource);
       if (mask === undefined) return [{ path: at, message: `there is no resource ${JSON.stringify(resource)}` }];
       return names.flatMap((name, i) => operationProblem(vocabulary, name, { mask, path: `${at}[${i}]`, of: resource }));

@@ -3,7 +3,8 @@
 import { describe, expect, test } from 'vitest';
 import { loadConfig, type ConfigError } from '../../src/config.ts';
 import { loadPolicy } from '../../src/policy.ts';
-import { readWorlds } from '../../src/worldfiles.ts';
+import { nameProblems, readWorlds } from '../../src/worldfiles.ts';
+import { vocabulary } from '../support/doors.ts';
 
 /** Lists of lists, each of nine aliases of the one before: 9⁹ strings, if somebody wrote them out. */
 function bomb(fields: readonly string[]): string {
@@ -44,4 +45,20 @@ describe('aliases that multiply', () => {
     expect(worlds).toEqual([]);
     expect(problems.map(({ file, message }) => `${file}: ${message}`)).toEqual([expect.stringMatching(/^world\.yaml: .*alias/)]);
   });
+});
+
+test.each([
+  ['with a bad escape', '"\\q"'],
+  ['of one quotation mark', '"'],
+  ['of very many', '"'.repeat(20_000)],
+  ['that looks like a path', 'a.b[0]'],
+  ['__proto__', '__proto__'],
+])('a resource of a name %s is one more problem, with its line', (_, name) => {
+  const role = { id: 'r', owner: 't', type: 'GENERIC', permissions: { [name]: ['READ'] } };
+  const text = `tenants: [{ id: t }]\nroles:\n  - ${JSON.stringify(role)}\n`;
+  const { worlds, problems } = readWorlds([{ file: 'world.yaml', text }]);
+  expect(problems).toEqual([]);
+  expect(nameProblems(vocabulary, worlds).map(({ line, path, message }) => ({ line, path, message: message.slice(0, 20) }))).toEqual([
+    { line: 3, path: 'roles[0]', message: 'there is no resource' },
+  ]);
 });
