@@ -212,6 +212,10 @@ describe('a secret', () => {
     const { value } = (JSON.parse(showConfig(load({ env: { DATABASE_URL: url } }), 'json')) as Record<string, { value: unknown }>)['database.url']!;
     expect(value).toBe(expected);
   });
+  test.each([`identity.thingsboard.signingKey:${KEY}`, KEY])('that is no setting is not repeated in the problem', (set) => {
+    const [problem] = problems({ sets: [set] });
+    expect(problem).toMatch(/^--set (identity\.thingsboard\.signingKey|…): must be path=value/);
+  });
   test('of a bad form is not repeated in the problem', () => {
     expect(problems({ env: { DATABASE_URL: 'hunter2' } })[0]).not.toContain('hunter2');
   });
