@@ -190,16 +190,18 @@ function readSecretFile(
 
 function readSets(sets: readonly string[], values: Values, problems: string[]): void {
   for (const set of sets) {
-    const [path, ...rest] = set.split('=');
-    if (rest.length === 0) problems.push(`--set ${harmless(set)}: must be path=value, as --set doors.port=9191`);
-    else if (LEAF.has(path!)) values.set(path!, { value: rest.join('='), source: '--set' });
-    else problems.push(`--set ${path}: no such setting${nearest(path!, [...LEAF.keys()])}`);
+    const [path = '', ...rest] = set.split('=');
+    if (LEAF.has(path) && rest.length > 0) values.set(path, { value: rest.join('='), source: '--set' });
+    else if (rest.length === 0 || !NAME.test(path)) problems.push(`--set ${harmless(set)}: must be path=value, as --set doors.port=9191`);
+    else problems.push(`--set ${path}: no such setting${nearest(path, [...LEAF.keys()])}`);
   }
 }
 
-/** What may be repeated of a text without `=`: behind a colon, or alone, may stand a key. */
+/** What somebody may have meant as the name of a setting. Anything else may be a key, alone or behind a colon, and is not repeated. */
+const NAME = /^[a-z_.]{1,60}$/i;
+
 function harmless(set: string): string {
-  return [...LEAF.keys()].find((path) => set.startsWith(path)) ?? (/^[a-z.]{1,20}$/i.test(set) ? set : '…');
+  return [...LEAF.keys()].find((path) => set.startsWith(path)) ?? (NAME.test(set) ? set : '…');
 }
 
 /** The settings as a YAML file with each value's source, or as an object by path; secrets blacked out. */
