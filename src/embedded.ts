@@ -45,7 +45,7 @@ export async function startEmbedded(directory: string, options: EmbeddedOptions 
   } catch (error) {
     await release();
     const problem = error instanceof Error ? error.message : String(error);
-    throw new Error(`embedded Postgres in ${home}: ${problem}. DATABASE_URL names a Postgres of your own instead.`, { cause: error });
+    throw new Error(`embedded Postgres in ${home}: ${problem}. A Postgres of your own serves too: DATABASE_URL and demo --no-embedded.`, { cause: error });
   }
 }
 

@@ -8,7 +8,7 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { join, relative, resolve } from 'node:path';
+import { dirname, join, relative, resolve } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { InputError } from 'policy-cache';
@@ -61,6 +61,8 @@ export async function demoCommand(context: Context, options: DemoOptions): Promi
 
   const log = createLog({ level: 'warn', write: (line) => host.stderr.write(line), wall: host.wall });
   const stopping = stopWish(context, log);
+  const note = join(home, 'demo.json');
+  let noted = false;
   let server: EmbeddedPostgres | null = null;
   let service: Service | null = null;
   try {
@@ -69,7 +71,8 @@ export async function demoCommand(context: Context, options: DemoOptions): Promi
     const vocabulary = loadVocabulary({ vocabulary: configured(url).vocabulary.file, readFile: host.readFile });
     const reader = await prepareDatabase(url, { world: demoWorld(host.readFile), vocabulary, readFile: host.readFile });
     const settings = configured(reader);
-    await writeFile(join(home, 'demo.json'), JSON.stringify({ url } satisfies Running), { mode: 0o600 });
+    await writeFile(note, JSON.stringify({ url } satisfies Running), { mode: 0o600 });
+    noted = true;
 
     const decisions: string[] = [];
     const stdout = options.once
@@ -95,7 +98,7 @@ export async function demoCommand(context: Context, options: DemoOptions): Promi
     throw error;
   } finally {
     stopping.forget();
-    await rm(join(home, 'demo.json'), { force: true });
+    if (noted) await rm(note, { force: true }); // else it is that of the demo which has the directory
     await service?.stop();
     await server?.stop();
   }
@@ -130,15 +133,27 @@ function ownUrl({ database }: Config['settings']): string {
 
 /** Kept, so that lines of an earlier demo still work in a later one. */
 async function signingKey(home: string): Promise<string> {
-  await ownDirectory(home);
   const file = join(home, 'demo.key');
+  const made = randomBytes(64).toString('base64');
   try {
-    const made = randomBytes(64).toString('base64');
+    await ownDirectory(home);
     await writeFile(file, made, { mode: 0o600, flag: 'wx' });
     return made;
-  } catch {
-    return (await readFile(file, 'utf8')).trim();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return (await readKey(file)).trim();
+    throw unusable(home, error);
   }
+}
+
+function readKey(file: string): Promise<string> {
+  return readFile(file, 'utf8').catch((error: unknown) => Promise.reject(unusable(dirname(file), error)));
+}
+
+function unusable(home: string, error: unknown): InputError {
+  return new InputError(
+    '--directory',
+    `${home} cannot be used (${error instanceof Error ? error.message : String(error)}); name one that is yours to write to`,
+  );
 }
 
 /** The usual ports where they are free, else any. */

@@ -1,6 +1,6 @@
 // The demo as a person runs it: as processes, with its own database, under the users and from the directories that people have.
 
-import { accessSync, constants, chmodSync, chownSync, cpSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { accessSync, constants, chmodSync, chownSync, cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { execFile, spawnSync } from 'node:child_process';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -174,6 +174,12 @@ describe('left running', () => {
     );
     await expect(run('/bin/sh', ['-c', `${sql} --sql "delete from nowhere"`], { cwd: root })).rejects.toMatchObject({ code: 2 });
 
+    // A second one in the same directory is told so, and takes nothing from the first.
+    const second = start(demo(directory, '--once'));
+    expect(await second.child.ended).toBe('exit 2');
+    expect(second.child.stderr()).toMatch(/process \d+ is using it/);
+    expect((await run('/bin/sh', ['-c', `${sql} --sql "select 1"`], { cwd: root })).stdout).toMatch(/^SELECT 1 at|"\?column\?"/);
+
     const data = dataOf(directory);
     process.kill(-running.child.pid, 'SIGINT');
     await running.child.ended;
@@ -213,6 +219,13 @@ test('--sql without a demo says so', async () => {
     code: 2,
     stderr: expect.stringMatching(/no demo is running in/) as string,
   });
+});
+
+test('a directory that cannot be used is named, with the option', async () => {
+  const file = join(directoryOf(0o755), 'a-file');
+  writeFileSync(file, '');
+  const { code, stderr } = await cli(['demo', '--directory', file]);
+  expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining(`grantgate: --directory: ${file} cannot be used (`) as string });
 });
 
 test('a database of one’s own: used if it is empty, left alone if it holds anything else', async () => {
