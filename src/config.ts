@@ -4,6 +4,7 @@
 // the start, and every problem is told at once with its place. The result is frozen.
 
 import { LineCounter, isMap, isScalar, parseDocument, type YAMLMap } from 'yaml';
+import { parserWords } from './parser-words.ts';
 import { leaves, settings, showDuration, type Leaf, type Settings } from './settings.ts';
 
 export interface ConfigInput {
@@ -99,7 +100,8 @@ function conflicts(good: ReadonlyMap<string, unknown>, source: (path: string) =>
       );
     }
   }
-  if (good.get('doors.port') !== 0 && good.get('doors.port') === good.get('api.port') && good.get('doors.host') === good.get('api.host')) {
+  const port = good.get('doors.port');
+  if (port !== undefined && port !== 0 && port === good.get('api.port') && good.get('doors.host') === good.get('api.host')) {
     say('api.port', 'is the port of the doors too; give each its own');
   }
   if (good.get('doors.socketGroup') !== undefined && good.has('doors.socket') && good.get('doors.socket') === undefined) {
@@ -126,7 +128,7 @@ function readConfigFile(file: string, to: { input: ConfigInput; values: Values; 
   const lines = new LineCounter();
   const document = parseDocument(content, { lineCounter: lines });
   const at = (offset: number | undefined): string => `${file}:${lines.linePos(offset ?? 0).line}`;
-  for (const error of document.errors) to.problems.push(`${at(error.pos[0])}: ${error.message.split('\n')[0]!.replace(/ at line \d+, column \d+:?$/, '')}`);
+  for (const error of document.errors) to.problems.push(`${at(error.pos[0])}: ${parserWords(error.message)}`);
   if (document.errors.length > 0 || document.contents === null) return;
   if (!isMap(document.contents)) {
     to.problems.push(`${file}: must be a map of settings`);

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import { InputError, compileVocabulary, type Vocabulary } from 'policy-cache';
 import { parseDocument } from 'yaml';
+import { parserWords } from './parser-words.ts';
 import { compileRoutes, type RouteTable } from './routes.ts';
 
 export interface PolicyFiles {
@@ -53,7 +54,11 @@ function read(path: string, readFile: PolicyFiles['readFile']): { parsed: unknow
     throw new InputError(path, `cannot be read: ${error instanceof Error ? error.message : String(error)}`);
   }
   const document = parseDocument(text);
-  if (document.errors.length > 0) throw new InputError(path, document.errors.map((error) => error.message.split('\n')[0]!).join('; '));
+  if (document.errors.length > 0)
+    throw new InputError(
+      path,
+      document.errors.map(({ message, linePos }) => `${linePos ? `line ${linePos[0].line}: ` : ''}${parserWords(message)}`).join('; '),
+    );
   try {
     return { parsed: document.toJS(), text };
   } catch (error) {

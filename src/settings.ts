@@ -24,16 +24,12 @@ export const notes = z.registry<SettingNote>();
 const text = z.string().min(1, 'must not be empty');
 const flag = z.preprocess((value) => (value === 'true' ? true : value === 'false' ? false : value), z.boolean('must be true or false'));
 const number = (text: unknown): unknown => (typeof text === 'string' && /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text);
-const integer = (min: number, max: number) =>
-  z.preprocess(
-    number,
-    z
-      .number(`must be a whole number from ${min} to ${max}`)
-      .int(`must be a whole number from ${min} to ${max}`)
-      .min(min, `must be at least ${min}`)
-      .max(max, `must be at most ${max}`),
-  );
-const share = z.preprocess(number, z.number('must be a number from 0 to 1').min(0, 'must be at least 0').max(1, 'must be at most 1'));
+const integer = (min: number, max: number) => {
+  const problem = `must be a whole number from ${min} to ${max}`;
+  return z.preprocess(number, z.number(problem).int(problem).min(min, problem).max(max, problem));
+};
+const SHARE = 'must be a number from 0 to 1';
+const share = z.preprocess(number, z.number(SHARE).min(0, SHARE).max(1, SHARE));
 
 const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 const milliseconds = (value: unknown): unknown => {
@@ -46,24 +42,28 @@ const duration = (min: number, max: number) => {
   return z.preprocess(milliseconds, z.number(problem).int(problem).min(min, problem).max(max, problem));
 };
 const split = (value: unknown): unknown => (typeof value === 'string' ? value.split(',').map((item) => item.trim()) : value);
+const LIST = "must be '*' or a list of ids";
 const list = z.preprocess(
   (value) => (value === '*' ? value : split(value)),
-  z.union([z.literal('*'), z.array(z.string().min(1)).min(1)], "must be '*' or a list of ids"),
+  z.union([z.literal('*'), z.array(z.string(LIST).min(1, LIST), LIST).min(1, LIST)], LIST),
 );
-const port = z.preprocess(
-  number,
-  z.union([z.literal('none'), z.number().int().min(0).max(65_535)], "must be a port from 0 (any free one) to 65535, or 'none'"),
-);
-const signingKeys = z.preprocess(split, z.array(z.string(), 'must be a base64 key, or a list of them').min(1)).superRefine((keys, context) => {
-  for (const key of keys) {
-    try {
-      parseSigningKey(key, '');
-    } catch (error) {
-      if (!(error instanceof InputError)) throw error;
-      context.addIssue({ code: 'custom', message: error.message.replace(/^: /, '') });
+const PORT = "must be a port from 0 (any free one) to 65535, or 'none'";
+const port = z.preprocess(number, z.union([z.literal('none'), z.number(PORT).int(PORT).min(0, PORT).max(65_535, PORT)], PORT));
+const KEYS = 'must be a base64 key, or a list of them';
+// base64 and openssl break their lines.
+const joined = (value: unknown): unknown => (typeof value === 'string' ? value.replace(/\s*\n\s*/g, '') : value);
+const signingKeys = z
+  .preprocess((value) => split(Array.isArray(value) ? value.map(joined) : joined(value)), z.array(z.string(KEYS), KEYS).min(1, KEYS))
+  .superRefine((keys, context) => {
+    for (const key of keys) {
+      try {
+        parseSigningKey(key, '');
+      } catch (error) {
+        if (!(error instanceof InputError)) throw error;
+        context.addIssue({ code: 'custom', message: error.message.replace(/^: /, '') });
+      }
     }
-  }
-});
+  });
 const databaseUrl = z.string().regex(/^postgres(ql)?:\/\/./, 'must be postgres://user:password@host:port/database');
 
 /** The schema. Times are milliseconds once read. */

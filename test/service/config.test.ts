@@ -94,7 +94,7 @@ test('every problem is reported at once, with its place and a way out', () => {
   for (const expected of [
     /^doors\.prot \(grantgate\.yaml:2\): no such setting; did you mean doors\.port\?$/,
     /^doors\.host \(grantgate\.yaml:3\): 0\.0\.0\.0 is not a loopback address.*insecurePublicListen/,
-    /^api\.port \(grantgate\.yaml:5\): must be at most 65535, got 99999$/,
+    /^api\.port \(grantgate\.yaml:5\): must be a whole number from 0 to 65535, got 99999$/,
     /^log \(grantgate\.yaml:6\): must be a map of settings$/,
     /^env GRANTGATE_DOOR_PORT: no such setting; did you mean GRANTGATE_DOORS_PORT\?$/,
     /^cache\.maxStaleness \(env GRANTGATE_CACHE_MAX_STALENESS\): must be a time from 300ms to 1h.*got "soon"$/,
@@ -155,6 +155,19 @@ describe('unsafe choices need a setting that says so', () => {
   });
 });
 
+test('a value out of range is told with the range, in our words', () => {
+  const found = problems({
+    file: 'doors: { port: 99999 }\napi: { port: x }\ncache: { subjects: -3 }\nlog: { allowSample: 2 }\nidentity: { thingsboard: { tenants: [] } }\n',
+  });
+  expect(found).toEqual([
+    "doors.port (grantgate.yaml:1): must be a port from 0 (any free one) to 65535, or 'none', got 99999",
+    'api.port (grantgate.yaml:2): must be a whole number from 0 to 65535, got "x"', // and not: the port of the doors too
+    'cache.subjects (grantgate.yaml:3): must be a whole number from 100 to 100000000, got -3',
+    "identity.thingsboard.tenants (grantgate.yaml:5): must be '*' or a list of ids, got []",
+    'log.allowSample (grantgate.yaml:4): must be a number from 0 to 1, got 2',
+  ]);
+});
+
 test('settings that contradict each other are refused', () => {
   expect(problems({ sets: ['doors.port=none'] })[0]).toMatch(/no door at all/);
   expect(problems({ sets: ['doors.port=9190'] })[0]).toMatch(/port of the doors too/);
@@ -187,6 +200,13 @@ describe('a secret', () => {
     expect(problems({ env: { GRANTGATE_IDENTITY_THINGSBOARD_SIGNING_KEY_FILE: '/gone' } })[0]).toMatch(/\/gone cannot be read/);
     expect(problems({ env: { ...env, GRANTGATE_IDENTITY_THINGSBOARD_SIGNING_KEY_FILE: '/run/key' }, files })[0]).toMatch(/use one of them/);
     expect(problems({ env: { GRANTGATE_DOORS_PORT_FILE: '/run/key' }, files })[0]).toMatch(/no such setting/);
+  });
+  test('may have the line breaks that openssl gives it', () => {
+    const wrapped = KEY.replace(/(.{64})/g, '$1\n');
+    expect(wrapped).toContain('\n');
+    const { signingKey } = load({ env: { GRANTGATE_IDENTITY_THINGSBOARD_SIGNING_KEY_FILE: '/k' }, files: { '/k': `${wrapped}\n` } }).settings.identity
+      .thingsboard;
+    expect(signingKey).toEqual([KEY]);
   });
   test('may be a list while it is being changed', () => {
     const two = `${KEY},${Buffer.alloc(64, 'n').toString('base64')}`;
