@@ -175,7 +175,7 @@ export class Driver {
     const sent = clock.now();
     const names = wants.map(wantName);
     // Not cancelled by the answer: an answer that is ahead of the cursor still waits, and must not wait for ever.
-    const cancelExpiry = this.#after(FLIGHT_LIMITS.life, () => this.send({ kind: 'fill-expired', batch, names }));
+    const cancelExpiry = this.#after(FLIGHT_LIMITS.life, () => this.send({ kind: 'fill-failed', batch, names }));
     const landed = (event: FollowerEvent): void => {
       this.#tell((observer) => observer.filled?.(clock.now() - sent));
       this.send(event);
@@ -183,7 +183,7 @@ export class Driver {
     const failed = (): void => {
       cancelExpiry();
       follower.stats.fillErrors++;
-      this.send({ kind: 'fill-failed', batch });
+      this.send({ kind: 'fill-failed', batch, names });
     };
     // Single flight is per name; an id may fly as a subject and as a target, yet is asked for once.
     if (of === 'object')

@@ -151,22 +151,18 @@ function admit(world: World, vocabulary: Vocabulary, want: Want, answer: NonNull
     : admitObject(world, vocabulary, { id: want.id, as: want.as, row: answer.row, stamp: answer.stamp });
 }
 
-/** A statement failed. @returns names whose askers hear of it */
-export function fail(flights: Flights, number: number): string[] {
-  const batch = flights.batches.get(number);
+/**
+ * A statement failed, or it is over its life: whatever of it is still out (`names`: of a batch that has landed, too) is asked for
+ * again, a few times. @returns names whose askers hear of it
+ */
+export function giveUp(flights: Flights, number: number, names: readonly string[]): string[] {
   flights.batches.delete(number);
-  return (batch?.names ?? []).filter((name) => {
+  return names.filter((name) => {
     const flight = flights.out.get(name);
     if (flight?.batch !== number) return false;
     flights.out.delete(name);
     return !again(flights, name, flight);
   });
-}
-
-/** A batch is over its life: whatever of it is still out is given up. @returns the names */
-export function expire(flights: Flights, number: number, names: readonly string[]): string[] {
-  flights.batches.delete(number);
-  return names.filter((name) => flights.out.get(name)?.batch === number && flights.out.delete(name));
 }
 
 /** The connections are gone: everything out goes back to the queue, for the next attachment if somebody still waits then. */

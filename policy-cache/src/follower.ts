@@ -4,7 +4,7 @@
 // promise; cache.ts is the shell that carries the effects out. `FollowerState` is one plain object that a test can copy and hash.
 
 import { PolicyError } from './errors.ts';
-import { admitAll, depart, enqueue, expire, fail, ground, land, newFlights } from './flights.ts';
+import { admitAll, depart, enqueue, giveUp, ground, land, newFlights } from './flights.ts';
 import type { Flight, Flights, Want } from './flights.ts';
 import type { CacheStats, PullCause, ResetCause } from './observer.ts';
 import type { ClassesReply, LoadReply, ObjectsReply, PullReply, PullRequest } from './source.ts';
@@ -33,8 +33,6 @@ export interface FollowerState {
   pid: number | 'several' | null;
   /** Answers checks; null until the first RESET is done, or after a history was lost. */
   current: World | null;
-  /** Pulls are not made for the current world any more: a RESET is under way, it answers until its lease ends. */
-  superseded: boolean;
   /** The RESET under way: `world` null while its tree loads. */
   reset: { readonly load: number; readonly world: World | null } | null;
   loads: number;
@@ -57,8 +55,8 @@ export type FollowerEvent =
   | { readonly kind: 'loaded'; readonly load: number; readonly reply: LoadReply }
   | { readonly kind: 'objects'; readonly batch: number; readonly reply: ObjectsReply }
   | { readonly kind: 'classes'; readonly batch: number; readonly reply: ClassesReply }
-  | { readonly kind: 'fill-failed'; readonly batch: number }
-  | { readonly kind: 'fill-expired'; readonly batch: number; readonly names: readonly string[] }
+  /** A statement failed, or what it carried has not been admitted within its life. */
+  | { readonly kind: 'fill-failed'; readonly batch: number; readonly names: readonly string[] }
   /** A check misses these, until its deadline. */
   | { readonly kind: 'want'; readonly wants: readonly Want[]; readonly until: number }
   /** A check waits for a pull sent from now on; `ask`: for the id of that version, too. */
@@ -92,6 +90,8 @@ export interface FollowerSettings {
 /** Commits of one pull at most; beyond, a RESET is cheaper (coherence 3.4). */
 const PULL_LIMIT = 1_001;
 const BUCKET = { size: 10, perMs: 0.2 };
+/** Versions asked for in one pull; whoever comes after that asks again when it is applied. */
+const ASKS = 1_000;
 /** A token from another history may make the follower re-attach once in so many ms: the longest step of the back-off. */
 const DOUBT_EVERY = 2_000;
 
@@ -108,7 +108,6 @@ export function newFollower(): FollowerState {
     timeline: null,
     pid: null,
     current: null,
-    superseded: false,
     reset: null,
     loads: 0,
     flights: newFlights(),
@@ -153,11 +152,7 @@ export function step(settings: FollowerSettings, state: FollowerState, event: Fo
       turn.landed(event.batch, (_, index) => ({ stamp: event.reply.stamp, row: null, grants: event.reply.grants[index] ?? [] }));
       break;
     case 'fill-failed':
-      turn.settle(fail(state.flights, event.batch), true);
-      turn.depart();
-      break;
-    case 'fill-expired':
-      turn.settle(expire(state.flights, event.batch, event.names), false);
+      turn.settle(giveUp(state.flights, event.batch, event.names), true);
       turn.depart();
       break;
     case 'want':
@@ -165,7 +160,7 @@ export function step(settings: FollowerSettings, state: FollowerState, event: Fo
       turn.depart();
       break;
     case 'await-pull':
-      if (event.ask !== null) state.asks.add(event.ask);
+      if (event.ask !== null && state.asks.size < ASKS) state.asks.add(event.ask);
       state.due ??= 'wait';
       turn.pull('wait');
       break;
@@ -307,7 +302,6 @@ class Turn {
   #becomeCurrent(world: World): void {
     const state = this.#state;
     state.current = world;
-    state.superseded = false;
     state.reset = null;
     state.flights = newFlights();
   }
@@ -316,12 +310,10 @@ class Turn {
   #resetFrom(cause: ResetCause): void {
     const state = this.#state;
     if (cause === 'history') {
-      if (state.current) state.current.dead = true;
       state.current = null;
       state.flights = newFlights();
       this.effects.push({ kind: 'moved', newWorld: true });
     }
-    state.superseded = state.current !== null;
     this.#load(cause);
   }
 

@@ -54,8 +54,6 @@ export interface World extends Stores {
   freshAsOf: number;
   /** Number of the last pull applied to this world. */
   pulled: number;
-  /** True once another history (or a broken tree) is known: it never answers again. */
-  dead: boolean;
   readonly tree: OwnerTree;
   /** Newest version that touched any key of the tag; an entry at least as young needs no look-up. */
   readonly last: Marks;
@@ -84,7 +82,6 @@ export function newWorld(stamp: Revision, tree: readonly TreeRow[], stores: Stor
     head: stamp,
     freshAsOf: -Infinity,
     pulled: 0,
-    dead: false,
     tree: owners,
     last: { ...mark },
     floor: { ...mark },

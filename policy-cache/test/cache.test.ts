@@ -270,6 +270,17 @@ describe('when it cannot decide', () => {
     expect(await code(() => cache.check(ask('ann', 'd1'), undefined, { maxStaleness: 300 }))).toBe('stale');
     expect(await code(() => cache.check(ask('ann', 'd1'), undefined, { maxStaleness: 1_000 }))).toBe('answered');
   });
+
+  test('a database that does not answer a fill is named as the cause, however long the check would wait', async () => {
+    const { cache, clock, hold, asked } = await started();
+    await cache.check(ask('ann', 'd1'));
+    hold('objects');
+    const before = asked.objects.length;
+    const answer = code(() => cache.check(ask('ann', 'd2'), undefined, { deadline: 10_000 }));
+    await clock.advance(5 * 250 + 1);
+    expect(await answer).toBe('source');
+    expect(asked.objects.length - before).toBe(5);
+  });
 });
 
 describe('tokens', () => {

@@ -142,7 +142,6 @@ function fingerprint(state: State): string {
     w && [
       w.head,
       age(w.freshAsOf),
-      w.dead,
       w.last.o,
       w.floor.o,
       [...w.touched.o],
@@ -156,7 +155,6 @@ function fingerprint(state: State): string {
     f.due,
     f.timeline,
     world(f.current),
-    f.superseded,
     f.reset && [world(f.reset.world)],
     f.inFlight && [age(f.inFlight.sent), f.inFlight.world === f.current],
     [...f.flights.out].map(([n, flight]) => [n, flight.answer, f.flights.batches.has(flight.batch)]),
@@ -292,11 +290,11 @@ function* successors(state: State, options: Options): Generator<[string, State]>
       yield ['load reply', send(rest, { kind: 'loaded', load: message.load, reply: { stamp: message.stamp!, tree: [['t', [null]]] } }, rule)];
     if (message.of === 'fill') {
       yield ['fill reply', send(rest, { kind: 'objects', batch: message.batch, reply: message.reply! }, rule)];
-      yield ['fill expires', send(rest, { kind: 'fill-expired', batch: message.batch, names: message.names }, rule)];
+      yield ['fill expires', send(rest, { kind: 'fill-failed', batch: message.batch, names: message.names }, rule)];
     }
   }
   if ([...follower.flights.out.values()].some((flight) => flight.answer !== null))
-    yield ['flight expires', send(state, { kind: 'fill-expired', batch: [...follower.flights.out.values()][0]!.batch, names: ['tx'] }, rule)];
+    yield ['flight expires', send(state, { kind: 'fill-failed', batch: [...follower.flights.out.values()][0]!.batch, names: ['tx'] }, rule)];
 }
 
 function pullReply({ log, timeline }: Server, { cursor, light }: { cursor: number; light: boolean }): PullReply {
