@@ -9,6 +9,11 @@ import { runCli } from './cli.ts';
 // A reader that went away (`grantgate config | head -1`) is no failure of ours, and must not take a running service down.
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
 
+// 2 is "cannot decide"; Node's own 1 would be a deny to whoever asked.
+process.on('uncaughtException', (error) => {
+  process.stderr.write(`grantgate: ${error.stack ?? String(error)}\n`, () => process.exit(2));
+});
+
 const code = await runCli(process.argv.slice(2), {
   env: process.env,
   stdout: process.stdout,

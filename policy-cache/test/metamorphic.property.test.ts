@@ -110,7 +110,7 @@ describe('moving a customer', () => {
       }),
       { ...settings, numRuns: 250 },
     );
-    expect(woke, 'some grant went dormant or woke').toBeGreaterThan(5);
+    expect(woke, 'some grant went dormant or woke').toBeGreaterThan(0);
   });
 });
 

@@ -4,11 +4,12 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { stripVTControlCharacters } from 'node:util';
 import { install } from '../../src/ready.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const program = (/** @type {string} */ path) => join('node_modules', ...path.split('/'));
-// What a stage writes is kept, and shown later: it may as well be read by a program.
+// What a stage writes is kept, and shown later: it may as well be read by a program. (oxlint colours all the same where CI is set.)
 const env = { ...process.env, NO_COLOR: '1', FORCE_COLOR: undefined };
 const TSC = program('typescript/bin/tsc');
 const KNIP = program('knip/bin/knip.js');
@@ -48,7 +49,7 @@ function passes(name, commands) {
   const passed = results.every(({ status }) => status === 0);
   console.log(`${passed ? 'ok    ' : 'FAILED'}  ${name.padEnd(8)} ${((performance.now() - start) / 1_000).toFixed(1).padStart(5)} s`);
   for (const { status, stdout, stderr, error } of results) {
-    if (status !== 0) console.log(`${stdout ?? ''}${stderr ?? ''}${error ? `${error.message}\n` : ''}`);
+    if (status !== 0) console.log(stripVTControlCharacters(`${stdout ?? ''}${stderr ?? ''}${error ? `${error.message}\n` : ''}`));
   }
   return passed;
 }
