@@ -37,7 +37,7 @@ export async function runCli(args: readonly string[], host: Host): Promise<ExitC
     .addHelpText(
       'after',
       `${EXIT_CODES}
-Settings come from a file, the environment (GRANTGATE_*, DATABASE_URL) and flags, the later ones first: grantgate config.`,
+Settings come from a file, the environment (GRANTGATE_*, DATABASE_URL) and flags; the later wins, and grantgate config shows which.`,
     );
 
   const command = (name: string, description: string, examples: readonly string[]): Command => {
@@ -46,7 +46,7 @@ Settings come from a file, the environment (GRANTGATE_*, DATABASE_URL) and flags
       .description(description)
       .option('--config <file>', 'configuration, YAML or JSON (GRANTGATE_CONFIG)')
       .addOption(
-        new Option('--set <path=value>', 'one setting, before file and environment; may be repeated').argParser(
+        new Option('--set <path=value>', 'one setting, instead of what file and environment say; may be repeated').argParser(
           (value: string, before: readonly string[] | undefined) => [...(before ?? []), value],
         ),
       )
@@ -109,7 +109,8 @@ Settings come from a file, the environment (GRANTGATE_*, DATABASE_URL) and flags
       runs((context, options: { world?: readonly string[] } & Partial<Parameters<typeof checkCommand>[1]>) => {
         const { world, user, operation, resource } = options;
         if (world) {
-          if (user ?? operation ?? resource) throw new InputError('--world', 'runs the checks in the files; leave --user, --operation and --resource out');
+          const asked = (['user', 'operation', 'resource', 'target', 'owner', 'group'] as const).filter((name) => options[name] !== undefined);
+          if (asked.length > 0) throw new InputError('--world', `runs the checks in the files; leave ${asked.map((name) => `--${name}`).join(', ')} out`);
           return checkWorldsCommand(context, world);
         }
         const missing = (['user', 'operation', 'resource', 'target'] as const).filter((name) => options[name] === undefined).map((name) => `--${name}`);
@@ -154,7 +155,7 @@ Settings come from a file, the environment (GRANTGATE_*, DATABASE_URL) and flags
   return code;
 }
 
-/** What a person is told of a failure; its stack only where it is a fault of ours. */
+/** What a person is told of a failure: no stack, and of the values no more than the error itself says. */
 function problemText(error: unknown, json: boolean): string {
   const expected = error instanceof ConfigError || error instanceof InputError || error instanceof PolicyError;
   const message = error instanceof Error ? error.message : String(error);

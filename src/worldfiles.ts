@@ -6,6 +6,7 @@
 import { LineCounter, isCollection, isMap, isPair, isScalar, parseDocument, type Node } from 'yaml';
 import { expandDefaults, parseWorldFile, vocabularyProblems, type Problem, type Vocabulary, type WorldFile } from 'policy-cache';
 import type { ImportProblem, ImportRow } from 'policy-cache/postgres';
+import { parserWords } from './parser-words.ts';
 
 export interface WorldText {
   /** As the person named it. */
@@ -31,16 +32,20 @@ export function readWorlds(texts: readonly WorldText[]): WorldsRead {
   const worlds: PlacedWorld[] = [];
   const problems: ImportProblem[] = [];
   for (const { file, text } of texts) {
-    const { parsed, lineOf, broken } = isLines(file, text) ? readLines(text) : readDocument(text);
+    const { parsed, lineOf, broken } = text.includes('\0') ? NO_TEXT : isLines(file, text) ? readLines(text) : readDocument(text);
     const { world, problems: shape } = broken.length > 0 ? { world: null, problems: [] } : parseWorldFile(parsed);
-    problems.push(
-      ...broken.map(({ line, message }): ImportProblem => ({ file, line, path: '', field: '', message, fix: '' })),
-      ...shape.map((problem) => placed(file, problem, lineOf)),
-    );
+    for (const { line, message } of broken) problems.push({ file, line, path: '', field: '', message, fix: '' });
+    for (const problem of shape) problems.push(placed(file, problem, lineOf));
     if (world && shape.length === 0) worlds.push({ file, world, lineOf });
   }
   return { worlds, problems };
 }
+
+/** As many problems as anybody reads, and how many more there are. */
+export function firstOf(problems: readonly ImportProblem[]): { readonly problems: readonly ImportProblem[]; readonly omitted: number } {
+  return { problems: problems.slice(0, SHOWN), omitted: Math.max(0, problems.length - SHOWN) };
+}
+const SHOWN = 1_000;
 
 /** Names that the vocabulary has not: to be given to the import, which adds what else it finds. */
 export function nameProblems(vocabulary: Vocabulary, worlds: readonly PlacedWorld[]): readonly ImportProblem[] {
@@ -102,13 +107,16 @@ interface Reading {
   readonly broken: readonly { readonly line: number | null; readonly message: string }[];
 }
 
+/** Asked first: what the parser has to say of every byte of a binary file helps nobody. */
+const NO_TEXT: Reading = { parsed: null, lineOf: () => null, broken: [{ line: null, message: 'is no text: there are zero bytes in it' }] };
+
 /** YAML, and JSON, which is YAML too. A key that stands twice is an error, so nothing has two owners. */
 function readDocument(text: string): Reading {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
   const lineAt = (offset: number): number => lines.linePos(offset).line;
   // A warning is something that was read as something else: an unknown tag, a directive of another version.
-  const broken = [...document.errors, ...document.warnings].map(({ pos, message }) => ({ line: lineAt(pos[0]), message }));
+  const broken = [...document.errors, ...document.warnings].map(({ pos, message }) => ({ line: lineAt(pos[0]), message: parserWords(message) }));
   if (broken.length > 0) return { parsed: null, lineOf: () => null, broken };
   try {
     return { parsed: document.toJS(), lineOf: (path) => lineOfPath(document.contents, path, lineAt), broken };
@@ -180,10 +188,11 @@ function readLine(source: string): string | { kind: string; fields: object } {
   try {
     row = JSON.parse(source);
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    return parserWords(error instanceof Error ? error.message : String(error));
   }
   if (typeof row !== 'object' || row === null || Array.isArray(row)) return 'expected an object with "kind"';
   const { kind, ...fields } = row as { kind?: unknown };
-  if (kind !== 'defaults' && !LISTS.some((list) => list === kind)) return `kind: expected one of ${LISTS.join(', ')}, defaults; got ${JSON.stringify(kind)}`;
+  if (kind !== 'defaults' && !LISTS.some((list) => list === kind))
+    return `kind: expected one of ${LISTS.join(', ')}, defaults; got ${parserWords(JSON.stringify(kind) ?? 'nothing')}`;
   return { kind: kind as string, fields };
 }

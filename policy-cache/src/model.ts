@@ -134,7 +134,7 @@ const FORBIDDEN = /[\u0000-\u001f\u007f-\u009f]|\p{Surrogate}/u;
  * @throws InputError
  */
 export function parseId(id: unknown, field = 'id'): string {
-  if (typeof id !== 'string') throw new InputError(field, `expected a string, got ${id === null ? 'null' : typeof id}`);
+  if (typeof id !== 'string') throw new InputError(field, `expected a string, got ${id === null ? 'null' : Array.isArray(id) ? 'a list' : typeof id}`);
   if (id.length === 0) throw new InputError(field, 'an id is never empty');
   if (FORBIDDEN.test(id)) throw new InputError(field, `an id has no control characters and no lone surrogates, got ${JSON.stringify(id.slice(0, 80))}`);
   if (id.length > 255 || (id.length > 63 && utf8Length(id) > 255)) throw new InputError(field, `an id has at most 255 bytes, got ${utf8Length(id)}`);

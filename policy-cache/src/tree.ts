@@ -81,7 +81,7 @@ export class OwnerTree {
   /** A tree of its own with the same content and the same numbers. */
   copy(): OwnerTree {
     const tree = new OwnerTree();
-    tree.#ids.push(...this.#ids);
+    for (const id of this.#ids) tree.#ids.push(id); // spread, a large tree would be more arguments than a call may have
     for (const [id, node] of this.#nodes) tree.#nodes.set(id, node);
     tree.#parent = this.#parent.slice();
     tree.#root = this.#root.slice();

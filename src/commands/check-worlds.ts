@@ -3,10 +3,10 @@
 // Each file is a world and its own checks; they are decided by the library, without a database. For rules kept in a repository.
 
 import { compileWorld, requestOf, worldProblems, type Vocabulary, type WorldCheck } from 'policy-cache';
-import { formatImportProblem, type ImportProblem } from 'policy-cache/postgres';
+import type { ImportProblem } from 'policy-cache/postgres';
 import { loadVocabulary } from '../policy.ts';
-import { nameProblems, readWorlds, type PlacedWorld } from '../worldfiles.ts';
-import { readTexts } from './import.ts';
+import { firstOf, nameProblems, readWorlds, type PlacedWorld } from '../worldfiles.ts';
+import { counted, problemLines, readTexts } from './import.ts';
 import type { Context, ExitCode } from './host.ts';
 
 interface Failure {
@@ -27,17 +27,17 @@ export function checkWorldsCommand(context: Context, files: readonly string[]): 
   let checks = 0;
   for (const world of worlds) {
     const wrong = worldProblems(world.world);
-    broken.push(...wrong.map(({ path, message }) => ({ file: world.file, line: world.lineOf(path), path, field: '', message, fix: '' })));
+    for (const { path, message } of wrong) broken.push({ file: world.file, line: world.lineOf(path), path, field: '', message, fix: '' });
     if (wrong.length > 0) continue;
     checks += world.world.checks.length;
-    failures.push(...runChecks(vocabulary, world));
+    for (const failure of runChecks(vocabulary, world)) failures.push(failure);
   }
   if (json) host.stdout.write(`${JSON.stringify({ checks, failed: failures.length, failures, problems: broken })}\n`);
   else {
-    for (const problem of broken) host.stderr.write(`${formatImportProblem(problem)}\n`);
+    host.stderr.write(problemLines(firstOf(broken)));
     for (const { file, line, check, expected, got } of failures)
       host.stdout.write(`${file}${line === null ? '' : `:${line}`}: ${check}: expected ${expected}, got ${got}\n`);
-    host.stdout.write(`${checks} checks, ${failures.length} failed\n`);
+    host.stdout.write(`${checks} checks, ${failures.length} failed${broken.length > 0 ? `, not all were run: ${counted(broken.length)}` : ''}\n`);
   }
   return broken.length > 0 ? 2 : failures.length > 0 ? 1 : 0;
 }

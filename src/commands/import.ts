@@ -4,7 +4,7 @@ import type { Vocabulary } from 'policy-cache';
 import { formatImportProblem, importRows, openPool, type ImportProblem, type ImportResult } from 'policy-cache/postgres';
 import { certificatesOf, databaseUrl } from '../database.ts';
 import { loadVocabulary } from '../policy.ts';
-import { nameProblems, readWorlds, withFieldLines, worldRows, type WorldText } from '../worldfiles.ts';
+import { firstOf, nameProblems, readWorlds, withFieldLines, worldRows, type WorldText } from '../worldfiles.ts';
 import type { Context, ExitCode } from './host.ts';
 
 export async function importCommand(context: Context, files: readonly string[]): Promise<ExitCode> {
@@ -28,7 +28,7 @@ export async function importCommand(context: Context, files: readonly string[]):
 export async function importWorlds(sql: Parameters<typeof importRows>[0], texts: readonly WorldText[], vocabulary: Vocabulary): Promise<ImportResult> {
   const { worlds, problems } = readWorlds(texts);
   // A file that is no world has no rows to look at: what else the others have would be about half of the whole.
-  if (problems.length > 0) return { ok: false, problems, omitted: 0 };
+  if (problems.length > 0) return { ok: false, ...firstOf(problems) };
   const result = await importRows(sql, worldRows(worlds), { vocabulary, problems: nameProblems(vocabulary, worlds) });
   return result.ok ? { ...result, warnings: withFieldLines(result.warnings, worlds) } : { ...result, problems: withFieldLines(result.problems, worlds) };
 }
@@ -47,11 +47,18 @@ export function readTexts(files: readonly string[], readFile: (path: string) => 
   return { texts, unread };
 }
 
+/** One line each, and one for those that are left out. */
+export function problemLines({ problems, omitted }: { readonly problems: readonly ImportProblem[]; readonly omitted: number }): string {
+  return [...problems.map(formatImportProblem), ...(omitted > 0 ? [`… and ${omitted} more`] : [])].map((line) => `${line}\n`).join('');
+}
+
+export function counted(problems: number): string {
+  return `${problems} problem${problems === 1 ? '' : 's'}`;
+}
+
 function report({ host }: Context, result: ImportResult): void {
   if (!result.ok) {
-    for (const problem of result.problems) host.stderr.write(`${formatImportProblem(problem)}\n`);
-    const all = result.problems.length + result.omitted;
-    host.stderr.write(`${result.omitted > 0 ? `… and ${result.omitted} more\n` : ''}nothing was imported: ${all} problem${all === 1 ? '' : 's'}\n`);
+    host.stderr.write(`${problemLines(result)}nothing was imported: ${counted(result.problems.length + result.omitted)}\n`);
     return;
   }
   for (const warning of result.warnings) host.stderr.write(`warning: ${formatImportProblem(warning)}\n`);

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { loadConfig, type ConfigError } from '../../src/config.ts';
 import { loadPolicy } from '../../src/policy.ts';
 import { nameProblems, readWorlds } from '../../src/worldfiles.ts';
+import { cli } from '../support/cli.ts';
 import { vocabulary } from '../support/doors.ts';
 
 /** Lists of lists, each of nine aliases of the one before: 9⁹ strings, if somebody wrote them out. */
@@ -61,4 +62,28 @@ test.each([
   expect(nameProblems(vocabulary, worlds).map(({ line, path, message }) => ({ line, path, message: message.slice(0, 20) }))).toEqual([
     { line: 3, path: 'roles[0]', message: 'there is no resource' },
   ]);
+});
+
+describe('a file that is no world', () => {
+  const spoken = (file: string, text: string): string[] => readWorlds([{ file, text }]).problems.map(({ message }) => message);
+  test('of zero bytes among others is one problem', () => {
+    expect(spoken('key.yaml', '\0\0ELF: [\n'.repeat(1000))).toEqual(['is no text: there are zero bytes in it']);
+  });
+  test('is quoted by a line, without what moves a terminal’s cursor', () => {
+    const noise = `"\u001b[2J\u009b2J\u202e": %${'\u001bx'.repeat(100_000)}\n`;
+    const said = [...spoken('noise.yaml', `a: b: c\n${noise}`), ...spoken('noise.ndjson', noise), ...spoken('kind.ndjson', JSON.stringify({ kind: noise }))];
+    expect(said.length).toBeGreaterThanOrEqual(3);
+    for (const message of said) {
+      expect(message.length).toBeLessThan(400);
+      expect(message).not.toMatch(/\p{C}/u);
+    }
+  });
+  test('with a problem a line is told of up to a thousand, and counted', async () => {
+    // More than the arguments that a function may have.
+    const files = { 'rows.ndjson': '{"users":[]}\n'.repeat(300_000), 'users.ndjson': '{"kind":"users","id":"u","owner":"nobody"}\n'.repeat(150_000) };
+    const { code, stdout, stderr } = await cli(['check', '--world', 'rows.ndjson', 'users.ndjson'], { files });
+    expect({ code, stdout }).toEqual({ code: 2, stdout: expect.stringMatching(/^0 checks, 0 failed, not all were run: [3-9]\d{5} problems\n$/) as string });
+    expect(stderr.split('\n')).toHaveLength(1002);
+    expect(stderr).toMatch(/^rows\.ndjson:1: kind: expected one of[\s\S]*\n… and \d+ more\n$/);
+  }, 60_000);
 });
