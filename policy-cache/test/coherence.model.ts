@@ -9,7 +9,6 @@
 
 import { readFileSync } from 'node:fs';
 import { parse } from 'yaml';
-import { newFlights } from '../src/flights.ts';
 import { newFollower, step } from '../src/follower.ts';
 import type { Effect, FollowerEvent, FollowerSettings, FollowerState } from '../src/follower.ts';
 import { newStats } from '../src/observer.ts';
@@ -17,6 +16,7 @@ import type { Change, ObjectsReply, PullReply } from '../src/source.ts';
 import { compileVocabulary } from '../src/vocabulary.ts';
 import { provedObject } from '../src/world.ts';
 import type { World } from '../src/world.ts';
+import { copyFollower, copyWorld } from './coherence.copy.ts';
 
 const vocabulary = compileVocabulary(parse(readFileSync(new URL('../vocabulary/thingsboard.yaml', import.meta.url), 'utf8')));
 const TICK = 1_000;
@@ -91,49 +91,7 @@ export type Rule =
   | 'RESET drops entries'
   | 'replies of dead sessions unheard';
 
-// ---- copying and hashing the real state --------------------------------------------------------------------------------------
-
-function copyWorld(world: World): World {
-  return {
-    ...world,
-    tree: world.tree.copy(),
-    last: { ...world.last },
-    floor: { ...world.floor },
-    touched: { o: new Map(world.touched.o), g: new Map(world.touched.g), r: new Map(world.touched.r) },
-    ids: new Map(world.ids),
-    answers: new Map(world.answers),
-    groupNumbers: new Map(world.groupNumbers),
-    placements: new Map(world.placements),
-    subjects: new Map(),
-    classes: new Map(),
-    absent: new Map(),
-    targets: new Map([...(world.targets as Map<string, { at: number; value: null; cell: null }>)].map(([id, entry]) => [id, { ...entry }])),
-  };
-}
-
-function copyFollower(state: FollowerState): FollowerState {
-  const worlds = new Map<World, World>();
-  const copied = <W extends World | null>(world: W): W => {
-    if (world === null) return world;
-    if (!worlds.has(world)) worlds.set(world, copyWorld(world));
-    return worlds.get(world) as W;
-  };
-  return {
-    ...state,
-    asks: new Set(),
-    bucket: { tokens: 10, at: 0, waits: false },
-    current: copied(state.current),
-    reset: state.reset && { ...state.reset, world: copied(state.reset.world) },
-    inFlight: state.inFlight && { ...state.inFlight, world: copied(state.inFlight.world) },
-    flights: {
-      ...newFlights(),
-      out: new Map([...state.flights.out].map(([name, flight]) => [name, { ...flight, tries: 0 }])),
-      queue: new Map([...state.flights.queue].map(([name, waiting]) => [name, { ...waiting, tries: 0, until: Infinity }])),
-      queued: new Map(state.flights.queued),
-      batches: new Map(state.flights.batches),
-    },
-  };
-}
+// ---- hashing the state -------------------------------------------------------------------------------------------------------
 
 function fingerprint(state: State): string {
   const { follower: f, now } = state;
