@@ -18,7 +18,9 @@ export async function migrateCommand(context: Context): Promise<ExitCode> {
       for (const name of report.applied) host.stdout.write(`applied ${name}\n`);
       host.stdout.write(
         report.applied.length === 0
-          ? `nothing to do: the schema is at version ${report.to}\n`
+          ? report.statements.length > 0
+            ? 'nothing was changed\n' // the version that is reported is only what this login can see
+            : `nothing to do: the schema is at version ${report.to}\n`
           : `the schema went from version ${report.from} to ${report.to}\n`,
       );
       if (report.statements.length > 0)

@@ -266,6 +266,10 @@ describe('commands against the database', () => {
       stdout: expect.stringMatching(/^nothing to do: the schema is at version \d+\n$/) as string,
     });
     expect(JSON.parse((await cli(['migrate', '--json'], owner)).stdout)).toMatchObject({ applied: [], statements: [] });
+    // It cannot see which version that is.
+    const { code, stdout } = await cli(['migrate'], { env: { OWNER_DATABASE_URL: await empty.urlAs('grantgate_reader') } });
+    expect(code).toBe(1);
+    expect(stdout).toMatch(/^nothing was changed\n\nThis login may not do the following[\s\S]*\ngrant grantgate_owner to \S+;\n$/);
   });
   test('import refuses what is wrong with file and line, and imports nothing', async () => {
     const files = { 'a.yaml': 'tenants:\n  - { id: other }\nusers:\n  - { id: u1, owner: nowhere }\n  - { id: hana, owner: other }\n' };
@@ -278,9 +282,15 @@ describe('commands against the database', () => {
     expect((await cli(question('u1', 'READ', '*'), env())).stdout).toMatch(/unknown-subject/);
     expect((await cli(['import', 'gone.yaml', 'a.yaml'], { ...env(), files })).stderr).toMatch(/gone\.yaml: cannot be read/);
   });
-  test('a reader may not import', async () => {
-    const run = await cli(['import', 'a.yaml'], { env: { DATABASE_URL: reader }, files: { 'a.yaml': 'tenants: [{ id: other }]' } });
-    expect(run.code).toBe(2);
-    expect(run.stderr).toMatch(/permission denied/);
+  test('import into a database without a schema, or by a login that may only read, says what to do', async () => {
+    const files = { 'a.yaml': 'tenants: [{ id: other }]' };
+    const bare = await server.database('empty');
+    for (const [url, way] of [
+      [reader, /^grantgate: database: .*make it a member of grantgate_writer.*; nothing was imported\n$/],
+      [bare.url, /^grantgate: database: .*run grantgate migrate; nothing was imported\n$/],
+    ] as const) {
+      const run = await cli(['import', 'a.yaml'], { env: { DATABASE_URL: url }, files });
+      expect(run).toMatchObject({ code: 2, stdout: '', stderr: expect.stringMatching(way) as string });
+    }
   });
 });

@@ -4,10 +4,12 @@
 // it at once; then everything is inserted, in the order of ids, in the same transaction. Import only adds.
 
 import type { Sql, TransactionSql } from 'postgres';
+import { InputError } from '../errors.ts';
 import { parseAllGroup } from '../model.ts';
 import type { Vocabulary } from '../vocabulary.ts';
 import { findProblems, findWarnings } from './import-checks.ts';
 import type { ImportProblem, ImportRow } from './import-rows.ts';
+import { sqlState } from './session.ts';
 
 export type ImportCounts = Readonly<Record<'tenants' | 'customers' | 'groups' | 'users' | 'entities' | 'roles' | 'grants' | 'memberships', number>>;
 
@@ -25,6 +27,7 @@ export interface ImportOptions {
 /**
  * Imports rows as one transaction. Bad rows are a value, `ok: false`; rejects only if the database fails, or if somebody else
  * writes the same ids meanwhile: then too nothing is imported.
+ * @throws InputError if it is the wrong database or the wrong login
  */
 export async function importRows(sql: Sql, rows: Iterable<ImportRow> | AsyncIterable<ImportRow>, options: ImportOptions): Promise<ImportResult> {
   const refused = new Refusal();
@@ -48,9 +51,16 @@ export async function importRows(sql: Sql, rows: Iterable<ImportRow> | AsyncIter
     });
   } catch (error) {
     if (error === refused && refused.result) return refused.result;
-    throw error;
+    const meaning = MEANING[sqlState(error) ?? ''];
+    throw meaning === undefined ? error : new InputError('database', `${meaning}; nothing was imported`);
   }
 }
+
+const MEANING: Readonly<Record<string, string>> = {
+  '25006': 'this is a standby: name the primary',
+  '42P01': 'it has no schema grantgate, or not all of it: run grantgate migrate',
+  '42501': 'this login may not write to the schema grantgate: make it a member of grantgate_writer, or name another',
+};
 
 class Refusal extends Error {
   result: ImportResult | null = null;
