@@ -3,11 +3,15 @@
 // A socket file outlives a process that was killed. It is removed only if it is a socket and nobody answers on it; anything else
 // at that path is somebody's file or somebody's service.
 
+import { existsSync } from 'node:fs';
 import { chmod, chown, lstat, readFile, unlink } from 'node:fs/promises';
 import { connect } from 'node:net';
 import type { Server } from 'node:net';
+import { dirname } from 'node:path';
 import process from 'node:process';
 import { InputError } from 'policy-cache';
+
+const SOCKET = 'doors.socket';
 
 export type Address =
   | { readonly host: string; readonly port: number }
@@ -16,23 +20,23 @@ export type Address =
 
 /**
  * Listens; resolves to the address in words (`127.0.0.1:9191`, `unix:/run/authz/http.sock`), with the port that was really taken.
- * @throws InputError if the address is in use, not ours to use, or the path is not a socket of nobody
+ * @throws InputError, in the names of `settings`, if the address is in use, not ours to use, or the path is not a socket of nobody
  */
-export async function listen(server: Server, address: Address): Promise<string> {
+export async function listen(server: Server, address: Address, settings: 'doors' | 'api' = 'doors'): Promise<string> {
   if (!('path' in address)) {
-    await bind(server, { host: address.host, port: address.port }, `${address.host}:${address.port}`);
+    await bind(server, { host: address.host, port: address.port }, settings);
     const bound = server.address();
     const port = typeof bound === 'object' && bound !== null ? bound.port : address.port;
     return address.host.includes(':') ? `[${address.host}]:${port}` : `${address.host}:${port}`;
   }
   const { path, group, everybody = false } = address;
-  if (Buffer.byteLength(path) > 107) throw new InputError('socket', `a socket's path has at most 107 bytes, ${path} has ${Buffer.byteLength(path)}`);
+  if (Buffer.byteLength(path) > 107) throw new InputError(SOCKET, `a socket's path has at most 107 bytes, ${path} has ${Buffer.byteLength(path)}`);
   const gid = group === undefined ? null : await groupNumber(group);
   await removeStale(path);
   // Between bind and chmod anybody could connect: born closed, then opened. (umask is the process's; bind happens in this turn.)
   const before = process.umask(0o177);
   try {
-    const bound = bind(server, { path }, `unix:${path}`);
+    const bound = bind(server, { path }, 'doors');
     process.umask(before);
     await bound;
   } finally {
@@ -43,17 +47,14 @@ export async function listen(server: Server, address: Address): Promise<string> 
     await chmod(path, everybody ? 0o666 : 0o660);
   } catch (thrown) {
     await new Promise<void>((resolve) => void server.close(() => resolve()));
-    throw new InputError('socketGroup', `cannot give ${path} to the group ${group ?? ''} (${message(thrown)}); be a member of it, or start as root`);
+    throw new InputError('doors.socketGroup', `cannot give ${path} to the group ${group ?? ''} (${message(thrown)}); be a member of it, or start as root`);
   }
   return `unix:${path}`;
 }
 
-function bind(server: Server, where: { host: string; port: number } | { path: string }, name: string): Promise<void> {
+function bind(server: Server, where: { host: string; port: number } | { path: string }, settings: string): Promise<void> {
   return new Promise((resolve, reject) => {
-    const failed = (error: NodeJS.ErrnoException): void => {
-      const why = error.code === 'EADDRINUSE' ? 'another process listens there' : error.code === 'EACCES' ? 'this user may not' : error.message;
-      reject(new InputError('listen', `cannot listen on ${name}: ${why}`));
-    };
+    const failed = (error: NodeJS.ErrnoException): void => reject('path' in where ? socketProblem(where.path, error) : addressProblem(where, error, settings));
     server.once('error', failed);
     server.listen(where, () => {
       server.off('error', failed);
@@ -62,17 +63,41 @@ function bind(server: Server, where: { host: string; port: number } | { path: st
   });
 }
 
+function addressProblem({ host, port }: { host: string; port: number }, error: NodeJS.ErrnoException, settings: string): InputError {
+  const say = (setting: string, why: string): InputError => new InputError(`${settings}.${setting}`, `cannot listen on ${host}:${port}: ${why}`);
+  switch (error.code) {
+    case 'EADDRINUSE':
+      return say('port', 'another process listens there; end it, or name another port (0 takes any free one)');
+    case 'EACCES':
+      return say('port', 'this user may not; name one from 1024 on');
+    case 'EADDRNOTAVAIL':
+    case 'ENOTFOUND':
+      return say('host', 'this machine has no such address');
+    default:
+      return say('host', error.message);
+  }
+}
+
+function socketProblem(path: string, error: NodeJS.ErrnoException): InputError {
+  const say = (why: string): InputError => new InputError(SOCKET, `cannot listen on unix:${path}: ${why}`);
+  if (error.code === 'EADDRINUSE') return say('another process listens there');
+  if (error.code !== 'EACCES') return say(error.message);
+  // libuv says EACCES of a directory that is not there, too.
+  const directory = dirname(path);
+  return say(existsSync(directory) ? `this user may not write to ${directory}` : `there is no directory ${directory}; make it first`);
+}
+
 /** Removes a socket that nobody listens on. */
 async function removeStale(path: string): Promise<void> {
   const found = await lstat(path).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return null;
-    throw new InputError('socket', `cannot look at ${path}: ${error.message}`);
+    throw new InputError(SOCKET, `cannot look at ${path}: ${error.message}`);
   });
   if (found === null) return;
-  if (!found.isSocket()) throw new InputError('socket', `${path} exists and is not a socket; remove it or name another path`);
-  if (await answers(path)) throw new InputError('socket', `another process listens on ${path}`);
+  if (!found.isSocket()) throw new InputError(SOCKET, `${path} exists and is not a socket; remove it or name another path`);
+  if (await answers(path)) throw new InputError(SOCKET, `another process listens on ${path}`);
   await unlink(path).catch((error: unknown) => {
-    throw new InputError('socket', `cannot remove the old socket ${path}: ${message(error)}`);
+    throw new InputError(SOCKET, `cannot remove the old socket ${path}: ${message(error)}`);
   });
 }
 
@@ -97,7 +122,8 @@ async function groupNumber(group: string): Promise<number> {
     .map((each) => each.split(':'))
     .find(([name]) => name === group);
   const gid = Number(line?.[2]);
-  if (line === undefined || !Number.isInteger(gid)) throw new InputError('socketGroup', `no group ${JSON.stringify(group)} in /etc/group; give its number`);
+  if (line === undefined || !Number.isInteger(gid))
+    throw new InputError('doors.socketGroup', `no group ${JSON.stringify(group)} in /etc/group; give its number`);
   return gid;
 }
 

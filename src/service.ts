@@ -137,7 +137,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   const addresses: string[] = [];
   let apiAddress: string;
   try {
-    apiAddress = await listen(api, { host: settings.api.host, port: settings.api.port });
+    apiAddress = await listen(api, { host: settings.api.host, port: settings.api.port }, 'api');
     for (const address of doorAddresses(settings)) addresses.push(await listen(doors.server(), address));
   } catch (error) {
     await end();

@@ -75,7 +75,9 @@ describe('a Unix socket', () => {
     const before = process.umask(0o027);
     onTestFinished(() => void process.umask(before));
     await door({ path: place() });
-    await expect(door({ path: '/nowhere/at/all.sock' })).rejects.toThrow(/cannot listen on unix:/);
+    await expect(door({ path: '/nowhere/at/all.sock' })).rejects.toThrow(
+      'doors.socket: cannot listen on unix:/nowhere/at/all.sock: there is no directory /nowhere/at; make it first',
+    );
     expect(process.umask(0o027)).toBe(0o027);
   });
   test('is given to a group, by number or name', async () => {
@@ -90,7 +92,7 @@ describe('a Unix socket', () => {
       await door({ path, group });
       expect([lstatSync(path).gid, mode(path)]).toEqual([Number(gid), '660']);
     }
-    await expect(door({ path: place(), group: 'no such group' })).rejects.toThrow(/socketGroup: no group "no such group"/);
+    await expect(door({ path: place(), group: 'no such group' })).rejects.toThrow(/^doors\.socketGroup: no group "no such group"/);
   });
   test('left behind by a process that was killed: taken over', async () => {
     const path = place();
@@ -132,6 +134,12 @@ describe('an address', () => {
     await new Promise<void>((resolve) => void other.listen(0, '127.0.0.1', resolve));
     onTestFinished(() => new Promise<void>((resolve) => void other.close(() => resolve())));
     const { port } = other.address() as { port: number };
-    await expect(door({ host: '127.0.0.1', port })).rejects.toThrow(`cannot listen on 127.0.0.1:${port}: another process listens there`);
+    await expect(door({ host: '127.0.0.1', port })).rejects.toThrow(
+      `doors.port: cannot listen on 127.0.0.1:${port}: another process listens there; end it, or`,
+    );
+    await expect(listen(createServer(), { host: '127.0.0.1', port }, 'api')).rejects.toThrow(/^api\.port: /);
+  });
+  test('of another machine: refused in words', async () => {
+    await expect(door({ host: '192.0.2.1', port: 0 })).rejects.toThrow('doors.host: cannot listen on 192.0.2.1:0: this machine has no such address');
   });
 });
