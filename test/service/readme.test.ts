@@ -16,7 +16,6 @@ import { startChild, type Child } from '../support/child.ts';
 import { cli } from '../support/cli.ts';
 import { startPostgres } from '../support/postgres.ts';
 import { isMissing } from '../support/require.ts';
-import { SIGNING_KEY } from '../support/sidecar.ts';
 import { until } from '../support/until.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -85,15 +84,12 @@ test.skipIf(isMissing('nginx') || isMissing('root'))(
     const directory = mkdtempSync(join(tmpdir(), 'grantgate-readme-'));
     chmodSync(directory, 0o711); // nginx's workers pass through
     const children: Child[] = [];
-    const application = createServer((req, res) => res.end(`for ${String(req.headers['x-auth-user'])} of ${String(req.headers['x-auth-customer'])}`));
     try {
-      application.listen(0, '127.0.0.1');
-      await once(application, 'listening');
       await server.database(); // once migrated, the roles are there
       const database = await server.database('empty');
       const reader = await database.urlAs('grantgate_reader');
-      const [apiPort, nginxPort] = [await freePort(), await freePort()];
-      writeFileSync(join(directory, 'signing-key'), `${SIGNING_KEY}\n`, { mode: 0o600 });
+      const [apiPort, nginxPort, applicationPort] = [await freePort(), await freePort(), await freePort()];
+      writeFileSync(join(directory, 'signing-key'), '', { mode: 0o600 });
       for (const name of ['grantgate.conf', 'grantgate-maps.conf']) copyFileSync(join(root, 'deploy/nginx', name), join(directory, name));
 
       // What a person's machine has in other places than this one.
@@ -106,7 +102,8 @@ test.skipIf(isMissing('nginx') || isMissing('root'))(
           .replaceAll('/tmp/grantgate-nginx', `${directory}/nginx`)
           .replaceAll('$PWD/deploy/nginx', directory)
           .replaceAll('127.0.0.1:8088', `127.0.0.1:${nginxPort}`)
-          .replaceAll('127.0.0.1:8080', `127.0.0.1:${(application.address() as AddressInfo).port}`);
+          .replaceAll('127.0.0.1:8080', `127.0.0.1:${applicationPort}`)
+          .replaceAll('listen(8080,', `listen(${applicationPort},`);
       writeFileSync(join(directory, 'local.conf'), here(readFileSync(join(root, 'deploy/nginx/local.conf'), 'utf8')));
       const [first = '', second = '', third = '', ...more] = blocks(section('Five minutes')).map(here);
       expect(more).toEqual([]);
@@ -125,6 +122,7 @@ test.skipIf(isMissing('nginx') || isMissing('root'))(
           .filter((line) => line.startsWith('mkdir'))
           .join('\n'),
       );
+      await shell(here(/`(openssl [^`]*)`/.exec(section('Five minutes'))![1]!));
       const service = startChild('setsid', ['/bin/bash', '-ec', `${exports}\nexec ${serve}`], { cwd: root, env });
       children.push(service);
       let over = '';
@@ -137,17 +135,13 @@ test.skipIf(isMissing('nginx') || isMissing('root'))(
       await until(async () => (await cli(['healthcheck', '--set', `api.port=${apiPort}`])).code === 0, 'ready', 10_000);
       expect(await shell(`${exports}\n${healthcheck.join('\n')}`)).toMatch(/^ready: \{"state":"following"/);
 
-      const [nginx = '', curl = ''] = third.trim().split('\n');
+      const [application = '', nginx = '', key = '', curl = ''] = third.trim().split('\n');
+      expect(exports).toContain(key);
+      children.push(startChild('setsid', ['/bin/bash', '-ec', `exec ${application}`], { cwd: root, env }));
+      await until(() => answers(applicationPort), 'the application');
       children.push(startChild('setsid', ['/bin/bash', '-ec', nginx.replace(' && nginx', ' && exec nginx')], { cwd: root, env }));
-      await until(
-        () =>
-          fetch(`http://127.0.0.1:${nginxPort}/`).then(
-            () => true,
-            () => false,
-          ),
-        `nginx: ${children[1]!.stderr()}`,
-      );
-      expect(await shell(`${exports}\n${curl}`)).toMatch(/^HTTP\/1\.1 200 [\s\S]*for olga of undefined$/);
+      await until(() => answers(nginxPort), `nginx: ${children.at(-1)!.stderr()}`);
+      expect(await shell(`${exports}\n${curl}`)).toMatch(/^HTTP\/1\.1 200 [\s\S]*\nHello, olga\n$/);
       expect(await shell(`${exports}\n${curl.replace('--user olga', '--user mira')}`)).toMatch(/^HTTP\/1\.1 403 /);
       expect(await shell(curl.replace(/-H "[^"]*"/, ''))).toMatch(/^HTTP\/1\.1 401 /);
     } finally {
@@ -156,13 +150,19 @@ test.skipIf(isMissing('nginx') || isMissing('root'))(
         process.kill(-child.pid, 'SIGINT');
         await child.ended;
       }
-      application.close();
       await server.close();
       rmSync(directory, { recursive: true, force: true });
     }
   },
   120_000,
 );
+
+function answers(port: number): Promise<boolean> {
+  return fetch(`http://127.0.0.1:${port}/`).then(
+    () => true,
+    () => false,
+  );
+}
 
 async function freePort(): Promise<number> {
   const probe = createServer().listen(0, '127.0.0.1');
