@@ -32,7 +32,7 @@ export function readWorlds(texts: readonly WorldText[]): WorldsRead {
   const worlds: PlacedWorld[] = [];
   const problems: ImportProblem[] = [];
   for (const { file, text } of texts) {
-    const { parsed, lineOf, broken } = text.includes('\0') ? NO_TEXT : isLines(file, text) ? readLines(text) : readDocument(text);
+    const { parsed, lineOf, broken } = read(file, text);
     const { world, problems: shape } = broken.length > 0 ? { world: null, problems: [] } : parseWorldFile(parsed);
     for (const { line, message } of broken) problems.push({ file, line, path: '', field: '', message, fix: '' });
     for (const problem of shape) problems.push(placed(file, problem, lineOf));
@@ -107,8 +107,23 @@ interface Reading {
   readonly broken: readonly { readonly line: number | null; readonly message: string }[];
 }
 
-/** Asked first: what the parser has to say of every byte of a binary file helps nobody. */
-const NO_TEXT: Reading = { parsed: null, lineOf: () => null, broken: [{ line: null, message: 'is no text: there are zero bytes in it' }] };
+function read(file: string, text: string): Reading {
+  // What the parser has to say of every byte of a binary file helps nobody.
+  if (text.includes('\0')) return unreadable('is no text: there are zero bytes in it');
+  if (isLines(file, text)) return readLines(text);
+  if (text.length > LONGEST_DOCUMENT) {
+    const size = `${Math.round(text.length / 1e6)} MB`;
+    return unreadable(`${size} is too large for one document (${LONGEST_DOCUMENT / 1e6} MB); write it as NDJSON, a row a line: {"kind":"users","id":…}`);
+  }
+  return readDocument(text);
+}
+
+/** Measured: a world of 50 MB of YAML takes two minutes to parse, and then more memory than Node has. 10 MB: 20 s and 1.2 GB. */
+const LONGEST_DOCUMENT = 10e6;
+
+function unreadable(message: string): Reading {
+  return { parsed: null, lineOf: () => null, broken: [{ line: null, message }] };
+}
 
 /** YAML, and JSON, which is YAML too. A key that stands twice is an error, so nothing has two owners. */
 function readDocument(text: string): Reading {

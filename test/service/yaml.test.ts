@@ -69,6 +69,11 @@ describe('a file that is no world', () => {
   test('of zero bytes among others is one problem', () => {
     expect(spoken('key.yaml', '\0\0ELF: [\n'.repeat(1000))).toEqual(['is no text: there are zero bytes in it']);
   });
+  test('of more than the parser has memory for is told how to be smaller', () => {
+    expect(spoken('large.yaml', `tenants:\n${'  - { id: t }\n'.repeat(1e6)}`)).toEqual([
+      '14 MB is too large for one document (10 MB); write it as NDJSON, a row a line: {"kind":"users","id":…}',
+    ]);
+  });
   test('is quoted by a line, without what moves a terminal’s cursor', () => {
     const noise = `"\u001b[2J\u009b2J\u202e": %${'\u001bx'.repeat(100_000)}\n`;
     const said = [...spoken('noise.yaml', `a: b: c\n${noise}`), ...spoken('noise.ndjson', noise), ...spoken('kind.ndjson', JSON.stringify({ kind: noise }))];
