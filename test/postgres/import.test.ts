@@ -251,7 +251,7 @@ describe.each(servers)('on %s', (kind) => {
     const writer = openPool({ url: await database.urlAs('grantgate_writer'), max: 1 });
     const reader = openPool({ url: await database.urlAs('grantgate_reader'), max: 1 });
     pools.push(writer, reader);
-    await expect(load(reader, yaml(BASE))).rejects.toMatchObject({ code: '42501' });
+    await expect(load(reader, yaml(BASE))).rejects.toThrow(/^database: .*make it a member of grantgate_writer/);
     expect((await load(writer, yaml(BASE))).ok).toBe(true);
   });
 
