@@ -7,7 +7,6 @@ import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { dirname, join, relative, resolve } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
@@ -34,6 +33,8 @@ export interface DemoOptions {
 const TENANT = 'northwind';
 const TOKEN_LIFETIME_S = 8 * 3600;
 const READY_LIMIT_MS = 15_000;
+/** Where another process listens on the usual ones, a second demo's among them. */
+const FREE_PORTS = { 'doors.port': '0', 'api.port': '0' };
 /** Any URL: settings are judged before there is a database to name. */
 const NO_DATABASE = 'postgres://demo@127.0.0.1/demo';
 
@@ -48,15 +49,14 @@ export async function demoCommand(context: Context, options: DemoOptions): Promi
   const { host } = context;
   const key = await signingKey(home);
   const presets = {
-    ...(await freePorts()),
     'identity.thingsboard.signingKey': key,
     'shutdown.delay': '0',
     'doors.deadline': '2s',
     'log.level': 'warn',
     'log.allowSample': '1',
   };
-  const configured = (url: string | null): Config['settings'] =>
-    context.config({ presets, ...(url === null ? {} : { overrides: { 'database.url': url } }) }).settings;
+  const configured = (url: string | null, ports: Readonly<Record<string, string>> = {}): Config['settings'] =>
+    context.config({ presets: { ...presets, ...ports }, ...(url === null ? {} : { overrides: { 'database.url': url } }) }).settings;
   configured(options.embedded ? NO_DATABASE : null);
 
   const log = createLog({ level: 'warn', write: (line) => host.stderr.write(line), wall: host.wall });
@@ -83,7 +83,12 @@ export async function demoCommand(context: Context, options: DemoOptions): Promi
           },
         }
       : { write: (text: string, done: (problem?: Error | null) => void): void => void host.stdout.write(text, done) };
-    service = await startService({ settings, log, version: VERSION, readFile: host.readFile, stdout, wall: host.wall, random: host.random, uuid: host.uuid });
+    const begin = (of: Config['settings']): Promise<Service> =>
+      startService({ settings: of, log, version: VERSION, readFile: host.readFile, stdout, wall: host.wall, random: host.random, uuid: host.uuid });
+    service = await begin(settings).catch((error: unknown) => {
+      if (!(error instanceof InputError) || !(error.field in FREE_PORTS)) throw error;
+      return begin(configured(reader, FREE_PORTS)); // ports that somebody asked for stay, and are refused once more
+    });
     await Promise.race([service.ready(READY_LIMIT_MS), stopping.wish]);
 
     const parts: LineParts = { doors: `http://${service.doors[0]!}`, tokens: await tokens(context, settings), command: demoCommandLine(options) };
@@ -154,22 +159,6 @@ function unusable(home: string, error: unknown): InputError {
     '--directory',
     `${home} cannot be used (${error instanceof Error ? error.message : String(error)}); name one that is yours to write to`,
   );
-}
-
-/** The usual ports where they are free, else any. */
-async function freePorts(): Promise<Record<string, string>> {
-  const free = async (port: number): Promise<string> => {
-    const probe = createServer();
-    const taken = once(probe, 'error').then(() => '0');
-    const listening = once(probe, 'listening').then(async () => {
-      probe.close();
-      await once(probe, 'close');
-      return String(port);
-    });
-    probe.listen(port, '127.0.0.1');
-    return Promise.race([listening, taken]);
-  };
-  return { 'doors.port': await free(9191), 'api.port': await free(9190) };
 }
 
 async function tokens(context: Context, settings: Config['settings']): Promise<ReadonlyMap<string, string>> {
