@@ -3,7 +3,7 @@
 import { accessSync, constants, chmodSync, chownSync, cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { execFile, spawnSync } from 'node:child_process';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
@@ -241,7 +241,7 @@ test('a database of one’s own: used if it is empty, left alone if it holds any
     const second = await cli(arguments_, { env: { DATABASE_URL: empty.url } });
     expect(second.code).toBe(2);
     expect(second.stderr).toMatch(/somebody-else.*use an empty database/);
-    expect((await cli(['demo', '--once', '--no-embedded', '--directory', dirname(directory)])).stderr).toMatch(/database\.url: is not set/);
+    expect((await cli(['demo', '--once', '--no-embedded', '--directory', directoryOf(0o755)])).stderr).toMatch(/database\.url: is not set/);
   } finally {
     await server.close();
   }
