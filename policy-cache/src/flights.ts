@@ -48,7 +48,7 @@ export interface Flights {
 }
 
 export const FLIGHT_LIMITS = {
-  /** A flight that has not been admitted by then is given up, ms: its key is free again. */
+  /** A flight that has not been admitted by then is given up, ms: its key is asked for again, so that one lost answer blocks nobody. */
   life: 250,
   inFlight: 100,
   inFlightOfAsker: 10,
