@@ -5,6 +5,7 @@
 
 import { Command, CommanderError, Option } from 'commander';
 import { InputError, PolicyError } from 'policy-cache';
+import { barrierCommand } from './commands/barrier.ts';
 import { checkCommand } from './commands/check.ts';
 import { checkWorldsCommand } from './commands/check-worlds.ts';
 import { configCommand } from './commands/config.ts';
@@ -120,6 +121,14 @@ Settings come from a file, the environment (GRANTGATE_*, DATABASE_URL) and flags
         return checkCommand(context, { ...options, user, operation, resource });
       }),
     );
+
+  command('barrier', 'Wait until no sidecar answers from before a revision, and say where each one is', [
+    'grantgate barrier 4711-0d9f5c1e-7a0b-4c7e-9f51-6f1f0c1d2e3f',
+    'grantgate barrier --timeout 10s "$(psql -Atc \'select grantgate.revision()\')"',
+  ])
+    .argument('<revision>', 'as a write returned it')
+    .option('--timeout <time>', 'give up after this: 500ms, 10s, 1m', '30s')
+    .action(runs((context, revision: string, options: { readonly timeout: string }) => barrierCommand(context, revision, options)));
 
   command('token', "Sign an access token for a user with ThingsBoard's signing key", [
     'grantgate token --user ada --ttl 15m',

@@ -3,6 +3,7 @@
 
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
 import process from 'node:process';
 import { runCli } from './cli.ts';
 
@@ -30,6 +31,7 @@ const code = await runCli(process.argv.slice(2), {
   wall: () => Date.now(),
   random: () => Math.random(),
   uuid: () => randomUUID(),
+  hostname: () => hostname(),
 });
 
 // The exit code, and no process.exit: whatever is still on its way to a pipe would be lost.

@@ -35,6 +35,8 @@ export interface ServiceParts {
   /** 0 ≤ random() < 1 */
   readonly random: () => number;
   readonly uuid: () => string;
+  /** Of this machine: the default name of the sidecar. */
+  readonly hostname: string;
 }
 
 export interface Service {
@@ -94,6 +96,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     random: parts.random,
     observer: telemetry.observer,
     maxStaleness: settings.cache.maxStaleness,
+    follower: replicaName(settings.replica.name ?? parts.hostname, parts.uuid()),
     limits: settings.cache,
   });
   const { deadline } = settings.doors;
@@ -170,6 +173,11 @@ function issuersOf({ identity }: Settings): readonly Issuer[] {
   if (signingKey === undefined)
     throw new InputError('identity.thingsboard.signingKey', 'is not set, so no token could be believed: set it to the token signing key of ThingsBoard');
   return [createThingsBoardIssuer({ name: 'thingsboard', tenants, signingKeys: signingKey, iss: issuer ?? null, clockTolerance: clockTolerance / 1000 })];
+}
+
+/** Unique to this process: two with one name would overwrite each other's report. */
+function replicaName(name: string, uuid: string): string {
+  return `${name.replace(/[^!-~]/g, '-').slice(0, 200)}/${uuid.slice(0, 8)}`;
 }
 
 function doorAddresses({ doors }: Settings): readonly Address[] {

@@ -37,7 +37,8 @@ const milliseconds = (value: unknown): unknown => {
   const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(value);
   return match ? Number(match[1]) * UNITS[match[2]!]! : number(value);
 };
-const duration = (min: number, max: number) => {
+/** A time within bounds, in milliseconds once read. */
+export const duration = (min: number, max: number) => {
   const problem = `must be a time from ${showDuration(min)} to ${showDuration(max)}, as 250ms, 2s or 1m`;
   return z.preprocess(milliseconds, z.number(problem).int(problem).min(min, problem).max(max, problem));
 };
@@ -151,6 +152,17 @@ export const settings = z.strictObject({
           clockTolerance: duration(0, 300_000).default(0).register(notes, { description: 'How far its clock may be off, for `exp` and `nbf`.', time: true }),
         })
         .prefault({}),
+    })
+    .prefault({}),
+  replica: z
+    .strictObject({
+      name: z
+        .string()
+        .regex(/^[!-~]{1,200}$/, 'must be 1 to 200 printable ASCII characters without blanks')
+        .optional()
+        .register(notes, {
+          description: 'Name of this sidecar in the receipts of `grantgate barrier`; eight random digits are added. Default: the host name.',
+        }),
     })
     .prefault({}),
   routes: z

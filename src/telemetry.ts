@@ -50,6 +50,9 @@ const PROTOCOLS = 16;
 /** Series of `authz_decisions_total` at most; further resources and operations count as `other`. */
 const DECISION_SERIES = 10_000;
 
+/** coherence 2.3: the default queue is 8 GB of empty notifications, so a tenth is a listener that has been stuck for long. */
+const QUEUE_ALARM = 0.1;
+
 const DECISION = { permit: 'allow', deny: 'deny', unauthenticated: 'deny', unmapped: 'deny', unavailable: 'error' } as const;
 const DECISIONS = ['allow', 'deny', 'error'] as const;
 
@@ -66,6 +69,8 @@ export function createTelemetry(settings: TelemetrySettings): Telemetry {
   const protocols = labelNumbers(PROTOCOLS);
   const queries = new Series({});
   const lag = new Series({});
+  let queueUsage: number | null = null;
+  let queueFull = false;
   let watched: Watched = {};
 
   const decisionCell = (key: number, check: CheckReport, numbers: { decision: number; resource: number; operation: number }): Cell => {
@@ -135,6 +140,13 @@ export function createTelemetry(settings: TelemetrySettings): Telemetry {
   const stopRuntime = observeRuntime(meter);
   const started = settings.wall();
   observeDecisions(meter, decisions);
+  meter
+    .createObservableGauge('authz_notification_queue_usage_ratio', {
+      description: 'How full the notification queue of Postgres is; at 1 no permission can be changed.',
+    })
+    .addCallback((result) => {
+      if (queueUsage !== null) result.observe(queueUsage);
+    });
   observePolicy(meter, { version: settings.policyVersion, loaded: started });
   observeWatched(meter, () => watched);
 
@@ -147,6 +159,16 @@ export function createTelemetry(settings: TelemetrySettings): Telemetry {
     observer: {
       applied: (ms) => lag.add(ms / 1000),
       filled: (ms) => queries.add(ms / 1000),
+      queue(usage) {
+        queueUsage = usage;
+        // Told when it crosses the line, and not again before it was well below.
+        if (!queueFull && usage > QUEUE_ALARM)
+          settings.log?.({
+            kind: 'queue',
+            detail: `the notification queue of Postgres is ${Math.round(usage * 100)} % full; at 100 % no permission can be changed: some session listens inside an open transaction (grantgate doctor names it)`,
+          });
+        queueFull = usage > (queueFull ? QUEUE_ALARM / 2 : QUEUE_ALARM);
+      },
       ...(settings.log ? { event: settings.log } : {}),
     },
     watch(more) {
@@ -206,6 +228,7 @@ function observeWatched(meter: Meter, read: () => Watched): void {
   const unrung = counter('authz_changes_without_ring_total', 'Commits that a pull found though none had rung.');
   const resets = counter('authz_resets_total', 'Times that everything cached was thrown away, by cause.');
   const attaches = counter('authz_attaches_total', 'Sessions opened to the database.');
+  const reports = counter('authz_reports_total', 'Reports to barriers that the database keeps.');
   const refused = counter('authz_fills_refused_total', 'Answers of the database that a change had overtaken.');
   const unavailable = counter('authz_unavailable_total', 'Checks that could not be decided, by code.');
   const inFlight = gauge('authz_inflight_requests', 'Checks being answered now.');
@@ -225,6 +248,7 @@ function observeWatched(meter: Meter, read: () => Watched): void {
     result.observe(unrung, stats.changesWithoutRing);
     for (const [cause, count] of Object.entries(stats.resets)) result.observe(resets, count, { cause });
     result.observe(attaches, stats.attaches);
+    result.observe(reports, stats.reports);
     result.observe(refused, stats.fillsRefused);
     for (const [code, count] of Object.entries(stats.unavailable)) result.observe(unavailable, count, { code });
   };
@@ -243,6 +267,6 @@ function observeWatched(meter: Meter, read: () => Watched): void {
         for (const [cause, count] of Object.entries(doors.shed)) result.observe(shed, count, { cause });
       }
     },
-    [requests, entries, storeErrors, revision, age, follower, rings, pulls, unrung, resets, attaches, refused, unavailable, inFlight, shed, dropped],
+    [requests, entries, storeErrors, revision, age, follower, rings, pulls, unrung, resets, attaches, reports, refused, unavailable, inFlight, shed, dropped],
   );
 }

@@ -72,6 +72,8 @@ export class PolicyCache {
         vocabulary: settings.vocabulary,
         stats: this.stats,
         touchedLimit: limits.touched,
+        maxStaleness: this.#maxStaleness,
+        follower: settings.follower ?? null,
         newStores: (): Stores => ({
           subjects: bounded(limits.subjects),
           targets: bounded(limits.targets),

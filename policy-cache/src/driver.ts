@@ -92,7 +92,11 @@ export class Driver {
         return this.#settings.moved(effect.newWorld);
       case 'applied':
         // An upper bound without a common clock: commit to the pull's snapshot by the server's, and the pull's whole round trip by ours.
-        return this.#tell((observer) => effect.reply.lagMs !== null && observer.applied?.(effect.reply.lagMs + this.#settings.clock.now() - effect.sent));
+        return this.#tell((observer) => {
+          const { lagMs, queueUsage } = effect.reply;
+          if (lagMs !== null) observer.applied?.(lagMs + this.#settings.clock.now() - effect.sent);
+          if (queueUsage !== null) observer.queue?.(queueUsage);
+        });
       case 'note':
         return this.#tell((observer) => observer.event?.({ kind: effect.event, detail: effect.detail }));
       default:

@@ -7,7 +7,7 @@ import { PolicyError } from './errors.ts';
 import { admitAll, depart, enqueue, giveUp, ground, land, newFlights } from './flights.ts';
 import type { Flight, Flights, Want } from './flights.ts';
 import type { CacheStats, PullCause, ResetCause } from './observer.ts';
-import type { ClassesReply, LoadReply, ObjectsReply, PullReply, PullRequest } from './source.ts';
+import type { ClassesReply, FollowerReport, LoadReply, ObjectsReply, PullReply, PullRequest } from './source.ts';
 import type { Vocabulary } from './vocabulary.ts';
 import { applyFirstPull, applyPull, newWorld } from './world.ts';
 import type { Stores, World } from './world.ts';
@@ -24,7 +24,9 @@ export interface FollowerState {
   heard: boolean;
   /** Pulls sent so far; the newest one's number. */
   pulls: number;
-  inFlight: { readonly number: number; readonly sent: number; readonly world: World } | null;
+  inFlight: InFlight | null;
+  /** When the newest report that this session's server has kept was sent, and its version (0: none). Null: none is kept. */
+  reported: { readonly sent: number; readonly version: number } | null;
   /** Versions whose ids somebody waits to hear. */
   asks: Set<number>;
   /** Highest timeline of a server seen. */
@@ -43,6 +45,14 @@ export interface FollowerState {
   bucket: { tokens: number; at: number; waits: boolean };
   /** When a token last made it re-attach. */
   doubtedAt: number;
+}
+
+interface InFlight {
+  readonly number: number;
+  readonly sent: number;
+  readonly world: World;
+  /** Version in the report that goes with it; null: it carries none. */
+  readonly report: number | null;
 }
 
 export type FollowerEvent =
@@ -84,6 +94,10 @@ export interface FollowerSettings {
   readonly vocabulary: Vocabulary;
   readonly newStores: () => Stores;
   readonly touchedLimit: number;
+  /** Older than this, nothing is answered, ms. */
+  readonly maxStaleness: number;
+  /** The name that it reports under; null: it reports to nobody. */
+  readonly follower: string | null;
   readonly stats: CacheStats;
 }
 
@@ -94,6 +108,11 @@ const BUCKET = { size: 10, perMs: 0.2 };
 const ASKS = 1_000;
 /** A token from another history may make the follower re-attach once in so many ms: the longest step of the back-off. */
 const DOUBT_EVERY = 2_000;
+/**
+ * No pull is sent later than this after the last report without one of its own. What it proves is answered for `maxStaleness`, so a
+ * report that promises both together covers every answer (coherence 3.7, G4).
+ */
+const REPORT_EVERY = 1_000;
 
 export function newFollower(): FollowerState {
   return {
@@ -104,6 +123,7 @@ export function newFollower(): FollowerState {
     heard: false,
     pulls: 0,
     inFlight: null,
+    reported: null,
     asks: new Set(),
     timeline: null,
     pid: null,
@@ -211,6 +231,7 @@ class Turn {
     this.effects.push({ kind: 'close', session: state.session, why }, { kind: 'note', event: 'closed', detail: why });
     state.inFlight = null;
     state.due = null;
+    state.reported = null; // the next server may not know of it
     ground(state.flights);
     // A load that was under way is given up: its answer, should it come, is for nobody.
     if (state.reset?.world === null) state.reset = { load: 0, world: null };
@@ -248,16 +269,29 @@ class Turn {
     bucket.tokens--;
     const reason = state.due ?? cause;
     state.due = null;
-    state.inFlight = { number: ++state.pulls, sent: this.#now, world };
+    const report = this.#report(reason);
+    state.inFlight = { number: ++state.pulls, sent: this.#now, world, report: report === null ? null : (report.head?.version ?? 0) };
     this.#settings.stats.pulls[reason]++;
-    const request = { cursor: world.head.version, limit: state.reset ? null : PULL_LIMIT, ask: [...state.asks] };
+    const request = { cursor: world.head.version, limit: state.reset ? null : PULL_LIMIT, ask: [...state.asks], report };
     state.asks.clear();
     this.effects.push({ kind: 'pull', session: state.session, pull: state.pulls, request });
   }
 
-  pulled(reply: PullReply, { number, sent, world }: NonNullable<FollowerState['inFlight']>): void {
+  /** The report that must go with a pull sent now. */
+  #report(reason: PullCause): FollowerReport | null {
+    const { follower, maxStaleness } = this.#settings;
+    const { reported, current } = this.#state;
+    if (follower === null || (reason !== 'report' && reported !== null && this.#now - reported.sent < REPORT_EVERY)) return null;
+    return { follower, head: current?.head ?? null, leaseMs: Math.ceil(maxStaleness) + REPORT_EVERY };
+  }
+
+  pulled(reply: PullReply, { number, sent, world, report }: InFlight): void {
     const state = this.#state;
     state.inFlight = null;
+    if (report !== null) {
+      state.reported = { sent, version: report };
+      this.#settings.stats.reports++;
+    }
     if (reply.timeline !== null && state.timeline !== null && reply.timeline < state.timeline)
       return this.detach('the server was deposed: its timeline is older than one already seen');
     state.timeline = reply.timeline ?? state.timeline;
@@ -281,6 +315,8 @@ class Turn {
       this.effects.push({ kind: 'applied', reply, sent });
       if (first) this.#becomeCurrent(world);
       this.effects.push({ kind: 'moved', newWorld: first });
+      const { awaited } = reply;
+      if (state.reported !== null && awaited !== null && world.head.version >= awaited && state.reported.version < awaited) state.due = 'report';
     }
     this.#admit();
     if (state.due !== null) this.pull(state.due);

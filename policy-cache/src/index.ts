@@ -26,6 +26,7 @@ export type {
   ClassKey,
   ClassesReply,
   Clock,
+  FollowerReport,
   LoadReply,
   ObjectKind,
   ObjectRow,

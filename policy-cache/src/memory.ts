@@ -7,7 +7,7 @@
 import { PolicyError } from './errors.ts';
 import { Tables, insertWhole } from './tables.ts';
 import type { Revision } from './model.ts';
-import type { Attachment, Change, ClassKey, ClassesReply, LoadReply, ObjectsReply, PullReply, PullRequest, Source } from './source.ts';
+import type { Attachment, Change, ClassKey, ClassesReply, FollowerReport, LoadReply, ObjectsReply, PullReply, PullRequest, Source } from './source.ts';
 import type { WorldFile } from './worldfile.ts';
 
 /** What a test may hold back: the notification of a commit, or a computed answer on its way. */
@@ -39,6 +39,9 @@ export class MemorySource implements Source {
   #refusal: Error | null = null;
   readonly #sessions = new Set<Session>();
   #pids = 0;
+  /** The newest report of each follower. */
+  readonly reports = new Map<string, FollowerReport>();
+  #awaited: number | null = null;
 
   /** @throws InputError if the world cannot be: its first problem, and how many more there are */
   constructor(settings: MemorySettings) {
@@ -78,6 +81,12 @@ export class MemorySource implements Source {
   /** Forgets the log below a version; the newest row always stays. */
   trim(below: number): void {
     this.#log = this.#log.filter(([version], i) => version >= below || i === this.#log.length - 1);
+  }
+
+  /** As a barrier does: asks every follower that is behind this version to report; null: nobody waits any more. */
+  awaitReports(version: number | null): void {
+    this.#awaited = version;
+    if (version !== null) this.#ring();
   }
 
   /** Ends every session and refuses new ones until `restart`. */
@@ -141,7 +150,8 @@ export class MemorySource implements Source {
     }
   }
 
-  #pull({ cursor, limit, ask }: PullRequest, pid: number): PullReply {
+  #pull({ cursor, limit, ask, report }: PullRequest, pid: number): PullReply {
+    if (report) this.reports.set(report.follower, report);
     const idOf = (version: number): string | null => this.#log.findLast(([other]) => other === version)?.[1] ?? null;
     const newer = this.#log.filter(([version]) => version > cursor).slice(0, limit ?? undefined);
     const keys = newer.reduce((sum, change) => sum + change[3].length, 0);
@@ -157,6 +167,8 @@ export class MemorySource implements Source {
       changes,
       tree: [...nodes].map((id) => this.#tables.treeRow(id)),
       answers: ask.map((version) => [version, idOf(version)] as const),
+      awaited: this.#awaited,
+      queueUsage: report ? 0 : null,
       lagMs: null,
     };
   }

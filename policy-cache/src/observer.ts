@@ -4,7 +4,8 @@ import type { PolicyErrorCode } from './errors.ts';
 
 /** Why a world was thrown away. `start`: there was none. */
 export type ResetCause = 'start' | 'history' | 'backlog' | 'everything';
-export type PullCause = 'ring' | 'beat' | 'wait';
+/** `report`: a barrier waits to hear of us. */
+export type PullCause = 'ring' | 'beat' | 'wait' | 'report';
 
 export interface CacheStats {
   /** Checks answered without waiting for anything, and those that had to wait for a fill. */
@@ -16,6 +17,8 @@ export interface CacheStats {
   changesWithoutRing: number;
   readonly resets: Record<ResetCause, number>;
   attaches: number;
+  /** Reports to barriers that were kept. */
+  reports: number;
   /** Fills whose answer could not be admitted (touched meanwhile, other history). */
   fillsRefused: number;
   fills: number;
@@ -26,6 +29,8 @@ export interface CacheStats {
 export interface CacheObserver {
   /** A pull with changes was applied: milliseconds from the newest commit to this moment (server clock up to the pull, ours from its reply). */
   applied?(lagMs: number): void;
+  /** How full the server's notification queue is, 0 to 1: about once a second. */
+  queue?(usage: number): void;
   /** A fill was answered, in milliseconds from the statement's sending. */
   filled?(ms: number): void;
   /** Something an operator wants in the log: attach, close, reset, refusal of a server. */
@@ -39,10 +44,11 @@ export function newStats(): CacheStats {
     rings: 0,
     changesWithoutRing: 0,
     attaches: 0,
+    reports: 0,
     fillsRefused: 0,
     fills: 0,
     fillErrors: 0,
-    pulls: { ring: 0, beat: 0, wait: 0 },
+    pulls: { ring: 0, beat: 0, wait: 0, report: 0 },
     resets: { start: 0, history: 0, backlog: 0, everything: 0 },
     unavailable: { stale: 0, starting: 0, history: 0, overload: 0, deadline: 0, source: 0 },
   };

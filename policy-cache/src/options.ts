@@ -64,6 +64,11 @@ export interface CacheSettings {
   readonly random: () => number;
   /** Older than this, nothing is answered, ms; default 2,000. */
   readonly maxStaleness?: number;
+  /**
+   * The name under which it reports where it is, so that a barrier waits for it (coherence 3.7, G4): of this process alone, 1 to 255
+   * bytes. Absent: no barrier knows of it.
+   */
+  readonly follower?: string;
   readonly observer?: CacheObserver;
   readonly limits?: Partial<CacheLimits>;
 }

@@ -35,6 +35,18 @@ export interface PullRequest {
   readonly limit: number | null;
   /** Versions whose ids the asker wants to know (tokens). */
   readonly ask: readonly number[];
+  /** Kept before the pull's snapshot is taken; null or absent: none is due. */
+  readonly report?: FollowerReport | null;
+}
+
+/** A follower's word to whoever waits for all of them (coherence 3.7, G4). */
+export interface FollowerReport {
+  /** Its name, of this process alone. */
+  readonly follower: string;
+  /** What its answers are true at; null: it gives none. */
+  readonly head: Revision | null;
+  /** From its arrival at the server on, so long may the follower answer without another report, ms. */
+  readonly leaseMs: number;
 }
 
 export interface PullReply {
@@ -51,6 +63,10 @@ export interface PullReply {
   readonly tree: readonly TreeRow[];
   /** For each asked version its id, or null if there is no such row. */
   readonly answers: readonly (readonly [version: number, id: string | null])[];
+  /** The highest version that somebody waits for at this moment until all followers have reported it; null: nobody does. */
+  readonly awaited: number | null;
+  /** How full the server's notification queue is, 0 to 1; null where no report was sent. At 1 no authorization can be changed any more. */
+  readonly queueUsage: number | null;
   /** Commit time of the newest change in this pull by the server's clock, and the server's clock at the pull, in ms: for the lag metric only. */
   readonly lagMs: number | null;
 }

@@ -24,6 +24,8 @@ const MAX_STALENESS = TICK;
 const settings: FollowerSettings = {
   vocabulary,
   touchedLimit: 1,
+  maxStaleness: MAX_STALENESS,
+  follower: null,
   stats: newStats(),
   newStores: () => ({ subjects: new Map(), targets: new Map(), absent: new Map(), classes: new Map() }),
 };
@@ -261,7 +263,7 @@ function pullReply({ log, timeline }: Server, { cursor, light }: { cursor: numbe
     .map(tagged)
     .filter(([, , tag]) => !light || tag === '*');
   const cursorId = cursor === 0 ? GENESIS.id : (log.find((commit) => commit.version === cursor)?.id ?? null);
-  return { pid: 1, timeline, head: headOf(log), over: false, cursorId, changes, tree: [], answers: [], lagMs: null };
+  return { pid: 1, timeline, head: headOf(log), over: false, cursorId, changes, tree: [], answers: [], awaited: null, queueUsage: null, lagMs: null };
 }
 
 // ---- what is asked in every state ---------------------------------------------------------------------------------------------

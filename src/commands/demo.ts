@@ -84,7 +84,17 @@ export async function demoCommand(context: Context, options: DemoOptions): Promi
         }
       : { write: (text: string, done: (problem?: Error | null) => void): void => void host.stdout.write(text, done) };
     const begin = (of: Config['settings']): Promise<Service> =>
-      startService({ settings: of, log, version: VERSION, readFile: host.readFile, stdout, wall: host.wall, random: host.random, uuid: host.uuid });
+      startService({
+        settings: of,
+        log,
+        version: VERSION,
+        readFile: host.readFile,
+        stdout,
+        wall: host.wall,
+        random: host.random,
+        uuid: host.uuid,
+        hostname: host.hostname(),
+      });
     service = await begin(settings).catch((error: unknown) => {
       if (!(error instanceof InputError) || !(error.field in FREE_PORTS)) throw error;
       return begin(configured(reader, FREE_PORTS)); // ports that somebody asked for stay, and are refused once more

@@ -19,6 +19,7 @@ export interface Host {
   /** 0 ≤ random() < 1 */
   readonly random: () => number;
   readonly uuid: () => string;
+  readonly hostname: () => string;
 }
 
 /** What every command is given beside its own options. */

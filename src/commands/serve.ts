@@ -19,6 +19,7 @@ export async function serveCommand(context: Context): Promise<ExitCode> {
     wall: host.wall,
     random: host.random,
     uuid: host.uuid,
+    hostname: host.hostname(),
   });
   log('info', 'listening', `doors on ${service.doors.join(' and ')}, api on ${service.api}`);
   const signal = await signalled;

@@ -167,6 +167,7 @@ async function byCommand({ user, operation, resource, target, owner, groups, exp
       wall: () => Date.now(),
       random: () => Math.random(),
       uuid: () => crypto.randomUUID(),
+      hostname: () => 'test',
     },
   );
   expect({ code, problems }).toEqual({ code: decision === 'allow' ? 0 : 1, problems: '' });

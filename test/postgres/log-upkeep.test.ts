@@ -184,16 +184,25 @@ describe.each(servers)('on %s', (kind) => {
         openPool({ url: await database.urlAs('grantgate_reader'), max: 1 }),
         openPool({ url: await database.urlAs('grantgate_reader'), max: 1 }),
       ];
-      await one`select grantgate.report('sidecar-1', 5, 3000)`;
-      await one`select grantgate.report('sidecar-1', 7, 3000)`;
-      const rows = await sql<{ id: string; cursor: string; soon: boolean }[]>`
-        select id, cursor, lease_until between now() and now() + interval '4 seconds' as soon from grantgate.follower`;
-      expect(rows).toEqual([{ id: 'sidecar-1', cursor: '7', soon: true }]);
-      await expect(two`select grantgate.report('sidecar-1', 9, 3000)`).rejects.toMatchObject({ code: '42501' });
-      await expect(one`select grantgate.report('sidecar-1', 9, ${3_600_001})`).rejects.toMatchObject({ code: '22023' });
-      await sql`update grantgate.follower set lease_until = now() - interval '2 days'`;
-      await two`select grantgate.report('sidecar-2', 1, 0)`;
-      expect(await sql`select id from grantgate.follower`).toEqual([{ id: 'sidecar-2' }]);
+      const [newest] = await sql<[{ version: string; id: string }]>`select version, id from grantgate.change order by version desc limit 1`;
+      const rows = () =>
+        sql`select id, version, change_id, lease_until between now() and now() + interval '4 seconds' as soon from grantgate.follower order by id`;
+      await one`select grantgate.report('sidecar-1', null, null, 3000)`;
+      await one`select grantgate.report('sidecar-1', ${newest.version}, ${newest.id}, 3000)`;
+      const there = { id: 'sidecar-1', version: newest.version, change_id: newest.id, soon: true };
+      expect(await rows()).toEqual([there]);
+      // A revision of another history, or one that was trimmed, says nothing.
+      await two`select grantgate.report('sidecar-2', ${newest.version}, 'another id', 3000)`;
+      expect(await rows()).toEqual([there, { id: 'sidecar-2', version: null, change_id: null, soon: true }]);
+      await expect(two`select grantgate.report('sidecar-1', null, null, 3000)`).rejects.toMatchObject({ code: '42501' });
+      await expect(one`select grantgate.report('sidecar-1', null, null, ${7_200_001})`).rejects.toMatchObject({ code: '22023' });
+      // One whose lease has run out is kept for a minute.
+      await sql`update grantgate.follower set lease_until = now() - interval '59 seconds' where id = 'sidecar-1'`;
+      await two`select grantgate.report('sidecar-2', null, null, 0)`;
+      expect((await rows()).length).toBe(2);
+      await sql`update grantgate.follower set lease_until = now() - interval '61 seconds' where id = 'sidecar-1'`;
+      await two`select grantgate.report('sidecar-2', null, null, 0)`;
+      expect((await rows()).map(({ id }) => id)).toEqual(['sidecar-2']);
       await Promise.all([one.end({ timeout: 5 }), two.end({ timeout: 5 })]);
     });
 

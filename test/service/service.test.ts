@@ -61,6 +61,7 @@ async function start(sets: Record<string, string | number> = {}, url = reader): 
     wall: () => Date.now(),
     random: () => Math.random(),
     uuid: () => '0123456789',
+    hostname: 'test',
   });
   return { service, lines, events };
 }

@@ -45,10 +45,11 @@ const cacheOf = () => ({
     misses: 2,
     rings: 3,
     attaches: 1,
+    reports: 17,
     changesWithoutRing: 4,
     fillsRefused: 6,
     fillErrors: 7,
-    pulls: { ring: 8, beat: 9, wait: 10 },
+    pulls: { ring: 8, beat: 9, wait: 10, report: 18 },
     resets: { start: 1, history: 2, backlog: 3, everything: 4 },
     unavailable: { stale: 1, starting: 2, history: 3, overload: 4, deadline: 5, source: 6 },
   },
@@ -63,6 +64,7 @@ test('every metric of the contract is there with its type, its labels and its va
   made.report(check);
   made.observer.filled!(3);
   made.observer.applied!(0.8);
+  made.observer.queue!(0.25);
   const metrics = await scrape(made);
 
   const expected: [name: string, type: string, labels: Record<string, string>, value: number][] = [
@@ -83,6 +85,8 @@ test('every metric of the contract is there with its type, its labels and its va
     ['authz_changes_without_ring_total', 'counter', {}, 4],
     ['authz_resets_total', 'counter', { cause: 'backlog' }, 3],
     ['authz_attaches_total', 'counter', {}, 1],
+    ['authz_reports_total', 'counter', {}, 17],
+    ['authz_notification_queue_usage_ratio', 'gauge', {}, 0.25],
     ['authz_fills_refused_total', 'counter', {}, 6],
     ['authz_unavailable_total', 'counter', { code: 'deadline' }, 5],
     ['authz_inflight_requests', 'gauge', {}, 15],

@@ -36,6 +36,7 @@ export async function cli(args: readonly string[], { env = {}, files = {} }: Cli
     wall: () => Date.now(),
     random: () => Math.random(),
     uuid: () => randomUUID(),
+    hostname: () => 'test',
   });
   return { code, stdout, stderr };
 }

@@ -3,6 +3,8 @@ export { postgresSource } from './source.ts';
 export type { PostgresLimits, PostgresObserver, PostgresSourceOptions } from './source.ts';
 export type { TrimObserver, TrimOptions } from './trim.ts';
 export type { Certificates } from './dial.ts';
+export { barrier } from './barrier.ts';
+export type { BarrierOptions, BarrierReplica, BarrierReport, BarrierWait } from './barrier.ts';
 export { openPool } from './pool.ts';
 export type { PoolOptions } from './pool.ts';
 export { migrate } from './migrate.ts';

@@ -5,7 +5,7 @@ import type { Grant, Permissions, Revision } from '../model.ts';
 import type { Change, ClassesReply, ObjectKind, ObjectRow, ObjectsReply, PullReply, TreeRow } from '../source.ts';
 
 /** `select json_build_object('pid', …)` of the pull. */
-export function parsePull(json: unknown): PullReply {
+export function parsePull(json: unknown, queueUsage: number | null): PullReply {
   const reply = record(json, 'pull');
   return {
     pid: integer(reply['pid'], 'pull.pid'),
@@ -19,7 +19,48 @@ export function parsePull(json: unknown): PullReply {
       const [version, id] = tuple(row, 2, field);
       return [integer(version, field), nullable(id, field, text)] as const;
     }),
+    awaited: nullable(reply['awaited'], 'pull.awaited', integer),
+    queueUsage,
     lagMs: nullable(reply['lagMs'], 'pull.lagMs', number),
+  };
+}
+
+/** What a report says of the server: see `PullReply.queueUsage`. */
+export function parseReport(row: unknown): number {
+  return number(record(row, 'report')['r'], 'report');
+}
+
+/** What `grantgate.barrier` knows: `known` false says that the log has no such revision. */
+export interface BarrierRow {
+  readonly known: boolean;
+  readonly lostMs: number;
+  readonly replicas: readonly {
+    readonly id: string;
+    readonly login: string;
+    readonly head: Revision | null;
+    readonly ageMs: number;
+    readonly leaseMs: number;
+  }[];
+}
+
+export function parseBarrier(json: unknown): BarrierRow {
+  const reply = record(json, 'barrier');
+  const known = boolean(reply['known'], 'barrier.known');
+  if (!known) return { known, lostMs: 0, replicas: [] };
+  return {
+    known,
+    lostMs: number(reply['lost_ms'], 'barrier.lost_ms'),
+    replicas: optionalList(reply['replicas'], 'barrier.replicas', (row, field) => {
+      const replica = record(row, field);
+      const version = nullable(replica['version'], `${field}.version`, integer);
+      return {
+        id: text(replica['id'], `${field}.id`),
+        login: text(replica['login'], `${field}.login`),
+        head: version === null ? null : { version, id: text(replica['change_id'], `${field}.change_id`) },
+        ageMs: number(replica['age_ms'], `${field}.age_ms`),
+        leaseMs: number(replica['lease_ms'], `${field}.lease_ms`),
+      };
+    }),
   };
 }
 

@@ -6,7 +6,7 @@ import type { PullReply, PullRequest } from '../source.ts';
 import { describeAddress, type Address } from './address.ts';
 import { failure, type Certificates } from './dial.ts';
 import { openLink, type Link, type Statement } from './link.ts';
-import { parsePull } from './rows.ts';
+import { parsePull, parseReport } from './rows.ts';
 
 export interface SessionLimits {
   /** Milliseconds: to connect, encrypt and authenticate. Default 2,000. */
@@ -30,7 +30,7 @@ export interface SessionOptions {
 }
 
 /** Versions of the schema whose log this code understands. */
-const SCHEMA = { from: 3, to: 3 };
+const SCHEMA = { from: 4, to: 4 };
 
 /**
  * Connects, LISTENs (which a standby refuses), and looks whether the log is complete.
@@ -56,9 +56,14 @@ function session(link: Link, timeline: boolean, { limits, pooler }: SessionOptio
   let told = false;
   return {
     link,
-    async pull({ cursor, limit, ask }) {
-      const rows = await link.rows(statement, [cursor, limit, `{${ask.join(',')}}`], limit === null ? limits.firstPullMs : limits.pullMs);
-      const reply = parsePull((rows[0] as { r?: unknown } | undefined)?.r);
+    async pull({ cursor, limit, ask, report }) {
+      const within = limit === null ? limits.firstPullMs : limits.pullMs;
+      // Sent together, run one after the other: the report is committed before the pull's snapshot is taken.
+      const [reported, rows] = await Promise.all([
+        report ? link.rows(REPORT, [report.follower, report.head?.version ?? null, report.head?.id ?? null, report.leaseMs], limits.pullMs) : null,
+        link.rows(statement, [cursor, limit, `{${ask.join(',')}}`], within),
+      ]);
+      const reply = parsePull((rows[0] as { r?: unknown } | undefined)?.r, reported && parseReport(reported[0]));
       firstPid ??= reply.pid;
       if (reply.pid !== firstPid && !told) {
         told = true; // once is news, four times a second is a flood
@@ -69,6 +74,7 @@ function session(link: Link, timeline: boolean, { limits, pooler }: SessionOptio
   };
 }
 
+const REPORT: Statement = { name: 'report', text: 'select grantgate.report($1::text, $2::bigint, $3::text, $4::int) r' };
 const LISTEN: Statement = { name: 'listen', text: 'listen grantgate' };
 const CHECK: Statement = {
   name: 'attach check',
@@ -121,8 +127,8 @@ function explained(address: Address, error: unknown): PolicyError {
 }
 
 /**
- * The pull of coherence 3.4. Beyond what is printed there: the ids of asked versions (`$3`), and how old the newest change is by
- * the server's own clock.
+ * The pull of coherence 3.4. Beyond what is printed there: the ids of asked versions (`$3`), the version that a barrier waits for, and
+ * how old the newest change is by the server's own clock.
  */
 function pullStatement(timeline: boolean): Statement {
   return {
@@ -145,6 +151,7 @@ select json_build_object(
               from (select distinct unnest(keys) k from l where tag = 'n') x),
    'answers', (select json_agg(json_build_array(a, (select id from grantgate.change where version = a limit 1)))
               from unnest($3::bigint[]) a),
+   'awaited', (select awaited from grantgate.fleet where one and awaited_until > clock_timestamp() limit 1),
    'lagMs', (select extract(epoch from clock_timestamp() - at)::float8 * 1000 from c order by version desc limit 1)) r
 from grantgate.change h order by h.version desc limit 1`,
   };

@@ -1,0 +1,124 @@
+// Is a revision in force everywhere? Waits until every follower that is known has applied it, or may no longer answer (coherence 3.7, G4).
+//
+// A follower reports before it pulls, so one that the database does not list, or whose lease has run out, answers nothing older than what
+// is committed by now. The wait therefore ends within the longest lease, whoever has crashed, frozen or been cut off.
+
+import { PolicyError } from '../errors.ts';
+import { formatRevision, type Revision } from '../model.ts';
+import { describeAddress, parseAddresses, type Address } from './address.ts';
+import type { Certificates } from './dial.ts';
+import { openLink, type Link, type Statement } from './link.ts';
+import { parseBarrier, type BarrierRow } from './rows.ts';
+
+export interface BarrierOptions {
+  /** As `PostgresSourceOptions.url`. */
+  readonly url: string | readonly string[];
+  readonly certificates?: Certificates;
+  readonly insecureTls?: boolean;
+}
+
+export interface BarrierWait {
+  /** Milliseconds after which it gives up; longer than the longest lease, it never needs to. */
+  readonly timeoutMs: number;
+  /** Ends the wait; the promise rejects with the signal's reason. */
+  readonly signal?: AbortSignal;
+}
+
+export interface BarrierReplica {
+  readonly id: string;
+  /** Role by which it entered the database. */
+  readonly login: string;
+  /** What it last said its answers are true at; null: it answers nothing yet, or from another history. */
+  readonly revision: string | null;
+  /** How long ago it said so, by the server's clock. */
+  readonly ageMs: number;
+  /** How long it may still answer without another word; 0: no longer. */
+  readonly leaseMs: number;
+  /** `applied`: at the revision or later. `expired`: its lease has run out, it refuses to answer. `waiting`: neither. */
+  readonly state: 'applied' | 'expired' | 'waiting';
+}
+
+export interface BarrierReport {
+  readonly revision: string;
+  /** `unknown-revision`: not of this database's history, or no longer in its change log. */
+  readonly outcome: 'applied' | 'timeout' | 'unknown-revision';
+  readonly waitedMs: number;
+  /** So long there may still be followers that nobody knows of: the server has crashed, or was promoted, and lost their reports. */
+  readonly lostMs: number;
+  readonly replicas: readonly BarrierReplica[];
+}
+
+const BARRIER: Statement = { name: 'barrier', text: 'select grantgate.barrier($1::bigint, $2::text) r' };
+const RECOVERY: Statement = { name: 'barrier', text: 'select pg_is_in_recovery() r' };
+const LIMIT_MS = 2_000;
+const POLL_MS = { first: 1, longest: 25 };
+
+/**
+ * Resolves as soon as no sidecar answers from before the revision, or with `timeout`. A promise about sidecars that report, that is, those
+ * with a name (`CacheSettings.follower`).
+ * Rejects with PolicyError `source` if no primary answers, InputError if the URL cannot be used.
+ */
+export async function barrier(options: BarrierOptions, revision: Revision, wait: BarrierWait): Promise<BarrierReport> {
+  const started = performance.now();
+  const link = await primary(options);
+  const abort = (): void => link.destroy();
+  wait.signal?.addEventListener('abort', abort);
+  try {
+    for (let pause = POLL_MS.first; ; pause = Math.min(POLL_MS.longest, pause * 2)) {
+      wait.signal?.throwIfAborted();
+      const [row] = await link.rows(BARRIER, [revision.version, revision.id], LIMIT_MS);
+      const report = reportOf(revision, parseBarrier((row as { r?: unknown } | undefined)?.r));
+      const waitedMs = performance.now() - started;
+      const over = report.outcome !== 'timeout' || waitedMs + pause > wait.timeoutMs;
+      if (over) return { ...report, waitedMs: Math.round(waitedMs) };
+      await new Promise((resolve) => setTimeout(resolve, pause));
+    }
+  } catch (error) {
+    wait.signal?.throwIfAborted();
+    throw error;
+  } finally {
+    wait.signal?.removeEventListener('abort', abort);
+    link.destroy();
+  }
+}
+
+function reportOf(revision: Revision, row: BarrierRow): Omit<BarrierReport, 'waitedMs'> {
+  const replicas = row.replicas.map(({ id, login, head, ageMs, leaseMs }): BarrierReplica => ({
+    id,
+    login,
+    revision: head && formatRevision(head),
+    ageMs: Math.max(0, ageMs),
+    leaseMs: Math.max(0, leaseMs),
+    state: head !== null && head.version >= revision.version ? 'applied' : leaseMs <= 0 ? 'expired' : 'waiting',
+  }));
+  const open = row.lostMs > 0 || replicas.some(({ state }) => state === 'waiting');
+  return { revision: formatRevision(revision), outcome: !row.known ? 'unknown-revision' : open ? 'timeout' : 'applied', lostMs: row.lostMs, replicas };
+}
+
+/** A connection to the first host that is no standby. */
+async function primary({ url, certificates, insecureTls }: BarrierOptions): Promise<Link> {
+  const addresses = [url].flat().flatMap((one) => parseAddresses(one, insecureTls));
+  const problems: string[] = [];
+  for (const address of addresses) {
+    try {
+      const link = await openLink(address, { certificates, connectMs: LIMIT_MS });
+      if (await isPrimary(link, address)) return link;
+      problems.push(`${describeAddress(address)}: it is a standby`);
+      link.destroy();
+    } catch (error) {
+      if (!(error instanceof PolicyError)) throw error;
+      problems.push(error.message);
+    }
+  }
+  throw new PolicyError('source', problems.join('; '));
+}
+
+async function isPrimary(link: Link, address: Address): Promise<boolean> {
+  try {
+    const [row] = await link.rows(RECOVERY, [], LIMIT_MS);
+    return (row as { r?: unknown } | undefined)?.r === false;
+  } catch (error) {
+    link.destroy();
+    throw new PolicyError('source', `${describeAddress(address)}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+  }
+}
