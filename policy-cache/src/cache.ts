@@ -17,7 +17,7 @@ import { newStats } from './observer.ts';
 import type { CacheStats } from './observer.ts';
 import type { CacheLimits, CacheSettings, CacheSizes, CacheState, CheckOptions, CheckStatus } from './options.ts';
 import type { Clock } from './source.ts';
-import { provedClass, provedObject } from './world.ts';
+import { idOf, isReached, provedClass, provedObject } from './world.ts';
 import type { ObjectEntry, Stores, World } from './world.ts';
 import type { Vocabulary } from './vocabulary.ts';
 
@@ -116,8 +116,7 @@ export class PolicyCache {
    */
   check(request: AccessRequest, status?: CheckStatus, options?: CheckOptions): Decision | Promise<Decision> {
     const world = this.#driver.state.current;
-    const plain = options === undefined || (options.atLeast === undefined && options.maxStaleness === undefined);
-    if (plain && world !== null && this.#clock.now() - world.freshAsOf <= this.#maxStaleness) {
+    if (world !== null && this.#meets(world, options)) {
       const decision = this.#turn(world, request);
       if (decision !== null) {
         this.stats.hits++;
@@ -160,6 +159,16 @@ export class PolicyCache {
     for (const waiter of this.#readyWaiters) waiter.closed();
     this.#readyWaiters.clear();
     for (const pending of [...this.#pending]) this.#run(pending);
+  }
+
+  /** May the world answer in this turn as far as the options go? Nothing is allocated: a token that is reached costs one look-up. */
+  #meets(world: World, options: CheckOptions | undefined): boolean {
+    const age = this.#clock.now() - world.freshAsOf;
+    if (!(age <= this.#maxStaleness)) return false;
+    if (options === undefined) return true;
+    const { atLeast, maxStaleness } = options;
+    if (maxStaleness !== undefined && !(age <= maxStaleness)) return false;
+    return atLeast === undefined || (atLeast !== 'latest' && isReached(world, atLeast));
   }
 
   // ---- the deciding turn -------------------------------------------------------------------------------------------------
@@ -298,10 +307,9 @@ export class PolicyCache {
     const { atLeast } = pending.options;
     if (atLeast === undefined) return true;
     if (atLeast === 'latest') return world.pulled > pending.mark || this.#awaitPull(pending, null);
-    const known = world.ids.get(atLeast.version) ?? world.answers.get(atLeast.version);
-    if (atLeast.version <= world.head.version && known === atLeast.id) return true;
+    if (isReached(world, atLeast)) return true;
     const tooHigh = atLeast.version > world.head.version;
-    if (tooHigh ? world.pulled <= pending.mark : known === undefined) return this.#awaitPull(pending, atLeast.version);
+    if (tooHigh ? world.pulled <= pending.mark : idOf(world, atLeast.version) === undefined) return this.#awaitPull(pending, atLeast.version);
     this.#driver.send({ kind: 'doubt' });
     throw new PolicyError('history', `revision ${formatRevision(atLeast)} is not of the history that is followed here`);
   }

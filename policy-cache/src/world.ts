@@ -157,6 +157,16 @@ export function knows(world: World, stamp: Revision): boolean {
   return world.ids.get(stamp.version) === stamp.id;
 }
 
+/** Is the state of this world that of the revision, or a later one? A version alone proves nothing: another history has the same numbers. */
+export function isReached(world: World, { version, id }: Revision): boolean {
+  return version <= world.head.version && idOf(world, version) === id;
+}
+
+/** The id that this history has for a version, as far as is known; '' if the log had no such row. */
+export function idOf(world: World, version: number): string | undefined {
+  return world.ids.get(version) ?? world.answers.get(version);
+}
+
 /**
  * Admits what a fill read of one id, if nothing has touched it since the stamp. The caller has seen that the world knows the stamp.
  * @returns false: refused, fill again

@@ -3,6 +3,7 @@
 import fc from 'fast-check';
 import { DECISIONS, compileWorld, decide, requestOf } from 'policy-cache';
 import { expect, test } from 'vitest';
+import { bytesPerCall } from './allocation.ts';
 import { samples } from './arbitraries.ts';
 import { names, triple, vocabulary } from './support.ts';
 import type { AccessRequest, Facts } from 'policy-cache';
@@ -25,17 +26,6 @@ function casesByAnswer(): ReadonlyMap<string, readonly Case[]> {
     }
   }
   return cases;
-}
-
-/** Bytes that the heap grows by, per call: the median over many short runs, so that a collection or a stranger's allocation falls out. */
-function bytesPerCall(call: (i: number) => unknown): number {
-  const calls = 10_000;
-  const growth = Array.from({ length: 101 }, () => {
-    const before = process.memoryUsage().heapUsed;
-    for (let i = 0; i < calls; i++) call(i);
-    return (process.memoryUsage().heapUsed - before) / calls;
-  });
-  return growth.toSorted((a, b) => a - b)[50]!;
 }
 
 const all = casesByAnswer();
