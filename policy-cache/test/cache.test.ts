@@ -342,3 +342,57 @@ describe('tokens', () => {
     expect(cache.stats.resets.history).toBe(0);
   });
 });
+
+describe('reports to barriers', () => {
+  const named = { follower: 'f' };
+
+  test('the first pull of a session carries one, then one pull a second; it promises a lease that covers what the pulls between prove', async () => {
+    const { cache, memory, clock, asked } = await started(named);
+    expect(memory.reports.get('f')).toEqual({ follower: 'f', head: null, leaseMs: 3_000 });
+    expect(cache.stats.reports).toBe(1);
+    await clock.advance(1_000);
+    expect(cache.stats.reports).toBe(2);
+    expect(memory.reports.get('f')).toEqual({ follower: 'f', head: memory.revision, leaseMs: 3_000 });
+    const pulls = asked.pulls;
+    await clock.advance(10_000);
+    expect(asked.pulls - pulls).toBe(40);
+    expect(cache.stats.reports).toBe(12);
+  });
+
+  test('whoever waits is told at once, and once', async () => {
+    const { cache, memory, clock } = await started(named);
+    await clock.advance(300);
+    const revision = memory.commit((tables) => tables.remove('g1'));
+    await clock.advance(1);
+    const before = cache.stats.reports;
+    memory.awaitReports(revision.version);
+    await clock.advance(10);
+    expect(memory.reports.get('f')?.head).toEqual(revision);
+    expect(cache.stats).toMatchObject({ reports: before + 1, pulls: expect.objectContaining({ report: 1 }) });
+    await clock.advance(500);
+    expect(cache.stats.reports).toBe(before + 1);
+    // What is not there yet is not reported.
+    memory.awaitReports(revision.version + 1);
+    await clock.advance(200);
+    expect(cache.stats.reports).toBe(before + 1);
+  });
+
+  test('a new session reports before it proves anything', async () => {
+    const { cache, memory, clock } = await started(named);
+    memory.stop();
+    memory.reports.clear();
+    await clock.advance(100);
+    memory.restart();
+    await clock.advance(200);
+    expect(cache.state().state).toBe('following');
+    expect(memory.reports.get('f')?.head).toEqual(memory.revision);
+  });
+
+  test('without a name nobody is told', async () => {
+    const { cache, memory, clock } = await started();
+    memory.awaitReports(memory.revision.version);
+    await clock.advance(3_000);
+    expect(memory.reports.size).toBe(0);
+    expect(cache.stats).toMatchObject({ reports: 0, pulls: expect.objectContaining({ report: 0 }) });
+  });
+});
