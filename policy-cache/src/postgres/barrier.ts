@@ -51,7 +51,7 @@ export interface BarrierReport {
 const BARRIER: Statement = { name: 'barrier', text: 'select grantgate.barrier($1::bigint, $2::text) r' };
 const RECOVERY: Statement = { name: 'barrier', text: 'select pg_is_in_recovery() r' };
 const LIMIT_MS = 2_000;
-const POLL_MS = { first: 1, longest: 25 };
+const POLL_MS = { first: 1, longest: 10 };
 
 /**
  * Resolves as soon as no sidecar answers from before the revision, or with `timeout`. A promise about sidecars that report, that is, those
