@@ -19,6 +19,7 @@ import { listen, type Address } from './listen.ts';
 import type { Log } from './log.ts';
 import { createPdp } from './pdp.ts';
 import { loadPolicy } from './policy.ts';
+import type { CheckReport } from './report.ts';
 import { createTelemetry } from './telemetry.ts';
 
 type Settings = Config['settings'];
@@ -100,23 +101,25 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     limits: settings.cache,
   });
   const { deadline } = settings.doors;
-  const limit = { deadline };
+  const nextId = decisionIds(parts.uuid().slice(0, 8));
+  const report = (check: CheckReport): void => {
+    telemetry.report(check);
+    decisions.report(check);
+  };
   const authorize = createAuthorize({
     table: policy.routes,
     authenticator,
     clock,
     deadline,
-    pdp: createPdp({ check: (request, status) => cache.check(request, status, limit) }),
-    nextId: decisionIds(parts.uuid().slice(0, 8)),
+    pdp: createPdp(cache, { deadline }),
+    nextId,
     fault: (thrown) => log('error', 'fault', thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)),
   });
   const doors = createHttpDoors({
     authorize,
     clock,
-    report: (check) => {
-      telemetry.report(check);
-      decisions.report(check);
-    },
+    report,
+    atLeast: settings.doors.atLeast,
   });
   telemetry.watch({ cache, tokens: authenticator, log: decisions, doors });
 
@@ -125,6 +128,11 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     createApi({
       readiness: () => ({ cache: cache.state(), draining }),
       scrape: settings.api.metrics ? () => telemetry.scrape() : undefined,
+      callers: {
+        keys: settings.api.keys ?? [],
+        keyless: () => log('warn', 'api', 'somebody asks the api, and no key is set: every such question is refused. Set api.keys (GRANTGATE_API_KEYS)'),
+      },
+      authzen: { pdp: createPdp(cache, { deadline: settings.api.deadline }), vocabulary: policy.vocabulary, clock, nextId, report },
       failed: (error) => log('error', 'api', error instanceof Error ? (error.stack ?? error.message) : String(error)),
     }),
   );

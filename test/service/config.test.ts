@@ -30,7 +30,14 @@ function problems(parts: Parameters<typeof load>[0]): readonly string[] {
 
 test('without anything, every setting has its default, and the doors are on loopback', () => {
   const { settings: given, sources } = load({});
-  expect(given.doors).toEqual({ host: '127.0.0.1', port: 9191, insecurePublicListen: false, insecureWorldWritableSocket: false, deadline: 100 });
+  expect(given.doors).toEqual({
+    host: '127.0.0.1',
+    port: 9191,
+    insecurePublicListen: false,
+    insecureWorldWritableSocket: false,
+    deadline: 100,
+    atLeast: false,
+  });
   expect(given.cache.maxStaleness).toBe(2000);
   expect([...sources.values()].every((source) => source === 'default')).toBe(true);
   expect(sources.size).toBe(leaves.length);
