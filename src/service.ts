@@ -5,7 +5,7 @@
 import { once } from 'node:events';
 import type { Server } from 'node:http';
 import { InputError, PolicyCache, type CacheState } from 'policy-cache';
-import { postgresSource } from 'policy-cache/postgres';
+import { barrier, postgresSource } from 'policy-cache/postgres';
 import { apiServer, createApi } from './api/app.ts';
 import { createAuthorize, decisionIds } from './authorize.ts';
 import { hostClock } from './clock.ts';
@@ -61,8 +61,9 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   // Of the shipped table they are known; of somebody's own they are news.
   for (const warning of policy.warnings) log(settings.routes.file === undefined ? 'debug' : 'warn', 'routes', warning);
   const authenticator = createAuthenticator({ issuers: issuersOf(settings), wall: parts.wall, tokens: settings.cache.tokens });
+  const database = databaseOptions(settings, parts.readFile);
   const source = postgresSource({
-    ...databaseOptions(settings, parts.readFile),
+    ...database,
     trim: { keepMs: settings.database.keepChanges, random: parts.random },
     observer: {
       trimmed: (versions) => log('debug', 'trimmed', `${versions} old versions taken out of the change log`),
@@ -133,6 +134,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
         keyless: () => log('warn', 'api', 'somebody asks the api, and no key is set: every such question is refused. Set api.keys (GRANTGATE_API_KEYS)'),
       },
       authzen: { pdp: createPdp(cache, { deadline: settings.api.deadline }), vocabulary: policy.vocabulary, clock, nextId, report },
+      barrier: (revision, wait) => barrier(database, revision, wait),
       failed: (error) => log('error', 'api', error instanceof Error ? (error.stack ?? error.message) : String(error)),
     }),
   );

@@ -6,24 +6,23 @@ import type { Revision } from 'policy-cache';
 import type { RequireKey } from './credentials.ts';
 import { problem, reply } from './problems.ts';
 
-export interface BarrierReport {
+interface BarrierReport {
   readonly revision: string;
-  /** `applied`: whoever has not, may not answer any more. `unknown-revision`: it is not in the log of this database. */
   readonly outcome: 'applied' | 'timeout' | 'unknown-revision';
   readonly waitedMs: number;
+  /** So long there may still be sidecars whose reports the database has lost. */
+  readonly lostMs: number;
   readonly replicas: readonly {
     readonly id: string;
-    /** What it reported last; null if it had no world then. */
     readonly revision: string | null;
     readonly ageMs: number;
-    /** What is left of its lease; below 0 it is over. */
     readonly leaseMs: number;
     readonly state: 'applied' | 'expired' | 'waiting';
   }[];
 }
 
-/** Resolves as soon as the outcome is known, after `timeoutMs` at the latest. @throws PolicyError `source` where the database does not answer */
-export type Barrier = (revision: Revision, options: { readonly timeoutMs: number; readonly signal?: AbortSignal }) => Promise<BarrierReport>;
+/** `barrier` of policy-cache/postgres, its database named already. Rejects with PolicyError where no primary answers. */
+export type Barrier = (revision: Revision, wait: { readonly timeoutMs: number; readonly signal: AbortSignal }) => Promise<BarrierReport>;
 
 /** Beyond a lease at the default staleness, so that a sidecar that vanished does not make it a failure. */
 const TIMEOUT_MS = 5_000;
@@ -47,9 +46,11 @@ export function barrierRoutes(barrier: Barrier, requireKey: RequireKey): Hono {
       const got = JSON.stringify(asked.join(',').slice(0, 100));
       return problem({ status: 400, code: 'bad-timeout', detail: `timeout must be one time from 1ms to ${LONGEST_MS / 1000}s, as 500ms or 5s; got ${got}` });
     }
+    const { signal } = c.req.raw;
     try {
-      return answer(await barrier(revision, { timeoutMs, signal: c.req.raw.signal }), timeoutMs);
+      return answer(await barrier(revision, { timeoutMs, signal }), timeoutMs);
     } catch (error) {
+      if (signal.aborted) return problem({ status: 503, code: 'timeout', detail: 'nobody waits any more' }); // and nobody reads this
       if (error instanceof PolicyError) return problem({ status: 503, code: error.code, detail: error.message });
       throw error;
     }
@@ -58,19 +59,21 @@ export function barrierRoutes(barrier: Barrier, requireKey: RequireKey): Hono {
   return app;
 }
 
-function answer({ revision, outcome, waitedMs, replicas }: BarrierReport, timeoutMs: number): Response {
+function answer({ revision, outcome, waitedMs, lostMs, replicas }: BarrierReport, timeoutMs: number): Response {
   const list = replicas.map(({ id, revision, ageMs, leaseMs, state }) => ({ id, revision, age_ms: Math.round(ageMs), lease_ms: Math.round(leaseMs), state }));
-  const waiting = replicas.filter(({ state }) => state === 'waiting').length;
   switch (outcome) {
     case 'applied':
       return reply({ revision, applied: true, waited_ms: Math.round(waitedMs), replicas: list });
-    case 'timeout':
+    case 'timeout': {
+      const waiting = replicas.filter(({ state }) => state === 'waiting').length;
+      const lost = lostMs > 0 ? `; for ${lostMs} ms more there may be replicas whose reports the database has lost` : '';
       return problem({
         status: 504,
         code: 'timeout',
-        detail: `${waiting} of ${replicas.length} replicas have not reported ${revision} within ${timeoutMs} ms, and their leases still run`,
-        more: { revision, applied: false, waited_ms: Math.round(waitedMs), replicas: list },
+        detail: `${waiting} of ${replicas.length} replicas may still answer from before ${revision}, after ${timeoutMs} ms${lost}`,
+        more: { revision, applied: false, waited_ms: Math.round(waitedMs), lost_ms: lostMs, replicas: list },
       });
+    }
     case 'unknown-revision':
       return problem({
         status: 404,

@@ -2,27 +2,28 @@
 
 import { PolicyError } from 'policy-cache';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import type { Barrier, BarrierReport } from '../../src/api/barrier.ts';
+import type { Barrier } from '../../src/api/barrier.ts';
 import { API_KEY, startApi, type Api } from '../support/api.ts';
 import { sidecar, type Sidecar } from '../support/doors.ts';
 import { until } from '../support/until.ts';
 
+type BarrierReport = Awaited<ReturnType<Barrier>>;
 const REVISION = '7-00000000-0000-4000-8000-000000000007';
 const replicas: BarrierReport['replicas'] = [
   { id: 'a', revision: REVISION, ageMs: 12.4, leaseMs: 2987.6, state: 'applied' },
-  { id: 'b', revision: '6-00000000-0000-4000-8000-000000000006', ageMs: 4000, leaseMs: -1000, state: 'expired' },
+  { id: 'b', revision: '6-00000000-0000-4000-8000-000000000006', ageMs: 4000, leaseMs: 0, state: 'expired' },
   { id: 'c', revision: null, ageMs: 0, leaseMs: 3000, state: 'waiting' },
 ];
 const listed = [
   { id: 'a', revision: REVISION, age_ms: 12, lease_ms: 2988, state: 'applied' },
-  { id: 'b', revision: '6-00000000-0000-4000-8000-000000000006', age_ms: 4000, lease_ms: -1000, state: 'expired' },
+  { id: 'b', revision: '6-00000000-0000-4000-8000-000000000006', age_ms: 4000, lease_ms: 0, state: 'expired' },
   { id: 'c', revision: null, age_ms: 0, lease_ms: 3000, state: 'waiting' },
 ];
 
 let side: Sidecar;
 let api: Api;
-const asked: { revision: Parameters<Barrier>[0]; timeoutMs: number; signal: AbortSignal | undefined }[] = [];
-let outcome: (signal: AbortSignal | undefined) => Promise<BarrierReport>;
+const asked: { revision: Parameters<Barrier>[0]; timeoutMs: number; signal: AbortSignal }[] = [];
+let outcome: (signal: AbortSignal) => Promise<BarrierReport>;
 beforeAll(async () => {
   side = await sidecar();
   api = await startApi({
@@ -37,9 +38,15 @@ afterAll(async () => {
   await api?.close();
   await side?.close();
 });
-afterEach(() => void (asked.length = 0));
+afterEach(() => {
+  asked.length = 0;
+  api.failures.length = 0;
+});
 
-const report = (what: BarrierReport['outcome']) => () => Promise.resolve({ revision: REVISION, outcome: what, waitedMs: 12.6, replicas });
+const report =
+  (what: BarrierReport['outcome'], lostMs = 0) =>
+  () =>
+    Promise.resolve({ revision: REVISION, outcome: what, waitedMs: 12.6, lostMs, replicas });
 async function ask(path: string, token: string | undefined = API_KEY, method = 'GET') {
   const { status, headers, body } = await api.ask({ path: `/v1/barrier/${path}`, method, ...(token === '' ? {} : { token }), requestId: 'r' });
   expect(headers).toMatchObject({ 'cache-control': 'no-store', 'x-request-id': 'r', 'content-type': `application/${status === 200 ? '' : 'problem+'}json` });
@@ -96,12 +103,17 @@ test('the timeout first: 504, with who is waited for', async () => {
     status: 504,
     title: 'Gateway Timeout',
     code: 'timeout',
-    detail: `1 of 3 replicas have not reported ${REVISION} within 1000 ms, and their leases still run`,
+    detail: `1 of 3 replicas may still answer from before ${REVISION}, after 1000 ms`,
     revision: REVISION,
     applied: false,
     waited_ms: 13,
+    lost_ms: 0,
     replicas: listed,
   });
+  outcome = report('timeout', 700);
+  const lost = await ask(REVISION);
+  expect(lost).toMatchObject({ status: 504, lost_ms: 700 });
+  expect(lost['detail']).toMatch(/700 ms more there may be replicas/);
 });
 
 test('not in the log: 404', async () => {
@@ -129,8 +141,7 @@ test('only with a key, and only by GET', async () => {
 });
 
 test('a caller who went away is not waited for', async () => {
-  outcome = (signal) =>
-    new Promise((_, reject) => signal?.addEventListener('abort', () => reject(new PolicyError('deadline', 'nobody waits')), { once: true }));
+  outcome = (signal) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true }));
   const gone = new AbortController();
   const answer = fetch(`http://127.0.0.1:${api.port}/v1/barrier/${REVISION}?timeout=60s`, {
     headers: { authorization: `Bearer ${API_KEY}` },
@@ -139,5 +150,8 @@ test('a caller who went away is not waited for', async () => {
   await until(() => asked.length === 1, 'the barrier asked');
   gone.abort();
   await expect(answer).rejects.toThrow();
-  await until(() => asked[0]!.signal?.aborted === true, 'the signal');
+  await until(() => asked[0]!.signal.aborted, 'the signal');
+  outcome = report('applied');
+  expect(await ask(REVISION)).toMatchObject({ status: 200 });
+  expect(api.failures).toEqual([]);
 });

@@ -175,6 +175,27 @@ test('the api decides for whoever has a key; without any it says once what to se
   }
 });
 
+test('the api waits until a revision is in force at every sidecar', async () => {
+  const { service } = await start({ 'api.keys': API_KEY, 'replica.name': 'here' });
+  const client = startClient(Number(service.api.split(':')[1]));
+  const ask = async (path: string) => {
+    const { status, body } = await client.ask({ path: `/v1/barrier/${path}`, token: API_KEY });
+    return { status, ...(JSON.parse(body) as object) };
+  };
+  try {
+    await service.ready(10_000);
+    const { revision } = service.state();
+    const receipt = await ask(revision!);
+    expect(receipt).toMatchObject({ status: 200, revision, applied: true });
+    // Sidecars of other tests may be listed too, their lease over.
+    expect((receipt as { replicas?: unknown[] }).replicas).toContainEqual(expect.objectContaining({ id: 'here/01234567', revision, state: 'applied' }));
+    expect(await ask(`0-ffffffff-ffff-4fff-8fff-ffffffffffff`)).toMatchObject({ status: 404, code: 'unknown-revision' });
+  } finally {
+    client.close();
+    await service.stop();
+  }
+});
+
 test('without a database it listens, is alive, is not ready and says why, and every check is 503', async () => {
   const { service, lines } = await start({}, 'postgres://nobody@127.0.0.1:1/none');
   try {
