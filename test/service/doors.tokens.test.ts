@@ -1,5 +1,6 @@
 // Does a door read a client's token where the operator lets it, and only there?
 
+import fc from 'fast-check';
 import { formatRevision } from 'policy-cache';
 import type { Held } from 'policy-cache/memory';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -12,13 +13,22 @@ import { DOOR, expectBare, subrequest, useDoor, type Replacement } from '../supp
 useDoor();
 
 const FOREIGN = '1-ffffffff-ffff-4fff-8fff-ffffffffffff';
-const held = new Set<Held>();
-const never = new Promise<void>(() => undefined);
+/** What the source keeps back, until it is let go. */
+const held = new Map<Held, Promise<void>>();
+const hold = (...what: readonly Held[]): (() => void) => {
+  let release = (): void => undefined;
+  const released = new Promise<void>((resolve) => (release = resolve));
+  for (const each of what) held.set(each, released);
+  return () => {
+    held.clear();
+    release();
+  };
+};
 const sidecars: Sidecar[] = [];
 const addresses = new Map<boolean, { side: Sidecar; at: { host: string; port: number } }>();
 beforeAll(async () => {
   for (const atLeast of [false, true]) {
-    const side = await sidecar({ doors: { atLeast }, hold: (what) => (held.has(what) ? never : undefined) });
+    const side = await sidecar({ doors: { atLeast }, hold: (what) => held.get(what) });
     sidecars.push(side);
     addresses.set(atLeast, { side, at: await side.listen() });
   }
@@ -74,19 +84,42 @@ describe('what a client has written it can be refused by', () => {
     const { side } = addresses.get(true)!;
     const uri = '/api/device/d2';
     expect(await ask(true, { 'X-Original-URI': uri })).toBe('200 generic');
-    held.add('ring');
+    const release = hold('ring');
     const written = side.source.commit((tables) => tables.remove('d2'));
     expect(await ask(true, { 'X-Original-URI': uri, 'X-Authz-At-Least': formatRevision(written) })).toBe('403 unknown-target');
-    held.clear();
+    release();
   });
 
   test('never the old answer: no pull, no answer', async () => {
     const { side } = addresses.get(true)!;
     expect(await ask(true, { 'X-Original-URI': '/api/device/d3' })).toBe('200 generic');
-    held.add('ring').add('pull');
+    const release = hold('ring', 'pull');
     const written = side.source.commit((tables) => tables.remove('d3'));
     const answer = await ask(true, { 'X-Original-URI': '/api/device/d3', 'X-Authz-At-Least': formatRevision(written) });
     expect(['503 deadline', '503 stale']).toContain(answer);
-    held.clear();
+    release();
   });
+});
+
+test('no text at all is an allow, but for what this history has and `latest`', { timeout: 60_000 }, async () => {
+  const known = revision(true);
+  const spoilt = fc
+    .tuple(fc.nat(known.length - 1), fc.constantFrom(...'0123456789abcdef-, xZ'))
+    .map(([at, by]) => known.slice(0, at) + by + known.slice(at + 1));
+  const text = fc.oneof(
+    spoilt,
+    fc.string({ unit: 'grapheme-ascii', maxLength: 60 }),
+    fc.nat().map((version) => `${version}${known.slice(known.indexOf('-'))}`),
+  );
+  const statuses = new Map<string, number>();
+  await fc.assert(
+    fc.asyncProperty(text, async (value) => {
+      fc.pre(![known, 'latest', ''].includes(value.trim()));
+      const answer = await ask(true, { 'X-Authz-At-Least': value });
+      statuses.set(answer, (statuses.get(answer) ?? 0) + 1);
+      expect(['403 bad-revision', '503 history']).toContain(answer);
+    }),
+    { numRuns: 200 },
+  );
+  expect([...statuses.keys()].sort()).toEqual(['403 bad-revision', '503 history']);
 });
