@@ -104,7 +104,7 @@ describe('what a client has written it can be refused by', () => {
 test('no text at all is an allow, but for what this history has and `latest`', { timeout: 60_000 }, async () => {
   const known = revision(true);
   const spoilt = fc
-    .tuple(fc.nat(known.length - 1), fc.constantFrom(...'0123456789abcdef-, xZ'))
+    .tuple(fc.nat(known.length - 1), fc.constantFrom('0', '7', 'a', 'f', '-', ',', ' ', 'Z'))
     .map(([at, by]) => known.slice(0, at) + by + known.slice(at + 1));
   const text = fc.oneof(
     spoilt,
