@@ -39,8 +39,8 @@ export function createApi({ readiness, scrape, callers: settings = { keys: [] },
   if (authzen) app.route('/', authzenRoutes(authzen, requireKey));
   if (barrier) app.route('/', barrierRoutes(barrier, requireKey));
   app.notFound(() => problem({ status: 404, code: 'no-path', detail: 'there is no such path here' }));
-  app.onError((error) => {
-    failed?.(error);
+  app.onError((error, c) => {
+    if (!c.req.raw.signal.aborted) failed?.(error); // else the caller has gone, perhaps in the middle of a body
     return problem({ status: 500, code: 'internal', detail: 'this should not have happened; the log says more' });
   });
   return app;

@@ -66,6 +66,8 @@ export function authzenRoutes(parts: AuthzenParts, requireKey: RequireKey): Hono
     const draft = newDraft(nextId(), c.req.header('x-request-id') ?? '');
     c.set('draft', draft);
     await next();
+    // Who leaves in the middle of a question has met no fault of ours.
+    if (c.error !== undefined && c.req.raw.signal.aborted) Object.assign(draft, { verdict: 'unmapped', reason: 'bad-request' } satisfies Partial<Draft>);
     draft.durationMs = clock.now() - started;
     try {
       report(draft);

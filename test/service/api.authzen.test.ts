@@ -5,6 +5,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { API_KEY, EVALUATION, startApi, type Api } from '../support/api.ts';
 import type { Answer } from '../support/ask.ts';
 import { sidecar, type Sidecar } from '../support/doors.ts';
+import { connectRaw } from '../support/raw.ts';
+import { until } from '../support/until.ts';
 
 let side: Sidecar;
 let api: Api;
@@ -180,6 +182,20 @@ describe('what is no question is 400, and says what to mend', () => {
       duplex: 'half',
     });
     expect([unannounced.status, ((await unannounced.json()) as { code: string }).code]).toEqual([413, 'too-large']);
+  });
+
+  test.each(['Content-Length: 500', 'Transfer-Encoding: chunked'])('a caller who leaves in the middle of his body is no fault of ours: %s', async (length) => {
+    const connection = await connectRaw({ host: '127.0.0.1', port: api.port });
+    const head = [`POST ${EVALUATION} HTTP/1.1`, 'Host: api', `Authorization: Bearer ${API_KEY}`, 'Content-Type: application/json', length, '', ''].join(
+      '\r\n',
+    );
+    connection.send(`${head}${length.startsWith('T') ? '5\r\n{"sub\r\n' : '{"sub'}`);
+    // Another question, so that this one has certainly begun.
+    expect((await api.evaluate(QUESTION)).status).toBe(200);
+    connection.destroy();
+    await until(() => api.reports.length === 2, 'its report');
+    expect(api.reports[1]).toMatchObject({ verdict: 'unmapped', reason: 'bad-request' });
+    expect(api.failures).toEqual([]);
   });
 
   test.each(['GET', 'HEAD', 'PUT', 'DELETE', 'PATCH', 'OPTIONS'])('%s is 405', async (method) => {
