@@ -9,7 +9,7 @@ import { ANY } from 'policy-cache';
 import type { AccessRequest, Clock } from 'policy-cache';
 import { refused } from './identity.ts';
 import type { Authentication, Authenticator, Identity } from './identity.ts';
-import type { Pdp, Ruling } from './pdp.ts';
+import type { AtLeast, Pdp, Ruling } from './pdp.ts';
 import { unavailableCode } from './problem.ts';
 import type { OutcomeReason, RequestProblem, Verdict } from './problem.ts';
 import type { CheckReport } from './report.ts';
@@ -31,6 +31,8 @@ export interface DoorRequest {
   readonly credential: string;
   /** How many values the two had together. */
   readonly credentials: number;
+  /** State of the database that the answer must be of, or of a later one; null: not asked for, or not to be asked for at this door. */
+  readonly atLeast: AtLeast | null;
   /** Why the door refuses it, if it does. */
   readonly problem: RequestProblem | null;
   readonly requestId: string;
@@ -73,12 +75,12 @@ export function createAuthorize(settings: AuthorizeSettings): Authorize {
   const { table, authenticator, pdp, nextId, clock, deadline = 1000, fault } = settings;
   const { vocabulary } = table;
 
-  const decide = (draft: Draft, asked: RouteMatch, who: Authentication): Outcome | Promise<Outcome> => {
+  const decide = (draft: Draft, { asked, atLeast }: { asked: RouteMatch; atLeast: AtLeast | null }, who: Authentication): Outcome | Promise<Outcome> => {
     if (who.kind === 'refused') return end(draft, 'unauthenticated', who.problem);
     draft.subject = who.subject;
     // Semantics 1.6: an operator is nobody at a door.
     if (who.kind === 'operator') return deny(draft, { reason: 'unknown-subject', rule: '1' });
-    const ruling = pdp.check(requestsOf(asked, who.subject));
+    const ruling = pdp.check(requestsOf(asked, who.subject), atLeast ?? undefined);
     return ruling instanceof Promise ? ruling.then((settled) => conclude(draft, { asked, who, ruling: settled })) : conclude(draft, { asked, who, ruling });
   };
 
@@ -133,12 +135,13 @@ export function createAuthorize(settings: AuthorizeSettings): Authorize {
   return (request) => {
     const draft = newDraft(request, nextId());
     try {
-      const asked = request.problem === null ? question(table, request) : refusal(request.problem);
+      const asked = request.problem === null ? questionOf(table, request) : refusal(request.problem);
       if (asked.route !== null) draft.route = asked.route;
       if (asked.kind === 'unmapped') return end(draft, 'unmapped', asked.reason);
       if (asked.public) return end(draft, 'permit', 'public');
       const who = credentialOf(request, authenticator);
-      const outcome = who instanceof Promise ? who.then((settled) => decide(draft, asked, settled)) : decide(draft, asked, who);
+      const question = { asked, atLeast: request.atLeast };
+      const outcome = who instanceof Promise ? who.then((settled) => decide(draft, question, settled)) : decide(draft, question, who);
       return outcome instanceof Promise ? inTime(draft, outcome) : outcome;
     } catch (thrown) {
       return fail(draft, thrown);
@@ -190,7 +193,7 @@ function refusal(reason: RequestProblem): Refused {
 }
 
 /** What must be asked for this request. */
-function question(table: RouteTable, request: DoorRequest): RouteMatch | Unmapped | Refused {
+function questionOf(table: RouteTable, request: DoorRequest): RouteMatch | Unmapped | Refused {
   const { method, uri, preflight, parameters } = request;
   const row = matchRoute(table, { method, target: uri, preflight });
   if (parameters === null) return row;

@@ -39,6 +39,8 @@ export type RequestProblem =
   | 'repeated-header'
   /** A header by which some applications replace the method. */
   | 'method-override'
+  /** The token of a check is neither a revision nor `latest`. */
+  | 'bad-revision'
   /** The door's parameters and the route table ask for different things. */
   | 'contradiction';
 

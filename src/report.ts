@@ -1,6 +1,6 @@
-// What does a door hand over when a check is finished? One value, read by the metrics and by the decision log.
+// What does a door or the api hand over when a check is finished? One value, read by the metrics and by the decision log.
 //
-// The door fills it in once per check and passes it to one function; neither reader keeps it.
+// It is filled in once per check and passed to one function; neither reader keeps it.
 
 import type { Revision } from 'policy-cache';
 
@@ -16,7 +16,7 @@ export interface CheckReport {
   readonly rule: string;
   /** The state of the database that the decision is true for; null where there is none. */
   readonly revision: Revision | null;
-  /** The door, as a metric label: `nginx`, `envoy_http`, … */
+  /** Who was asked, as a metric label: `nginx`, `envoy_http`, …, `authzen`. */
   readonly protocol: string;
   /** The client's method, as the proxy named it; '' if unknown. */
   readonly method: string;
@@ -26,7 +26,7 @@ export interface CheckReport {
   readonly resource: string;
   readonly operation: string;
   readonly target: string;
-  /** User id that the credential proved; '' if it proved none. */
+  /** User id that the credential proved; '' if it proved none. At the api: that the application asked for. */
   readonly subject: string;
   readonly tenant: string;
   /** Did the check wait for the database? `none`: it never reached the cache. */

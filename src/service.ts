@@ -5,7 +5,7 @@
 import { once } from 'node:events';
 import type { Server } from 'node:http';
 import { InputError, PolicyCache, type CacheState } from 'policy-cache';
-import { postgresSource } from 'policy-cache/postgres';
+import { barrier, postgresSource } from 'policy-cache/postgres';
 import { apiServer, createApi } from './api/app.ts';
 import { createAuthorize, decisionIds } from './authorize.ts';
 import { hostClock } from './clock.ts';
@@ -19,6 +19,7 @@ import { listen, type Address } from './listen.ts';
 import type { Log } from './log.ts';
 import { createPdp } from './pdp.ts';
 import { loadPolicy } from './policy.ts';
+import type { CheckReport } from './report.ts';
 import { createTelemetry } from './telemetry.ts';
 
 type Settings = Config['settings'];
@@ -60,8 +61,9 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   // Of the shipped table they are known; of somebody's own they are news.
   for (const warning of policy.warnings) log(settings.routes.file === undefined ? 'debug' : 'warn', 'routes', warning);
   const authenticator = createAuthenticator({ issuers: issuersOf(settings), wall: parts.wall, tokens: settings.cache.tokens });
+  const database = databaseOptions(settings, parts.readFile);
   const source = postgresSource({
-    ...databaseOptions(settings, parts.readFile),
+    ...database,
     trim: { keepMs: settings.database.keepChanges, random: parts.random },
     observer: {
       trimmed: (versions) => log('debug', 'trimmed', `${versions} old versions taken out of the change log`),
@@ -100,23 +102,25 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     limits: settings.cache,
   });
   const { deadline } = settings.doors;
-  const limit = { deadline };
+  const nextId = decisionIds(parts.uuid().slice(0, 8));
+  const report = (check: CheckReport): void => {
+    telemetry.report(check);
+    decisions.report(check);
+  };
   const authorize = createAuthorize({
     table: policy.routes,
     authenticator,
     clock,
     deadline,
-    pdp: createPdp({ check: (request, status) => cache.check(request, status, limit) }),
-    nextId: decisionIds(parts.uuid().slice(0, 8)),
+    pdp: createPdp(cache, { deadline }),
+    nextId,
     fault: (thrown) => log('error', 'fault', thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)),
   });
   const doors = createHttpDoors({
     authorize,
     clock,
-    report: (check) => {
-      telemetry.report(check);
-      decisions.report(check);
-    },
+    report,
+    atLeast: settings.doors.atLeast,
   });
   telemetry.watch({ cache, tokens: authenticator, log: decisions, doors });
 
@@ -125,6 +129,12 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     createApi({
       readiness: () => ({ cache: cache.state(), draining }),
       scrape: settings.api.metrics ? () => telemetry.scrape() : undefined,
+      callers: {
+        keys: settings.api.keys ?? [],
+        keyless: () => log('warn', 'api', 'somebody asks the api, and no key is set: every such question is refused. Set api.keys (GRANTGATE_API_KEYS)'),
+      },
+      authzen: { pdp: createPdp(cache, { deadline: settings.api.deadline }), vocabulary: policy.vocabulary, clock, nextId, report },
+      barrier: (revision, wait) => barrier(database, revision, wait),
       failed: (error) => log('error', 'api', error instanceof Error ? (error.stack ?? error.message) : String(error)),
     }),
   );

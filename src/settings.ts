@@ -65,6 +65,12 @@ const signingKeys = z
       }
     }
   });
+// The characters of a bearer token (RFC 6750): none of them separates two keys, so a file may have one a line.
+const API_KEYS = 'must be keys of at least 32 characters each, of letters, digits and -._~+/=';
+const apiKeys = z.preprocess(
+  (value) => (typeof value === 'string' ? value.split(/[\s,]+/).filter((key) => key !== '') : value),
+  z.array(z.string(API_KEYS).regex(/^[A-Za-z0-9._~+/=-]{32,}$/, API_KEYS), API_KEYS).min(1, API_KEYS),
+);
 const databaseUrl = z.string().regex(/^postgres(ql)?:\/\/./, 'must be postgres://user:password@host:port/database');
 
 /** The schema. Times are milliseconds once read. */
@@ -80,12 +86,24 @@ export const settings = z.strictObject({
         .register(notes, { description: 'Let the doors listen on an address that is not loopback. Whoever reaches a door can ask it anything.' }),
       insecureWorldWritableSocket: flag.default(false).register(notes, { description: 'Give the socket mode 0666: every local user may ask.' }),
       deadline: duration(1, 60_000).default(100).register(notes, { description: 'Time a check may take before it is answered with 503.', time: true }),
+      atLeast: flag.default(false).register(notes, {
+        description:
+          'Read `X-Authz-At-Least` of clients, where the proxy passes it on: answered at that revision or later, or 503. Off, it is ignored: any client could make each of its checks wait for the database.',
+      }),
     })
     .prefault({}),
   api: z
     .strictObject({
-      host: text.default('127.0.0.1').register(notes, { description: 'Address of the api listener (health and metrics).' }),
+      host: text.default('127.0.0.1').register(notes, { description: 'Address of the api listener (health, metrics, AuthZEN).' }),
       port: integer(0, 65_535).default(9190).register(notes, { description: 'Port of the api listener; `0` takes any free one.' }),
+      keys: apiKeys.optional().register(notes, {
+        description:
+          'Keys (32 characters or more) by which applications may ask the api, as `Authorization: Bearer …`; several with commas, while one is being changed. Without any, only health and metrics answer.',
+        secret: true,
+      }),
+      deadline: duration(1, 60_000)
+        .default(100)
+        .register(notes, { description: 'Time a check of the api may take before it is answered with 503.', time: true }),
       metrics: flag.default(true).register(notes, { description: 'Serve `/metrics`.' }),
       insecurePublicListen: flag
         .default(false)

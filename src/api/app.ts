@@ -1,28 +1,47 @@
 // What does the api listener answer?
 //
-// Never at a door: whatever a client can reach through a proxy must not find a 200 here. Health and metrics ask for no credential.
+// Never at a door: whatever a client can reach through a proxy must not find a 200 here. Health and metrics ask for no credential,
+// everything else for a key of the application that asks.
 
 import type { Server } from 'node:http';
 import { createAdaptorServer } from '@hono/node-server';
 import { Hono } from 'hono';
+import { authzenRoutes, type AuthzenParts } from './authzen.ts';
+import { barrierRoutes, type Barrier } from './barrier.ts';
+import { callers, type CallerSettings } from './credentials.ts';
 import { healthRoutes, type Readiness } from './health.ts';
+import { problem } from './problems.ts';
 
 export interface ApiParts {
   readonly readiness: () => Readiness;
   /** The metrics as Prometheus text; absent: no `/metrics`. */
   readonly scrape?: (() => Promise<string>) | undefined;
+  readonly callers?: CallerSettings;
+  /** What decides; absent: no checks here. */
+  readonly authzen?: AuthzenParts;
+  /** Who knows what the other sidecars have applied; absent: no barrier. */
+  readonly barrier?: Barrier;
   /** Told of what an answer threw; the client gets a bare 500. */
   readonly failed?: (error: unknown) => void;
 }
 
-export function createApi({ readiness, scrape, failed }: ApiParts): Hono {
+export function createApi({ readiness, scrape, callers: settings = { keys: [] }, authzen, barrier, failed }: ApiParts): Hono {
   const app = new Hono();
+  const requireKey = callers(settings);
+  // Outermost, and after the answer: a header set before is lost where somebody answers with a response of his own.
+  app.use(async (c, next) => {
+    await next();
+    const id = c.req.header('x-request-id');
+    if (id !== undefined) c.res.headers.set('X-Request-ID', id);
+  });
   app.route('/', healthRoutes(readiness));
   if (scrape) app.get('/metrics', async (c) => c.text(await scrape(), 200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }));
-  app.notFound((c) => c.json({ error: 'no such path' }, 404));
+  if (authzen) app.route('/', authzenRoutes(authzen, requireKey));
+  if (barrier) app.route('/', barrierRoutes(barrier, requireKey));
+  app.notFound(() => problem({ status: 404, code: 'no-path', detail: 'there is no such path here' }));
   app.onError((error, c) => {
-    failed?.(error);
-    return c.json({ error: 'internal error' }, 500);
+    if (!c.req.raw.signal.aborted) failed?.(error); // else the caller has gone, perhaps in the middle of a body
+    return problem({ status: 500, code: 'internal', detail: 'this should not have happened; the log says more' });
   });
   return app;
 }

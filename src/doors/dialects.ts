@@ -13,10 +13,12 @@ export interface Dialect {
   readonly uri: string;
   /** Header with the target in the form with parameters; null: this door has no such form. */
   readonly target: string | null;
+  /** Header with the revision that an answer must be of, or of a later one; null: this door never reads one. */
+  readonly atLeast: string | null;
 }
 
 export const DIALECTS: readonly Dialect[] = [
-  { name: 'nginx', protocol: 'nginx', method: 'x-original-method', uri: 'x-original-uri', target: 'x-authz-target' },
+  { name: 'nginx', protocol: 'nginx', method: 'x-original-method', uri: 'x-original-uri', target: 'x-authz-target', atLeast: 'x-authz-at-least' },
 ];
 
 /** A door, and the parameters in its path if there are any. */

@@ -10,6 +10,7 @@ export interface Headers {
   readonly method: string;
   readonly uri: string;
   readonly target: string;
+  readonly atLeast: string;
   /** A contract header came more than once. */
   readonly repeated: boolean;
   readonly credential: string;
@@ -26,6 +27,7 @@ type Role =
   | 'method'
   | 'uri'
   | 'target'
+  | 'at-least'
   | 'credential'
   | 'alias'
   | 'credential-alias'
@@ -58,18 +60,19 @@ const COMMON: readonly (readonly [string, Role])[] = [
 /** Spellings remembered; nginx sends about ten, a client who invents more only costs itself the look-up. */
 const REMEMBERED = 256;
 
-export function readerOf(dialect: Pick<Dialect, 'method' | 'uri' | 'target'> | null): HeaderReader {
+export function readerOf(dialect: Pick<Dialect, 'method' | 'uri' | 'target' | 'atLeast'> | null): HeaderReader {
   const roles = new Map<string, Role>(COMMON);
   if (dialect !== null) {
     roles.set(dialect.method, 'method').set(dialect.uri, 'uri');
     if (dialect.target !== null) roles.set(dialect.target, 'target');
+    if (dialect.atLeast !== null) roles.set(dialect.atLeast, 'at-least');
   }
   const judge = (name: string): Role => {
     const lower = name.toLowerCase();
     const plain = lower.replace(/[_.]/g, '-');
     const role = roles.get(plain) ?? 'none';
     if (plain === lower) return role;
-    if (role === 'method' || role === 'uri' || role === 'target') return 'alias';
+    if (role === 'method' || role === 'uri' || role === 'target' || role === 'at-least') return 'alias';
     return role === 'credential' ? 'credential-alias' : role === 'override' || role === 'length' || role === 'transfer' ? role : 'none';
   };
   const remembered = new Map<string, Role>();
@@ -93,11 +96,13 @@ export function readHeaders(reader: HeaderReader, raw: readonly string[]): Heade
   let method = '',
     uri = '',
     target = '',
+    atLeast = '',
     credential = '',
     requestId = '';
   let methods = 0,
     uris = 0,
     targets = 0,
+    atLeasts = 0,
     credentials = 0,
     requestIds = 0,
     aliases = 0;
@@ -122,6 +127,10 @@ export function readHeaders(reader: HeaderReader, raw: readonly string[]): Heade
       case 'target':
         target = value;
         targets++;
+        break;
+      case 'at-least':
+        atLeast = value;
+        atLeasts++;
         break;
       case 'alias':
         aliases++;
@@ -160,11 +169,12 @@ export function readHeaders(reader: HeaderReader, raw: readonly string[]): Heade
     method,
     uri,
     target,
+    atLeast,
     credential,
     credentials,
     override,
     body,
-    repeated: aliases > 0 || methods > 1 || uris > 1 || targets > 1,
+    repeated: aliases > 0 || methods > 1 || uris > 1 || targets > 1 || atLeasts > 1,
     preflight: origin && preflightMethod,
     requestId: requestIds === 1 && /^[!-~]{1,128}$/.test(requestId) ? requestId : '',
   };

@@ -9,13 +9,14 @@ import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Clock } from 'policy-cache';
 import type { Authorize, DoorRequest, Outcome } from '../authorize.ts';
+import { parseAtLeast } from '../pdp.ts';
 import { HTTP_STATUS } from '../problem.ts';
 import type { RequestProblem } from '../problem.ts';
 import type { CheckReport } from '../report.ts';
 import { DIALECTS, doorPath, entranceOf } from './dialects.ts';
 import type { Dialect } from './dialects.ts';
 import { OUTSIDE, readHeaders, readerOf } from './headers.ts';
-import type { HeaderReader } from './headers.ts';
+import type { HeaderReader, Headers } from './headers.ts';
 
 export interface HttpDoorsSettings {
   readonly authorize: Authorize;
@@ -25,6 +26,8 @@ export interface HttpDoorsSettings {
   readonly dialects?: readonly Dialect[];
   /** Refuse a request that names another method in a header such as `X-HTTP-Method-Override`; default true. */
   readonly refuseMethodOverride?: boolean;
+  /** Read from clients which revision an answer must be of, where the dialect has a header for it; default false. */
+  readonly atLeast?: boolean;
   /** Connections of one server at most; default 10,000. */
   readonly maxConnections?: number;
 }
@@ -53,8 +56,10 @@ const REFUSAL: Readonly<Record<number, string[]>> = { 401: [...EMPTY, 'WWW-Authe
 const CLOSE: readonly string[] = ['Connection', 'close'];
 
 export function createHttpDoors(settings: HttpDoorsSettings): HttpDoors {
-  const { authorize, report, clock, dialects = DIALECTS, refuseMethodOverride = true, maxConnections = 10_000 } = settings;
-  const doors = new Map<string, Door>(dialects.map((dialect) => [doorPath(dialect), { dialect, reader: readerOf(dialect) }]));
+  const { authorize, report, clock, dialects = DIALECTS, refuseMethodOverride = true, atLeast: reads = false, maxConnections = 10_000 } = settings;
+  const doors = new Map<string, Door>(
+    dialects.map((dialect) => [doorPath(dialect), { dialect, reader: readerOf(reads ? dialect : { ...dialect, atLeast: null }) }]),
+  );
   const servers: Server[] = [];
   /** Connections whose last request came: whatever follows on them may be an unread body, and is not looked at (rule 4). */
   const ended = new WeakSet<object>();
@@ -81,6 +86,8 @@ export function createHttpDoors(settings: HttpDoorsSettings): HttpDoors {
     const headers = readHeaders(entrance?.door.reader ?? OUTSIDE, req.rawHeaders);
     const last = expects || headers.body;
     if (last || draining) ended.add(req.socket);
+    // Empty is none: what a proxy sends of a header that its client did not send.
+    const atLeast = headers.atLeast === '' ? null : parseAtLeast(headers.atLeast);
     const request: DoorRequest = {
       protocol: entrance?.door.dialect.protocol ?? 'none',
       method: headers.method,
@@ -89,11 +96,12 @@ export function createHttpDoors(settings: HttpDoorsSettings): HttpDoors {
       requestId: headers.requestId,
       credential: headers.credential,
       credentials: headers.credentials,
+      atLeast,
       parameters:
         entrance === null || entrance.resource === null || entrance.operation === null
           ? null
           : { resource: entrance.resource, operation: entrance.operation, target: headers.target },
-      problem: entrance === null ? 'no-door' : problemOf(headers, entrance.resource !== null, refuseMethodOverride),
+      problem: entrance === null ? 'no-door' : problemOf(headers, atLeast, { parameters: entrance.resource !== null, refuseOverride: refuseMethodOverride }),
     };
     const outcome = authorize(request);
     if (outcome instanceof Promise)
@@ -153,10 +161,15 @@ export function createHttpDoors(settings: HttpDoorsSettings): HttpDoors {
   };
 }
 
-function problemOf(headers: ReturnType<typeof readHeaders>, parameters: boolean, refuseOverride: boolean): RequestProblem | null {
+function problemOf(
+  headers: Headers,
+  atLeast: DoorRequest['atLeast'],
+  { parameters, refuseOverride }: { parameters: boolean; refuseOverride: boolean },
+): RequestProblem | null {
   if (headers.repeated) return 'repeated-header';
   // Rule 3: never a default, in either form. An ambiguous path is refused in the form with parameters too, so it must be there.
   if (headers.method === '' || headers.uri === '' || (parameters && headers.target === '')) return 'missing-header';
+  if (headers.atLeast !== '' && atLeast === null) return 'bad-revision';
   return headers.override && refuseOverride ? 'method-override' : null;
 }
 

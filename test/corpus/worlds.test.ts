@@ -1,7 +1,7 @@
-// Does every world of the corpus answer the same at every door: specification, library, command line, nginx?
+// Does every world of the corpus answer the same at every door: specification, library, command line, nginx, AuthZEN?
 //
 // A door of a proxy has no header for `owner` and `groups` of a CREATE, so checks that name them do not run there; each other one
-// does, with its decision as the client's status, and its reason and rule in the decision log.
+// does, with its decision as the client's status, and its reason and rule in the decision log. AuthZEN has a place for both, so all run there.
 
 import { execFile } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
@@ -11,7 +11,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { reference, type Answer, type Names } from '../../policy-cache/test/reference.ts';
 import { runCli } from '../../src/cli.ts';
-import { askDecided } from '../support/ask.ts';
+import { evaluation } from '../support/api.ts';
+import { askDecided, startClient, type Client } from '../support/ask.ts';
 import { startPostgres, type TestServer } from '../support/postgres.ts';
 import { tokenFor } from '../support/sidecar.ts';
 import { checkPath, checkRoutes, startStack, vocabulary, type Stack } from '../support/stack.ts';
@@ -21,7 +22,7 @@ const files = readdirSync(folder).filter((file) => file.endsWith('.yaml'));
 const text = (file: string): string => readFileSync(new URL(file, folder), 'utf8');
 const names = parse(readFileSync(new URL('../../policy-cache/vocabulary/thingsboard.yaml', import.meta.url), 'utf8')) as Names;
 
-const ran = { specification: 0, library: 0, 'command line': 0, nginx: 0, 'nginx, with parameters': 0, 'nginx, percent-encoded': 0 };
+const ran = { specification: 0, library: 0, 'command line': 0, authzen: 0, nginx: 0, 'nginx, with parameters': 0, 'nginx, percent-encoded': 0 };
 /** Counted in the text, not by our own parser: a check that this drops is missed here. */
 const there = files.flatMap((file) => text(file).match(/^ *- \{ user: .*\bexpect: .*\}$/gm) ?? []);
 const forNginx = there.filter((line) => !/\b(owner|groups):/.test(line));
@@ -60,6 +61,14 @@ describe.each(files)('%s', (file) => {
     for (const check of world.checks) got.push(await byCommand(check, url));
     expect(got).toEqual(expected);
     ran['command line'] += got.length;
+  });
+
+  test('AuthZEN', async () => {
+    const client = startClient(stack.sidecar.api);
+    const answers = await Promise.all(world.checks.map((check, i) => byAuthzen(stack, client, { check, id: `authzen-${i}` })));
+    client.close();
+    expect(answers).toEqual(expected);
+    ran.authzen += answers.length;
   });
 
   test('nginx', async () => {
@@ -116,6 +125,7 @@ test('no check was left out', () => {
     specification: there.length,
     library: there.length,
     'command line': there.length,
+    authzen: there.length,
     nginx: forNginx.length,
     'nginx, with parameters': forParameters.length,
     'nginx, percent-encoded': forEncoded.length,
@@ -173,6 +183,26 @@ async function byCommand({ user, operation, resource, target, owner, groups, exp
   expect({ code, problems }).toEqual({ code: decision === 'allow' ? 0 : 1, problems: '' });
   const answer = JSON.parse(output) as { decision: string; reason: string; rule: string };
   return { allow: answer.decision === 'allow', reason: answer.reason, rule: answer.rule };
+}
+
+/** In the answer, and the same in the log. */
+async function byAuthzen({ sidecar }: Stack, client: Client, { check, id }: { check: WorldCheck; id: string }): Promise<Answer> {
+  const { user, operation, resource, target, owner, groups } = check;
+  const properties = { ...(owner === undefined ? {} : { owner }), ...(groups === undefined ? {} : { groups }) };
+  const body = { subject: { type: 'user', id: user }, action: { name: operation }, resource: { type: resource, id: target, properties } };
+  // At `latest`, so that each waits: the deadline is the service's own, a busy machine may need more than one attempt.
+  const ask = () => client.ask(evaluation(body, { requestId: id, headers: { 'X-Authz-At-Least': 'latest' } }));
+  let answer = await ask();
+  for (let attempt = 1; answer.status === 503 && attempt < 5; attempt++) {
+    await sidecar.line(id);
+    answer = await ask();
+  }
+  expect(answer.status).toBe(200);
+  const { decision, context } = JSON.parse(answer.body) as { decision: boolean; context: { reason: string; rule: string; revision: string } };
+  const { reason, rule, revision } = context;
+  expect(answer.headers['x-authz-revision']).toBe(revision);
+  expect(await sidecar.line(id)).toMatchObject({ decision: decision ? 'allow' : 'deny', reason, rule, revision, subject: user });
+  return { allow: decision, reason, rule };
 }
 
 /** The decision by what the client got, reason and rule from the log. */

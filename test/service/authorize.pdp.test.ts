@@ -1,6 +1,6 @@
 // Do several checks make one answer: all must pass, the first deny decides, and nothing is learnt from another's check?
 import { describe, expect, test } from 'vitest';
-import { createPdp } from '../../src/pdp.ts';
+import { createPdp, parseAtLeast } from '../../src/pdp.ts';
 
 describe('several checks in one question', () => {
   const may = { allow: true, reason: 'generic', rule: '3' } as const;
@@ -44,6 +44,36 @@ describe('several checks in one question', () => {
     const pdp = cacheOf([], [0, 1, 2]);
     const [a, b] = await Promise.all([pdp.check([wanted[0]!]), pdp.check([wanted[1]!])]);
     expect([a.status.tenant, b.status.tenant]).toEqual(['t0', 't1']);
+  });
+
+  test('what every check of a question is asked with', async () => {
+    const asked: unknown[] = [];
+    let version = 6;
+    const pdp = createPdp(
+      {
+        check(_, status, options) {
+          asked.push(options);
+          Object.assign(status!, { tenant: 't', customer: '', revision: { version: ++version, id: 'x' }, hit: false });
+          return options?.atLeast === 'latest' ? Promise.resolve(may) : mayNot;
+        },
+      },
+      { deadline: 70 },
+    );
+    const atLeast = { version: 5, id: 'x' };
+    await pdp.check([wanted[0]!]);
+    await pdp.check([wanted[0]!], atLeast);
+    // `latest` costs a pull: the state that the first check found is late enough for the second.
+    await pdp.check(wanted.slice(0, 2), 'latest');
+    expect(asked).toEqual([
+      { deadline: 70 },
+      { deadline: 70, atLeast },
+      { deadline: 70, atLeast: 'latest' },
+      { deadline: 70, atLeast: { version: 9, id: 'x' } },
+    ]);
+  });
+  test('the words of a token', () => {
+    const id = '00000000-0000-4000-8000-000000000000';
+    expect([`7-${id}`, 'latest', '', '7', `7-${id} `, 'LATEST'].map(parseAtLeast)).toEqual([{ version: 7, id }, 'latest', null, null, null, null]);
   });
 
   // Operation 0 is allowed up to version 1 only, operation 1 from version 2 on: at no moment may anybody do both.

@@ -12,7 +12,19 @@ import { NOW, ROUTES, sidecar, vocabulary } from '../support/doors.ts';
 import type { Sidecar, SidecarSettings } from '../support/doors.ts';
 
 function request(method: string, uri: string, more: Partial<DoorRequest> = {}): DoorRequest {
-  return { protocol: 'nginx', method, uri, parameters: null, preflight: false, credential: '', credentials: 0, problem: null, requestId: 'r1', ...more };
+  return {
+    protocol: 'nginx',
+    method,
+    uri,
+    parameters: null,
+    preflight: false,
+    credential: '',
+    credentials: 0,
+    atLeast: null,
+    problem: null,
+    requestId: 'r1',
+    ...more,
+  };
 }
 
 async function running(settings?: SidecarSettings): Promise<Sidecar> {

@@ -30,7 +30,14 @@ function problems(parts: Parameters<typeof load>[0]): readonly string[] {
 
 test('without anything, every setting has its default, and the doors are on loopback', () => {
   const { settings: given, sources } = load({});
-  expect(given.doors).toEqual({ host: '127.0.0.1', port: 9191, insecurePublicListen: false, insecureWorldWritableSocket: false, deadline: 100 });
+  expect(given.doors).toEqual({
+    host: '127.0.0.1',
+    port: 9191,
+    insecurePublicListen: false,
+    insecureWorldWritableSocket: false,
+    deadline: 100,
+    atLeast: false,
+  });
   expect(given.cache.maxStaleness).toBe(2000);
   expect([...sources.values()].every((source) => source === 'default')).toBe(true);
   expect(sources.size).toBe(leaves.length);
@@ -238,6 +245,24 @@ describe('a secret', () => {
   });
   test('of a bad form is not repeated in the problem', () => {
     expect(problems({ env: { DATABASE_URL: 'hunter2' } })[0]).not.toContain('hunter2');
+    for (const keys of ['hunter2', `${'k'.repeat(32)},hunter2`, 'k'.repeat(31), `${'k'.repeat(32)}"hunter2"`, ',']) {
+      const [problem] = problems({ env: { GRANTGATE_API_KEYS: keys } });
+      expect(problem).toMatch(/^api\.keys \(env GRANTGATE_API_KEYS\): must be keys of at least 32 characters/);
+      expect(problem).not.toContain('hunter2');
+    }
+  });
+  test('of the api: keys by commas or one a line, in the environment, a list or a file, and never shown', () => {
+    const [one, two] = ['first-key-of-the-api.0123456789abcdef', 'c2Vjb25kIGtleSBvZiB0aGUgYXBpLi4uLi4='];
+    const given = [
+      load({ env: { GRANTGATE_API_KEYS: `${one}, ${two}` } }),
+      load({ file: `api: { keys: [${one}, "${two}"] }` }),
+      load({ env: { GRANTGATE_API_KEYS_FILE: '/run/keys' }, files: { '/run/keys': `${one}\n${two}\n` } }),
+    ];
+    for (const config of given) {
+      expect(config.settings.api.keys).toEqual([one, two]);
+      for (const as of ['yaml', 'json'] as const) expect(showConfig(config, as)).not.toMatch(/first-key|c2Vjb25k/);
+    }
+    expect(load({}).settings.api.keys).toBeUndefined();
   });
 });
 

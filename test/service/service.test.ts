@@ -10,6 +10,8 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { loadConfig } from '../../src/config.ts';
 import { startService, type Service } from '../../src/service.ts';
+import { API_KEY, evaluation } from '../support/api.ts';
+import { startClient, type Ask } from '../support/ask.ts';
 import { cli } from '../support/cli.ts';
 import { startPostgres, type TestDatabase, type TestServer } from '../support/postgres.ts';
 import { SIGNING_KEY, startSidecar, tokenFor } from '../support/sidecar.ts';
@@ -131,6 +133,65 @@ test('the doors answer nothing of the api, and the api nothing of the doors', as
     for (const path of ['/livez', '/readyz', '/metrics', '/healthz', '/']) expect((await fetch(`http://${service.doors[0]!}${path}`)).status, path).toBe(403);
     expect((await fetch(`http://${service.api}/auth/nginx`)).status).toBe(404);
   } finally {
+    await service.stop();
+  }
+});
+
+test('the api decides for whoever has a key; without any it says once what to set', async () => {
+  const question = { subject: { type: 'user', id: 'hana' }, action: { name: 'READ' }, resource: { type: 'DEVICE', id: 'tower-meter' } };
+  const asked = (api: string, more: Partial<Ask> = {}) => {
+    const client = startClient(Number(api.split(':')[1]));
+    return client.ask(evaluation(question, more)).finally(() => client.close());
+  };
+  const keyed = await start({ 'api.keys': API_KEY, 'api.deadline': '2s' });
+  try {
+    await keyed.service.ready(10_000);
+    const answer = await asked(keyed.service.api, { requestId: 'asked', headers: { 'x-authz-at-least': 'latest' } });
+    expect([answer.status, JSON.parse(answer.body)]).toMatchObject([200, { decision: true, context: { reason: 'generic', rule: '6a' } }]);
+    await until(() => keyed.lines.length === 1, 'the decision line');
+    expect(keyed.lines[0]).toMatchObject({
+      request_id: 'asked',
+      protocol: 'authzen',
+      decision: 'allow',
+      subject: 'hana',
+      revision: answer.headers['x-authz-revision'],
+    });
+    const metrics = parseExposition(await (await fetch(`http://${keyed.service.api}/metrics`)).text());
+    expect(metrics.value('authz_decisions_total', { decision: 'allow', reason: 'generic', protocol: 'authzen', resource: 'DEVICE', operation: 'READ' })).toBe(
+      1,
+    );
+    expect(metrics.value('authz_decision_duration_seconds_count', { decision: 'allow', protocol: 'authzen' })).toBe(1);
+  } finally {
+    await keyed.service.stop();
+  }
+  const { service, events } = await start();
+  try {
+    for (let i = 0; i < 3; i++) expect((await asked(service.api)).status).toBe(401);
+    expect(events.filter(({ event }) => event === 'api')).toEqual([
+      { level: 'warn', event: 'api', detail: expect.stringContaining('GRANTGATE_API_KEYS') as string },
+    ]);
+  } finally {
+    await service.stop();
+  }
+});
+
+test('the api waits until a revision is in force at every sidecar', async () => {
+  const { service } = await start({ 'api.keys': API_KEY, 'replica.name': 'here' });
+  const client = startClient(Number(service.api.split(':')[1]));
+  const ask = async (path: string) => {
+    const { status, body } = await client.ask({ path: `/v1/barrier/${path}`, token: API_KEY });
+    return { status, ...(JSON.parse(body) as object) };
+  };
+  try {
+    await service.ready(10_000);
+    const { revision } = service.state();
+    const receipt = await ask(revision!);
+    expect(receipt).toMatchObject({ status: 200, revision, applied: true });
+    // Sidecars of other tests may be listed too, their lease over.
+    expect((receipt as { replicas?: unknown[] }).replicas).toContainEqual(expect.objectContaining({ id: 'here/01234567', revision, state: 'applied' }));
+    expect(await ask(`0-ffffffff-ffff-4fff-8fff-ffffffffffff`)).toMatchObject({ status: 404, code: 'unknown-revision' });
+  } finally {
+    client.close();
     await service.stop();
   }
 });

@@ -7,7 +7,8 @@ export interface Ask {
   readonly method?: string;
   readonly token?: string;
   readonly requestId?: string;
-  readonly headers?: Readonly<Record<string, string>>;
+  /** Several values are several lines. */
+  readonly headers?: Readonly<Record<string, string | string[]>>;
   readonly body?: string | Buffer;
 }
 

@@ -27,6 +27,7 @@ export async function startProxy(target: { readonly port: number }): Promise<Fre
     const upstream = connect(target.port, '127.0.0.1');
     for (const socket of [client, upstream]) {
       sockets.add(socket);
+      socket.setNoDelay(); // as Postgres and its clients do, or every answer would wait 40 ms for an acknowledgement
       socket.on('error', () => undefined).on('close', () => sockets.delete(socket));
     }
     // Paused sockets read nothing, not even the end of the other side.

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { signToken, type TokenClaims } from '../../src/issuers/thingsboard.ts';
+import { API_KEY } from './api.ts';
 import { startChild } from './child.ts';
 import { parseExposition, type Metrics } from './exposition.ts';
 import { until } from './until.ts';
@@ -43,6 +44,8 @@ export interface ServedSidecar {
   readonly pid: number;
   /** Unix socket of the doors. */
   readonly doors: string;
+  /** Port of the api, which API_KEY opens. */
+  readonly api: number;
   /** Takes the decision line of a request out of the log; waits until it is there. */
   line(requestId: string): Promise<DecisionLine>;
   readyz(): Promise<Readyz>;
@@ -90,7 +93,7 @@ export async function startSidecar({ databaseUrl, routes, set = {} }: SidecarOpt
   let api: string | undefined;
   const args = Object.entries(settings).flatMap(([path, value]) => ['--set', `${path}=${value}`]);
   const child = startChild(process.execPath, [join(root, 'dist/main.js'), 'serve', ...args], {
-    env: { DATABASE_URL: databaseUrl, GRANTGATE_IDENTITY_THINGSBOARD_SIGNING_KEY: SIGNING_KEY }, // secrets are no arguments: everybody sees those
+    env: { DATABASE_URL: databaseUrl, GRANTGATE_IDENTITY_THINGSBOARD_SIGNING_KEY: SIGNING_KEY, GRANTGATE_API_KEYS: API_KEY }, // secrets are no arguments: everybody sees those
     line(text, from) {
       if (from === 'stdout') {
         const line = JSON.parse(text) as DecisionLine;
@@ -113,6 +116,9 @@ export async function startSidecar({ databaseUrl, routes, set = {} }: SidecarOpt
   const sidecar: ServedSidecar = {
     pid: child.pid,
     doors,
+    get api() {
+      return Number(api?.split(':')[1]);
+    },
     readyz,
     line: (requestId) =>
       new Promise((resolve, reject) => {
