@@ -24,6 +24,7 @@ const readme = readFileSync(join(root, 'README.md'), 'utf8');
 const section = (title: string): string => readme.split(/^## /m).find((part) => part.startsWith(title)) ?? '';
 const blocks = (text: string): string[] =>
   [...text.matchAll(/^( *)```sh\n(.*?)^\1```$/gms)].map((match) => match[2]!.replaceAll(new RegExp(`^${match[1]!}`, 'gm'), ''));
+const KEY = 'a key of the tests that is long enough'.replaceAll(' ', '-');
 const commands = blocks(readme)
   .join('')
   .split('\n')
@@ -101,13 +102,14 @@ test.skipIf(isMissing('nginx') || isMissing('root'))(
           .replaceAll('/etc/grantgate', directory)
           .replaceAll('/tmp/grantgate-nginx', `${directory}/nginx`)
           .replaceAll('$PWD/deploy/nginx', directory)
+          .replaceAll('127.0.0.1:9190', `127.0.0.1:${apiPort}`)
           .replaceAll('127.0.0.1:8088', `127.0.0.1:${nginxPort}`)
           .replaceAll('127.0.0.1:8080', `127.0.0.1:${applicationPort}`)
           .replaceAll('listen(8080,', `listen(${applicationPort},`);
       writeFileSync(join(directory, 'local.conf'), here(readFileSync(join(root, 'deploy/nginx/local.conf'), 'utf8')));
       const [first = '', second = '', third = '', ...more] = blocks(section('Five minutes')).map(here);
       expect(more).toEqual([]);
-      const env = { PATH: `${process.env['PATH'] ?? ''}:/usr/sbin`, HOME: directory, GRANTGATE_API_PORT: String(apiPort) };
+      const env = { PATH: `${process.env['PATH'] ?? ''}:/usr/sbin`, HOME: directory, GRANTGATE_API_PORT: String(apiPort), GRANTGATE_API_KEYS: KEY, KEY };
       const shell = async (script: string): Promise<string> => (await run('/bin/bash', ['-ec', script], { cwd: root, env })).stdout;
       const exports = `${first}${second}`
         .split('\n')
@@ -144,6 +146,15 @@ test.skipIf(isMissing('nginx') || isMissing('root'))(
       expect(await shell(`${exports}\n${curl}`)).toMatch(/^HTTP\/1\.1 200 [\s\S]*\nHello, olga\n$/);
       expect(await shell(`${exports}\n${curl.replace('--user olga', '--user mira')}`)).toMatch(/^HTTP\/1\.1 403 /);
       expect(await shell(curl.replace(/-H "[^"]*"/, ''))).toMatch(/^HTTP\/1\.1 401 /);
+
+      const [question = '', receipts = '', ...others] = blocks(section('Asking without a proxy')).map(here);
+      expect(others).toEqual([]);
+      const decision = await shell(question);
+      expect(decision).toMatch(/^HTTP\/1\.1 200 [\s\S]*"decision":true/);
+      const revision = /^x-authz-revision: (\S+)/im.exec(decision)?.[1] ?? '';
+      const [command = '', call = ''] = receipts.trim().split('\n');
+      expect(await shell(`REVISION=${revision}\n${exports}\n${command}`)).toMatch(/^applied .* 1 sidecar\n/);
+      expect(JSON.parse(await shell(`REVISION=${revision}\n${call}`))).toMatchObject({ revision, applied: true, replicas: [{ state: 'applied' }] });
     } finally {
       // As Ctrl-C does: npx passes no signal on.
       for (const child of children.reverse()) {
@@ -156,6 +167,29 @@ test.skipIf(isMissing('nginx') || isMissing('root'))(
   },
   120_000,
 );
+
+test('the example of the library decides, and has its receipt', async () => {
+  const library = readFileSync(join(root, 'policy-cache/README.md'), 'utf8');
+  const [, example = ''] = /```js\n([\s\S]*?)```/.exec(library) ?? [];
+  const server = await startPostgres('embedded18');
+  try {
+    const database = await server.database();
+    const world = JSON.stringify({
+      tenants: [{ id: 't' }],
+      groups: [{ id: 'readers', type: 'USER', owner: 't' }],
+      users: [{ id: 'ada', owner: 't', groups: ['readers'] }],
+      entities: [{ id: 'meter-7', type: 'DEVICE', owner: 't' }],
+      roles: [{ id: 'reader', owner: 't', type: 'GENERIC', permissions: { DEVICE: ['READ'] } }],
+      grants: [{ userGroup: 'readers', role: 'reader' }],
+    });
+    expect(await cli(['import', 'world.json'], { env: { DATABASE_URL: database.url }, files: { 'world.json': world } })).toMatchObject({ code: 0 });
+    const env = { PATH: process.env['PATH'], DATABASE_URL: await database.urlAs('grantgate_reader') };
+    const { stdout } = await run(process.execPath, ['--input-type=module', '--eval', example], { cwd: root, env });
+    expect(stdout).toMatch(/^true generic [0-9]+\napplied 1\n$/);
+  } finally {
+    await server.close();
+  }
+});
 
 function answers(port: number): Promise<boolean> {
   return fetch(`http://127.0.0.1:${port}/`).then(
