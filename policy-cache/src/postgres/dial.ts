@@ -77,7 +77,7 @@ function event<T = unknown>(socket: Socket, name: string): Promise<T> {
   });
 }
 
-/** Real time for real I/O: nothing else in the library but trim.ts starts a timer of its own. */
+/** Real time for real I/O: nothing else in the library but choice.ts and trim.ts starts a timer of its own. */
 export async function within<T>(ms: number, what: string, work: () => Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const limit = new Promise<never>((_, reject) => {

@@ -69,6 +69,10 @@ export function parseStamp(json: unknown, field = 'stamp'): Revision {
   return { version: integer(version, field), id: text(id, field) };
 }
 
+export function parseTimeline(json: unknown): string {
+  return text(json, 'timeline');
+}
+
 export function parseObjects(json: unknown): ObjectsReply {
   const reply = record(json, 'objects');
   return { stamp: parseStamp(reply['stamp']), rows: optionalList(reply['rows'], 'objects.rows', parseObject) };

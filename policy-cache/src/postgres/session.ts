@@ -6,7 +6,7 @@ import type { PullReply, PullRequest } from '../source.ts';
 import { describeAddress, type Address } from './address.ts';
 import { failure, type Certificates } from './dial.ts';
 import { openLink, type Link, type Statement } from './link.ts';
-import { parsePull, parseReport } from './rows.ts';
+import { parsePull, parseReport, parseTimeline } from './rows.ts';
 
 export interface SessionLimits {
   /** Milliseconds: to connect, encrypt and authenticate. Default 2,000. */
@@ -19,13 +19,16 @@ export interface SessionLimits {
 
 export interface Session {
   readonly link: Link;
+  /** Of the server, for as long as the session lasts; null where nobody may read it. */
+  readonly timeline: string | null;
+  /** Rings are for nobody until then: it may be one of several sessions, to be closed unheard. */
+  hear(ring: () => void): void;
   pull(request: PullRequest): Promise<PullReply>;
 }
 
 export interface SessionOptions {
   readonly certificates?: Certificates | undefined;
   readonly limits: SessionLimits;
-  readonly ring: () => void;
   readonly pooler: (first: number, now: number) => void;
 }
 
@@ -38,24 +41,30 @@ const SCHEMA = { from: 4, to: 4 };
  */
 export async function openSession(address: Address, options: SessionOptions): Promise<Session> {
   const { limits } = options;
-  const link = await openLink(address, { certificates: options.certificates, connectMs: limits.connectMs, notified: options.ring });
+  const bell = { ring: (): void => undefined };
+  const link = await openLink(address, { certificates: options.certificates, connectMs: limits.connectMs, notified: () => bell.ring() });
   try {
     await link.rows(LISTEN, [], limits.pullMs);
     await assertComplete(link, limits.pullMs);
-    const timeline = await readsTimeline(link, limits.pullMs);
-    return session(link, timeline, options);
+    const timeline = await readTimeline(link, limits.pullMs);
+    return session({ link, bell, timeline }, options);
   } catch (error) {
     link.destroy();
     throw explained(address, error);
   }
 }
 
-function session(link: Link, timeline: boolean, { limits, pooler }: SessionOptions): Session {
-  const statement = pullStatement(timeline);
+function session(
+  { link, bell, timeline }: { readonly link: Link; readonly bell: { ring: () => void }; readonly timeline: string | null },
+  { limits, pooler }: SessionOptions,
+): Session {
+  const statement = pullStatement(timeline !== null);
   let firstPid: number | null = null;
   let told = false;
   return {
     link,
+    timeline,
+    hear: (ring) => void (bell.ring = ring),
     async pull({ cursor, limit, ask, report }) {
       const within = limit === null ? limits.firstPullMs : limits.pullMs;
       // Sent together, run one after the other: the report is committed before the pull's snapshot is taken.
@@ -95,12 +104,12 @@ async function assertComplete(link: Link, limitMs: number): Promise<void> {
 }
 
 /** Some managed services do not let anybody read it: then the rule about timelines is skipped (3.8). */
-async function readsTimeline(link: Link, limitMs: number): Promise<boolean> {
+async function readTimeline(link: Link, limitMs: number): Promise<string | null> {
   try {
-    await link.rows(TIMELINE, [], limitMs);
-    return true;
+    const [row] = await link.rows(TIMELINE, [], limitMs);
+    return parseTimeline((row as { r?: unknown } | undefined)?.r);
   } catch (error) {
-    if (link.alive && sqlState(error) !== null) return false;
+    if (link.alive && sqlState(error) !== null) return null;
     throw error;
   }
 }

@@ -1,8 +1,9 @@
 // What makes a Postgres database the source of a policy cache? (the port `Source`, over session.ts and fills.ts)
 
-import { InputError, PolicyError } from '../errors.ts';
+import { InputError } from '../errors.ts';
 import type { Attachment, Source } from '../source.ts';
 import { parseAddresses, type Address } from './address.ts';
+import { choosePrimary, type Choice } from './choice.ts';
 import { Fills } from './fills.ts';
 import type { Certificates } from './dial.ts';
 import { openSession, type Session } from './session.ts';
@@ -10,8 +11,10 @@ import { startTrimming, type TrimObserver, type TrimOptions } from './trim.ts';
 
 export interface PostgresSourceOptions {
   /**
-   * `postgres://…`, one or several; a URL may itself name several hosts. They are tried in order at each attach, and the first that is a
-   * primary is taken. It must lead to the server itself, never to a transaction pooler. `sslmode`: see `parseAddresses`.
+   * `postgres://…`, one or several; a URL may itself name several hosts. All are asked at once at each attach, and the primary with the
+   * highest timeline is taken: one that was deposed and lives on is passed over wherever it stands in the list. Of equal timelines, and
+   * where they cannot be read, the first of the list is taken. It must lead to the server itself, never to a transaction pooler.
+   * `sslmode`: see `parseAddresses`.
    */
   readonly url: string | readonly string[];
   /** Certificates for TLS; without them the system's authorities are trusted. */
@@ -30,6 +33,8 @@ export interface PostgresSourceOptions {
 export interface PostgresLimits {
   /** To connect, encrypt and authenticate, per host; default 2,000. */
   readonly connectMs: number;
+  /** How long the other hosts have, once a primary has answered, to show that they are a newer one; default 250: what a dead host costs an attach. */
+  readonly othersMs: number;
   /** A pull, and each statement of the attach; default 1,000. */
   readonly pullMs: number;
   /** A pull for a world that is not current yet; default 30,000. */
@@ -45,40 +50,32 @@ export interface PostgresObserver extends TrimObserver {
   pooler?(firstPid: number, pid: number): void;
 }
 
-const DEFAULTS: PostgresLimits = { connectMs: 2_000, pullMs: 1_000, firstPullMs: 30_000, fillMs: 250, loadMs: 30_000 };
+const DEFAULTS: PostgresLimits = { connectMs: 2_000, othersMs: 250, pullMs: 1_000, firstPullMs: 30_000, fillMs: 250, loadMs: 30_000 };
 
 /** @throws InputError if the URL cannot be used; everything else shows when attaching */
 export function postgresSource(options: PostgresSourceOptions): Source {
   const urls = typeof options.url === 'string' ? [options.url] : options.url;
   const addresses = urls.flatMap((url, i) => parseAddresses(url, options.insecureTls, urls.length > 1 ? `url[${i}]` : 'url'));
   if (addresses.length === 0) throw new InputError('url', 'expected at least one');
+  const limits = { ...DEFAULTS, ...options.limits };
+  const { certificates, observer } = options;
+  const open = (address: Address): Promise<Session> => openSession(address, { certificates, limits, pooler: (first, now) => observer?.pooler?.(first, now) });
+  let newest: string | null = null;
   return {
     async attach(on) {
-      const problems: PolicyError[] = [];
-      for (const address of addresses) {
-        try {
-          return await attachTo(address, options, on);
-        } catch (error) {
-          if (!(error instanceof PolicyError)) throw error;
-          problems.push(error);
-        }
-      }
-      throw new PolicyError('source', problems.map((problem) => problem.message).join('; '), { cause: problems[0] });
+      const choice = await choosePrimary(addresses, { open, othersMs: limits.othersMs, newest });
+      newest = choice.newest;
+      return attachTo(choice, { ...options, limits }, on);
     },
   };
 }
 
-async function attachTo(address: Address, options: PostgresSourceOptions, on: Parameters<Source['attach']>[0]): Promise<Attachment> {
-  const limits = { ...DEFAULTS, ...options.limits };
-  const { certificates } = options;
-  // Nobody hears of a ring or a close before the attachment is theirs: until then a close rejects the attach.
-  let attached = false;
-  const session = await openSession(address, {
-    certificates,
-    limits,
-    ring: () => void (attached && on.ring()),
-    pooler: (first, now) => options.observer?.pooler?.(first, now),
-  });
+async function attachTo(
+  { address, session }: Choice,
+  options: PostgresSourceOptions & { readonly limits: PostgresLimits },
+  on: Parameters<Source['attach']>[0],
+): Promise<Attachment> {
+  const { certificates, limits } = options;
   // At the server of the session, even where its name has several addresses.
   const fills = new Fills(address, { ...limits, certificates, peer: session.link.peer, connections: options.fillConnections ?? 4 });
   try {
@@ -88,7 +85,8 @@ async function attachTo(address: Address, options: PostgresSourceOptions, on: Pa
     session.link.destroy();
     throw error;
   }
-  attached = true;
+  // Nobody hears of a ring or a close before the attachment is theirs: until then a close rejects the attach.
+  session.hear(() => on.ring());
   const stopTrimming = startTrimming((keepMs) => fills.trim(keepMs), options.trim, options.observer);
   const end = (): void => {
     stopTrimming();
