@@ -5,7 +5,7 @@ import { chmod, chown, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { embeddedPrograms, serverAccount } from '../../src/embedded-native.ts';
-import { initialise, startServer, type RunningServer } from '../../src/postgres-server.ts';
+import { initialise, startServer, type Cluster, type RunningServer } from '../../src/postgres-server.ts';
 
 export const serverKinds = ['embedded18', 'debian15'] as const;
 export type ServerKind = (typeof serverKinds)[number];
@@ -18,6 +18,9 @@ export interface ClusterOptions {
   readonly socketDirectory?: string;
   /** True where what survives a crash is the subject; else nothing is flushed, for speed. */
   readonly durable?: boolean;
+  /** Makes the data directory; default: by initdb. Its superuser's password is then `password`. */
+  readonly make?: (cluster: Cluster) => Promise<void>;
+  readonly password?: string;
 }
 
 export interface TestCluster {
@@ -43,7 +46,7 @@ export async function startCluster(kind: ServerKind, options: ClusterOptions = {
   const account = await serverAccount();
   await chmod(directory, 0o711); // its account passes through
   const bin = kind === 'embedded18' ? await embeddedPrograms(account, account ? '/var/lib/grantgate' : directory) : DEBIAN_15;
-  const cluster = { bin, data: join(directory, 'data'), account, password: randomBytes(12).toString('hex') };
+  const cluster = { bin, data: join(directory, 'data'), account, password: options.password ?? randomBytes(12).toString('hex') };
   const settings = {
     max_connections: 200,
     shared_buffers: '64MB',
@@ -54,7 +57,7 @@ export async function startCluster(kind: ServerKind, options: ClusterOptions = {
   let server: RunningServer;
   try {
     if (options.socketDirectory !== undefined && account) await chown(options.socketDirectory, account.uid, account.gid);
-    await initialise(cluster);
+    await (options.make ?? initialise)(cluster);
     server = await startServer(cluster, settings);
   } catch (error) {
     await rm(directory, { recursive: true, force: true });
