@@ -17,8 +17,11 @@ export interface FreezableProxy {
 export interface ProxiedConnection {
   freeze(): void;
   thaw(): void;
+  /** Ends it, on both sides. */
+  cut(): void;
 }
 
+/** Whoever changes `target.port` leads the connections that come from then on elsewhere. */
 export async function startProxy(target: { readonly port: number }): Promise<FreezableProxy> {
   const connections: ProxiedConnection[] = [];
   const sockets = new Set<Socket>();
@@ -37,6 +40,7 @@ export async function startProxy(target: { readonly port: number }): Promise<Fre
     const connection = {
       freeze: () => pair.forEach((socket) => socket.pause()),
       thaw: () => pair.forEach((socket) => socket.resume()),
+      cut: () => pair.forEach((socket) => socket.destroy()),
     };
     connections.push(connection);
     if (frozen) connection.freeze();

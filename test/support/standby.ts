@@ -20,7 +20,9 @@ export interface Pair {
   readonly primary: OwnServer;
   readonly database: TestDatabase;
   readonly standby: TestCluster;
-  /** The superuser's clients of that database. */
+  /** The superuser's, of that database on the standby. */
+  readonly nextUrl: string;
+  /** The superuser's clients of that database, one connection each. */
   readonly old: Sql;
   readonly next: Sql;
   /** Of a login that may only read: the URL at one server, or at both in this order. */
@@ -53,7 +55,8 @@ export async function startPair(kind: ServerKind): Promise<Pair> {
       settings: { primary_conninfo: `host=127.0.0.1 port=${link.port} user=postgres password=${password}` },
     });
     closing.push(() => standby.remove());
-    const [old, next] = [database.url, withPort(database.url, standby.port)].map((url) => openPool({ url, max: 1 })) as [Sql, Sql];
+    const nextUrl = withPort(database.url, standby.port);
+    const [old, next] = [database.url, nextUrl].map((url) => openPool({ url, max: 1 })) as [Sql, Sql];
     closing.push(() => Promise.all([old, next].map((sql) => sql.end({ timeout: 1 }))));
     const { username, pathname } = reader;
     const hosts = { primary: `127.0.0.1:${port}`, standby: `127.0.0.1:${standby.port}` };
@@ -61,6 +64,7 @@ export async function startPair(kind: ServerKind): Promise<Pair> {
       primary,
       database,
       standby,
+      nextUrl,
       old,
       next,
       url: (...names) => `postgres://${username}:${reader.password}@${names.map((name) => hosts[name]).join()}${pathname}`,
