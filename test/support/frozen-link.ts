@@ -15,6 +15,8 @@ export interface FreezableProxy {
 }
 
 export interface ProxiedConnection {
+  /** Of its end at the server: `client_port` in pg_stat_activity. */
+  readonly clientPort: () => number | undefined;
   freeze(): void;
   thaw(): void;
   /** Ends it, on both sides. */
@@ -38,6 +40,7 @@ export async function startProxy(target: { readonly port: number }): Promise<Fre
     client.on('data', (bytes) => upstream.write(bytes)).on('close', () => upstream.destroy());
     upstream.on('data', (bytes) => client.write(bytes)).on('close', () => client.destroy());
     const connection = {
+      clientPort: () => upstream.localPort,
       freeze: () => pair.forEach((socket) => socket.pause()),
       thaw: () => pair.forEach((socket) => socket.resume()),
       cut: () => pair.forEach((socket) => socket.destroy()),
