@@ -45,8 +45,12 @@ export const mayRead = (subject: string, device = 'd0'): AccessRequest =>
 /** Everything that nobody touches, as questions. */
 export const quietChecks: readonly AccessRequest[] = QUIET.flatMap((subject) => DEVICES.map((device) => mayRead(subject, device)));
 
+/** Limits that a busy machine keeps: what is counted here is what happens to the servers. */
+const LIMITS = { pullMs: 5_000, fillMs: 1_000, othersMs: 5_000 };
+
 export function follow(options: PostgresSourceOptions, maxStaleness = 2_000): PolicyCache {
-  const cache = new PolicyCache({ vocabulary, source: postgresSource(options), clock: hostClock(), random: Math.random, maxStaleness });
+  const source = postgresSource({ limits: LIMITS, ...options });
+  const cache = new PolicyCache({ vocabulary, source, clock: hostClock(), random: Math.random, maxStaleness });
   cache.start();
   return cache;
 }

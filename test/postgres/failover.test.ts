@@ -65,10 +65,8 @@ describe.each(servers)('on %s', (kind) => {
     await until(() => readers.reads.findLast(isLater) !== undefined, `an answer at ${formatRevision(commit.revision)}`);
     return readers.reads.find(isLater)!.at;
   };
-  const served = async () => {
-    const metrics = await sidecar.metrics();
-    return { resets: metrics.value('authz_resets_total', { cause: 'history' }), attaches: metrics.value('authz_attaches_total') };
-  };
+  /** Resets of the process beside it, as its metrics tell them. */
+  const served = async (): Promise<number | undefined> => (await sidecar.metrics()).value('authz_resets_total', { cause: 'history' });
   const print = (what: string, verdict: Verdict, ms: number): void => {
     const { judged, wrong, stale, backwards, during } = verdict;
     console.log(
@@ -99,7 +97,7 @@ describe.each(servers)('on %s', (kind) => {
     const last = writer.commits.at(-1)!;
     await answered(last);
     await sidecar.reached(formatRevision(last.revision));
-    expect(await served()).toEqual({ resets: 0, attaches: 2 });
+    expect(await served()).toBe(0);
     await readers.stop();
 
     const next = await historyOf(pair.next, seeded);
@@ -138,7 +136,7 @@ describe.each(servers)('on %s', (kind) => {
     const last = writer.commits.at(-1)!;
     await answered(last);
     await sidecar.reached(formatRevision(last.revision));
-    expect(await served()).toEqual({ resets: 1, attaches: 2 });
+    expect(await served()).toBe(1);
     expect(cache.stats).toMatchObject({ attaches: 2, resets: { start: 1, history: 1, backlog: 0, everything: 0 } });
     await readers.stop();
 

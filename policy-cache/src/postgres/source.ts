@@ -12,8 +12,9 @@ import { startTrimming, type TrimObserver, type TrimOptions } from './trim.ts';
 export interface PostgresSourceOptions {
   /**
    * `postgres://…`, one or several; a URL may itself name several hosts. All are asked at once at each attach, and the primary with the
-   * highest timeline is taken: one that was deposed and lives on is passed over wherever it stands in the list. Of equal timelines, and
-   * where they cannot be read, the first of the list is taken. It must lead to the server itself, never to a transaction pooler.
+   * highest timeline is taken: one that was deposed and lives on is passed over wherever it stands in the list, as long as the new one
+   * answers within `limits.othersMs` of it, or has been met before. Of equal timelines, and where they cannot be read, the first of the
+   * list is taken. It must lead to the server itself, never to a transaction pooler.
    * `sslmode`: see `parseAddresses`.
    */
   readonly url: string | readonly string[];
