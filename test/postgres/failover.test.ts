@@ -3,6 +3,7 @@
 import { performance } from 'node:perf_hooks';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { formatRevision, type PolicyCache, type Revision } from 'policy-cache';
+import { startProxy } from '../support/frozen-link.ts';
 import { servers } from '../support/postgres.ts';
 import { startSidecar, type ServedSidecar } from '../support/sidecar.ts';
 import { startPair, type Pair } from '../support/standby.ts';
@@ -154,5 +155,29 @@ describe.each(servers)('on %s', (kind) => {
     print(`losing ${lost.length} commits, ${what}`, verdict, ms);
     expect(verdict).toMatchObject({ wrong: 0, stale: 0, backwards: 0 });
     expect(verdict.judged).toBeGreaterThan(1_000);
+  });
+
+  test('a machine that is gone without a word does not hold up the promotion of the other', async () => {
+    const standby = await startProxy({ port: pair.standby.port });
+    closing.push(() => standby.close());
+    const limits = { pullMs: 500, connectMs: 20_000 };
+    const other = follow({ url: [pair.url('primary'), standby.through(pair.url('standby'))], limits }, MAX_STALENESS);
+    closing.push(() => other.close());
+    await other.ready(10_000);
+    const before = standby.connections.length;
+    await pair.primary.freeze();
+    await until(() => standby.connections.slice(before).some((one) => one.clientPort() === undefined), 'a refusal by the standby');
+    const asked = performance.now();
+    await pair.promote();
+    await until(() => other.stats.attaches === 2 && other.state().fresh, 'a session with the new primary', limits.connectMs);
+    const ms = performance.now() - asked;
+    expect(ms).toBeLessThan(limits.connectMs / 2);
+    await pair.primary.thaw();
+    const commit = await flip(pair.next, 'w0');
+    await until(() => other.state().revision === formatRevision(commit.revision), 'a commit of the new primary');
+    expect(other.stats).toMatchObject({ attaches: 2, resets: { start: 1, history: 0 } });
+    console.log(
+      `${kind}, beside a silent primary: ${ms.toFixed(0)} ms from the promotion asked to a session (it would be given up after ${limits.connectMs} ms)`,
+    );
   });
 });

@@ -2,7 +2,8 @@
 //
 // Where a fail-over fenced nobody, two servers call themselves primary, and the deposed one has the lower timeline (coherence 3.8). Taken
 // because it stands first in the URL, it would be refused by the follower and taken again, for ever. So all are asked at once, and
-// the first answer leaves the others a moment to tell of a newer history: a dead host costs that moment, not its time limit.
+// the first answer leaves the others a moment to tell of a newer history: a dead host costs that moment, not its time limit. Nor
+// does it hold up a promotion: while it is silent, whoever refused is asked again.
 
 import { PolicyError } from '../errors.ts';
 import { describeAddress, type Address } from './address.ts';
@@ -19,7 +20,7 @@ export interface Choice {
 export interface ChoiceOptions {
   /** Rejects for whatever is no primary. */
   readonly open: (address: Address) => Promise<Session>;
-  /** Milliseconds that the others have when one has answered. */
+  /** Milliseconds that the others have when one has answered, and until one that refused is asked again. */
   readonly othersMs: number;
   /** Highest timeline met before: a server below it is deposed, and cuts nobody's time short. It is taken where no other answers, for the follower to refuse. */
   readonly newest: string | null;
@@ -33,23 +34,30 @@ export async function choosePrimary(addresses: readonly Address[], { open, other
   const sessions: (Session | undefined)[] = addresses.map(() => undefined);
   const problems: (PolicyError | undefined)[] = addresses.map(() => undefined);
   let over = false;
-  let timer: NodeJS.Timeout | undefined;
-  const all = (resolve: () => void): Promise<unknown> =>
-    Promise.all(
-      addresses.map(async (address, i) => {
-        try {
-          const session = await open(address);
-          if (over) return session.link.destroy();
-          sessions[i] = session;
-          if (!isBelow(session.timeline, newest)) timer ??= setTimeout(resolve, othersMs);
-        } catch (error) {
-          problems[i] = failure(describeAddress(address), error);
-        }
-      }),
-    ).then(resolve);
-  await new Promise<void>((resolve) => void all(resolve)); // it never rejects
+  let moment: NodeJS.Timeout | undefined;
+  let again: NodeJS.Timeout | undefined;
+  await new Promise<void>((resolve) => {
+    const asking = new Set<Address>();
+    const ask = async (address: Address, i: number): Promise<void> => {
+      if (asking.has(address) || sessions[i]) return;
+      asking.add(address);
+      try {
+        const session = await open(address);
+        if (over) return session.link.destroy();
+        sessions[i] = session;
+        if (!isBelow(session.timeline, newest)) moment ??= setTimeout(resolve, othersMs);
+      } catch (error) {
+        problems[i] = failure(describeAddress(address), error);
+      } finally {
+        asking.delete(address);
+      }
+    };
+    again = setInterval(() => addresses.forEach((address, i) => void ask(address, i)), othersMs); // never rejects
+    void Promise.all(addresses.map(ask)).then(() => resolve());
+  });
   over = true;
-  clearTimeout(timer);
+  clearTimeout(moment);
+  clearInterval(again);
 
   const live = sessions.flatMap((session, i) => (session?.link.alive ? [{ address: addresses[i]!, session }] : []));
   const best = live.reduce<(typeof live)[number] | undefined>((a, b) => (a && !isBelow(a.session.timeline, b.session.timeline) ? a : b), undefined);

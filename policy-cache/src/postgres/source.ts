@@ -34,7 +34,10 @@ export interface PostgresSourceOptions {
 export interface PostgresLimits {
   /** To connect, encrypt and authenticate, per host; default 2,000. */
   readonly connectMs: number;
-  /** How long the other hosts have, once a primary has answered, to show that they are a newer one; default 250: what a dead host costs an attach. */
+  /**
+   * How long the other hosts have, once a primary has answered, to show that they are a newer one; and how soon one that refused is asked
+   * again while another is silent. Default 250: what a dead host costs an attach.
+   */
   readonly othersMs: number;
   /** A pull, and each statement of the attach; default 1,000. */
   readonly pullMs: number;
