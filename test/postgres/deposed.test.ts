@@ -251,6 +251,7 @@ describe.each(servers)('on %s', (kind) => {
     await scheduler.wait(1_500); // slower than the moment that others have
     slow.proxy.thaw();
     expect(await again).toBe('00000002');
+    await until(() => slow.proxy.connections.every((one) => one.clientPort() === undefined), 'none that came too late is left open');
     console.log(`${kind}, attach beside a dead host: ${ms.toFixed(0)} ms (it would be given up after ${limits.connectMs} ms)`);
   });
 

@@ -45,6 +45,13 @@ describe.each(servers)('on %s', (kind) => {
     closing.push(() => pair.close());
     seeded = await seedFlips(pair.old);
     await pair.streamed();
+  });
+  afterEach(async () => {
+    for (const part of closing.splice(0).toReversed()) await part();
+  });
+
+  /** A cache that knows all there is, readers that go on asking it, and the real service beside it. */
+  const watch = async (): Promise<void> => {
     const url = pair.url('primary', 'standby');
     cache = follow({ url }, MAX_STALENESS);
     closing.push(() => cache.close());
@@ -54,10 +61,7 @@ describe.each(servers)('on %s', (kind) => {
     for (const check of quietChecks) expect(await ask(cache, check)).toBe('allow');
     readers = startReaders(cache);
     closing.push(() => readers.stop());
-  });
-  afterEach(async () => {
-    for (const part of closing.splice(0).toReversed()) await part();
-  });
+  };
 
   /** When the first answer of this commit's history at it or later was given. */
   const answered = async (commit: Commit, lost: readonly Commit[] = []): Promise<number> => {
@@ -78,6 +82,7 @@ describe.each(servers)('on %s', (kind) => {
   };
 
   test('a planned switch-over keeps all that is cached, and loses no commit', async () => {
+    await watch();
     const writer = startWriter([pair.database.url, pair.nextUrl]);
     await until(() => writer.commits.length >= 40, 'commits');
     await pair.primary.stop(); // waits for the standby to have everything
@@ -114,6 +119,7 @@ describe.each(servers)('on %s', (kind) => {
     ['numbers go on above what was lost', 10, true],
     ['the same numbers are given out anew', 1, false],
   ])('a fail-over that loses acknowledged commits is one reset, and nothing stale: %s', async (what, ahead, jumps) => {
+    await watch();
     const commits: Commit[] = [];
     while ((await numbersAhead(pair.old)) !== ahead) commits.push(await flip(pair.old, FLIPPED[commits.length % 4]!));
     await pair.streamed();
@@ -122,6 +128,7 @@ describe.each(servers)('on %s', (kind) => {
     for (const subject of ['w11', 'w0', 'w10', 'w1']) lost.push(await flip(pair.old, subject));
     commits.push(...lost);
     await answered(lost.at(-1)!);
+    await sidecar.reached(formatRevision(lost.at(-1)!.revision));
     expect(await ask(cache, mayRead('w11'))).toBe('allow'); // by a commit that will never have been
     await pair.primary.stop('immediate');
     const stopped = performance.now();
