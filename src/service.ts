@@ -24,6 +24,9 @@ import { createTelemetry } from './telemetry.ts';
 
 type Settings = Config['settings'];
 
+/** A lease is a second longer than the staleness; the rest is for the ways. */
+const BARRIER_GRACE_MS = 3_000;
+
 export interface ServiceParts {
   readonly settings: Settings;
   readonly version: string;
@@ -135,6 +138,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
       },
       authzen: { pdp: createPdp(cache, { deadline: settings.api.deadline }), vocabulary: policy.vocabulary, clock, nextId, report },
       barrier: (revision, wait) => barrier(database, revision, wait),
+      barrierTimeout: settings.cache.maxStaleness + BARRIER_GRACE_MS,
       failed: (error) => log('error', 'api', error instanceof Error ? (error.stack ?? error.message) : String(error)),
     }),
   );

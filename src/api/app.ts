@@ -21,11 +21,13 @@ export interface ApiParts {
   readonly authzen?: AuthzenParts;
   /** Who knows what the other sidecars have applied; absent: no barrier. */
   readonly barrier?: Barrier;
+  /** What a barrier may take where the caller names no time, ms; default 5,000. */
+  readonly barrierTimeout?: number;
   /** Told of what an answer threw; the client gets a bare 500. */
   readonly failed?: (error: unknown) => void;
 }
 
-export function createApi({ readiness, scrape, callers: settings = { keys: [] }, authzen, barrier, failed }: ApiParts): Hono {
+export function createApi({ readiness, scrape, callers: settings = { keys: [] }, authzen, barrier, barrierTimeout, failed }: ApiParts): Hono {
   const app = new Hono();
   const requireKey = callers(settings);
   // Outermost, and after the answer: a header set before is lost where somebody answers with a response of his own.
@@ -37,7 +39,7 @@ export function createApi({ readiness, scrape, callers: settings = { keys: [] },
   app.route('/', healthRoutes(readiness));
   if (scrape) app.get('/metrics', async (c) => c.text(await scrape(), 200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }));
   if (authzen) app.route('/', authzenRoutes(authzen, requireKey));
-  if (barrier) app.route('/', barrierRoutes(barrier, requireKey));
+  if (barrier) app.route('/', barrierRoutes(barrier, requireKey, barrierTimeout));
   app.notFound(() => problem({ status: 404, code: 'no-path', detail: 'there is no such path here' }));
   app.onError((error, c) => {
     if (!c.req.raw.signal.aborted) failed?.(error); // else the caller has gone, perhaps in the middle of a body

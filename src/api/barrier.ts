@@ -29,7 +29,8 @@ const TIMEOUT_MS = 5_000;
 /** Each waiting call holds a connection here and asks the database again and again. */
 const LONGEST_MS = 60_000;
 
-export function barrierRoutes(barrier: Barrier, requireKey: RequireKey): Hono {
+export function barrierRoutes(barrier: Barrier, requireKey: RequireKey, usualMs = TIMEOUT_MS): Hono {
+  const longestMs = Math.max(LONGEST_MS, usualMs);
   const app = new Hono();
   app.use('/v1/barrier/:revision', requireKey());
   app.get('/v1/barrier/:revision', async (c) => {
@@ -41,10 +42,10 @@ export function barrierRoutes(barrier: Barrier, requireKey: RequireKey): Hono {
       return problem({ status: 400, code: 'bad-revision', detail: `${error.message}: ask for a revision as X-Authz-Revision of a write gave it` });
     }
     const asked = c.req.queries('timeout') ?? [];
-    const timeoutMs = timeoutOf(asked);
+    const timeoutMs = asked.length === 0 ? usualMs : timeoutOf(asked, longestMs);
     if (timeoutMs === null) {
       const got = JSON.stringify(asked.join(',').slice(0, 100));
-      return problem({ status: 400, code: 'bad-timeout', detail: `timeout must be one time from 1ms to ${LONGEST_MS / 1000}s, as 500ms or 5s; got ${got}` });
+      return problem({ status: 400, code: 'bad-timeout', detail: `timeout must be one time from 1ms to ${longestMs / 1000}s, as 500ms or 5s; got ${got}` });
     }
     const { signal } = c.req.raw;
     try {
@@ -86,11 +87,9 @@ function answer({ revision, outcome, waitedMs, lostMs, replicas }: BarrierReport
 }
 
 /** Milliseconds; null if what was asked for is no time, too long, or several. */
-function timeoutOf(asked: readonly string[]): number | null {
-  const [text, ...more] = asked;
-  if (text === undefined) return TIMEOUT_MS;
+function timeoutOf([text = '', ...more]: readonly string[], longestMs: number): number | null {
   const [, digits, unit] = /^(\d{1,6})(ms|s|m)$/.exec(text) ?? [];
   if (digits === undefined || more.length > 0) return null;
   const ms = Number(digits) * (unit === 'ms' ? 1 : unit === 's' ? 1_000 : 60_000);
-  return ms >= 1 && ms <= LONGEST_MS ? ms : null;
+  return ms >= 1 && ms <= longestMs ? ms : null;
 }

@@ -6,9 +6,11 @@
 import { PolicyError } from '../errors.ts';
 import { formatRevision, type Revision } from '../model.ts';
 import { describeAddress, parseAddresses, type Address } from './address.ts';
+import { choosePrimary } from './choice.ts';
 import type { Certificates } from './dial.ts';
 import { openLink, type Link, type Statement } from './link.ts';
 import { parseBarrier, type BarrierRow } from './rows.ts';
+import { readTimeline } from './session.ts';
 
 export interface BarrierOptions {
   /** As `PostgresSourceOptions.url`. */
@@ -51,6 +53,7 @@ export interface BarrierReport {
 const BARRIER: Statement = { name: 'barrier', text: 'select grantgate.barrier($1::bigint, $2::text) r' };
 const RECOVERY: Statement = { name: 'barrier', text: 'select pg_is_in_recovery() r' };
 const LIMIT_MS = 2_000;
+const OTHERS_MS = 250;
 const POLL_MS = { first: 1, longest: 10 };
 
 /**
@@ -95,30 +98,20 @@ function reportOf(revision: Revision, row: BarrierRow): Omit<BarrierReport, 'wai
   return { revision: formatRevision(revision), outcome: !row.known ? 'unknown-revision' : open ? 'timeout' : 'applied', lostMs: row.lostMs, replicas };
 }
 
-/** A connection to the first host that is no standby. */
+/** A connection to the primary with the newest history: a deposed one does not hear of the others. */
 async function primary({ url, certificates, insecureTls }: BarrierOptions): Promise<Link> {
   const addresses = [url].flat().flatMap((one) => parseAddresses(one, insecureTls));
-  const problems: string[] = [];
-  for (const address of addresses) {
+  const open = async (address: Address): Promise<{ link: Link; timeline: string | null }> => {
+    const link = await openLink(address, { certificates, connectMs: LIMIT_MS });
     try {
-      const link = await openLink(address, { certificates, connectMs: LIMIT_MS });
-      if (await isPrimary(link, address)) return link;
-      problems.push(`${describeAddress(address)}: it is a standby`);
-      link.destroy();
+      const [row] = await link.rows(RECOVERY, [], LIMIT_MS);
+      if ((row as { r?: unknown } | undefined)?.r !== false)
+        throw new PolicyError('source', `${describeAddress(address)}: it is a standby, which nobody reports to`);
+      return { link, timeline: await readTimeline(link, LIMIT_MS) };
     } catch (error) {
-      if (!(error instanceof PolicyError)) throw error;
-      problems.push(error.message);
+      link.destroy();
+      throw error;
     }
-  }
-  throw new PolicyError('source', problems.join('; '));
-}
-
-async function isPrimary(link: Link, address: Address): Promise<boolean> {
-  try {
-    const [row] = await link.rows(RECOVERY, [], LIMIT_MS);
-    return (row as { r?: unknown } | undefined)?.r === false;
-  } catch (error) {
-    link.destroy();
-    throw new PolicyError('source', `${describeAddress(address)}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
-  }
+  };
+  return (await choosePrimary(addresses, { open, othersMs: OTHERS_MS, newest: null })).session.link;
 }

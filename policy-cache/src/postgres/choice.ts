@@ -8,18 +8,25 @@
 import { PolicyError } from '../errors.ts';
 import { describeAddress, type Address } from './address.ts';
 import { failure } from './dial.ts';
-import type { Session } from './session.ts';
+import type { Link } from './link.ts';
 
-export interface Choice {
+/** A connection to a primary. */
+interface Reached {
+  readonly link: Link;
+  /** Null where nobody may read it. */
+  readonly timeline: string | null;
+}
+
+export interface Choice<S extends Reached> {
   readonly address: Address;
-  readonly session: Session;
+  readonly session: S;
   /** Highest timeline met, now or before. */
   readonly newest: string | null;
 }
 
-export interface ChoiceOptions {
+export interface ChoiceOptions<S extends Reached> {
   /** Rejects for whatever is no primary. */
-  readonly open: (address: Address) => Promise<Session>;
+  readonly open: (address: Address) => Promise<S>;
   /** Milliseconds that the others have when one has answered, and until one that refused is asked again. */
   readonly othersMs: number;
   /** Highest timeline met before: a server below it is deposed, and cuts nobody's time short. It is taken where no other answers, for the follower to refuse. */
@@ -30,8 +37,8 @@ export interface ChoiceOptions {
  * Of equal timelines, or where they cannot be read, the first of the list. Every other session is closed.
  * Rejects with PolicyError `source` if there is no primary, with the reason of each server.
  */
-export async function choosePrimary(addresses: readonly Address[], { open, othersMs, newest }: ChoiceOptions): Promise<Choice> {
-  const sessions: (Session | undefined)[] = addresses.map(() => undefined);
+export async function choosePrimary<S extends Reached>(addresses: readonly Address[], { open, othersMs, newest }: ChoiceOptions<S>): Promise<Choice<S>> {
+  const sessions: (S | undefined)[] = addresses.map(() => undefined);
   const problems: (PolicyError | undefined)[] = addresses.map(() => undefined);
   let over = false;
   let moment: NodeJS.Timeout | undefined;

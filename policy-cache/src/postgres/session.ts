@@ -104,7 +104,7 @@ async function assertComplete(link: Link, limitMs: number): Promise<void> {
 }
 
 /** Some managed services do not let anybody read it: then the rule about timelines is skipped (3.8). */
-async function readTimeline(link: Link, limitMs: number): Promise<string | null> {
+export async function readTimeline(link: Link, limitMs: number): Promise<string | null> {
   try {
     const [row] = await link.rows(TIMELINE, [], limitMs);
     return parseTimeline((row as { r?: unknown } | undefined)?.r);

@@ -75,7 +75,7 @@ export function postgresSource(options: PostgresSourceOptions): Source {
 }
 
 async function attachTo(
-  { address, session }: Choice,
+  { address, session }: Choice<Session>,
   options: PostgresSourceOptions & { readonly limits: PostgresLimits },
   on: Parameters<Source['attach']>[0],
 ): Promise<Attachment> {
