@@ -175,7 +175,8 @@ export async function isAlive(pid: number): Promise<boolean> {
   return stat.slice(stat.lastIndexOf(')') + 2, stat.lastIndexOf(')') + 3) !== 'Z';
 }
 
-function freePort(): Promise<number> {
+/** Free just now: whoever listens there must be ready to find it taken. */
+export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const probe = createServer();
     probe.once('error', reject);

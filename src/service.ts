@@ -71,12 +71,6 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     observer: {
       trimmed: (versions) => log('debug', 'trimmed', `${versions} old versions taken out of the change log`),
       trimFailed: (cause) => log('warn', 'trim', `the change log was not trimmed: ${cause.message}`),
-      pooler: (first, pid) =>
-        log(
-          'warn',
-          'pooler',
-          `the server process changed from ${first} to ${pid} within a session: a transaction pooler stands between, and changes are noticed late`,
-        ),
     },
   });
   const clock = hostClock();

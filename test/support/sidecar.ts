@@ -63,13 +63,15 @@ export interface SidecarOptions {
   readonly routes?: unknown;
   /** Settings by path. */
   readonly set?: Readonly<Record<string, string | number>>;
+  /** False: it is handed over as soon as it listens, for it is not to become ready. */
+  readonly ready?: boolean;
 }
 
 /** Tests may be run without `npm test`, and then by an old build. */
 let built: Promise<unknown> | undefined;
 
 /** Resolves when it is ready. */
-export async function startSidecar({ databaseUrl, routes, set = {} }: SidecarOptions): Promise<ServedSidecar> {
+export async function startSidecar({ databaseUrl, routes, set = {}, ready = true }: SidecarOptions): Promise<ServedSidecar> {
   await (built ??= run(process.execPath, [join(root, 'src/ready.mjs')]));
   const directory = await mkdtemp(join(tmpdir(), 'grantgate-sidecar-'));
   await chmod(directory, 0o711); // nginx's workers pass through
@@ -147,7 +149,7 @@ export async function startSidecar({ databaseUrl, routes, set = {} }: SidecarOpt
     },
   };
   try {
-    await until(async () => over !== null || (api !== undefined && (await readyz()).status === 200), `/readyz; it says ${child.stderr()}`, 20_000);
+    await until(async () => over !== null || (api !== undefined && (!ready || (await readyz()).status === 200)), `/readyz; it says ${child.stderr()}`, 20_000);
     await readyz();
   } catch (error) {
     await sidecar.stop('SIGKILL');

@@ -55,6 +55,15 @@ export class Fills {
     if (failed && this.#lanes.size === 0) throw failed.reason;
   }
 
+  /** What each connection answers; rejects if none does. */
+  async everyLane(statement: Statement, limitMs: number): Promise<readonly unknown[]> {
+    const answers = await Promise.allSettled([...this.#lanes].map(({ link }) => link.rows(statement, [], limitMs)));
+    const failed = answers.find((one) => one.status === 'rejected');
+    const rows = answers.flatMap((one) => (one.status === 'fulfilled' ? [one.value[0]] : []));
+    if (rows.length === 0) throw failed?.reason ?? new PolicyError('source', 'no fill connection');
+    return rows;
+  }
+
   async objects(ids: readonly string[]): Promise<ObjectsReply> {
     // Text in Postgres has no zero byte, so such an id is absent; asked for, it would fail every other id of its statement.
     return parseObjects(await this.#fill(OBJECTS, [arrayLiteral(ids.filter((id) => !id.includes('\0')))]));

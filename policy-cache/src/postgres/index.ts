@@ -1,6 +1,6 @@
 // The Postgres side of the library, name by name.
 export { postgresSource } from './source.ts';
-export type { PostgresLimits, PostgresObserver, PostgresSourceOptions } from './source.ts';
+export type { PostgresLimits, PostgresSourceOptions } from './source.ts';
 export type { TrimObserver, TrimOptions } from './trim.ts';
 export type { Certificates } from './dial.ts';
 export { barrier } from './barrier.ts';

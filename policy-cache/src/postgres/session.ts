@@ -5,6 +5,7 @@ import { PolicyError } from '../errors.ts';
 import type { PullReply, PullRequest } from '../source.ts';
 import { describeAddress, type Address } from './address.ts';
 import { failure, type Certificates } from './dial.ts';
+import { assertDirect, betraysPooler, pooled, type AskOthers, type DirectOptions } from './direct.ts';
 import { openLink, type Link, type Statement } from './link.ts';
 import { parsePull, parseReport, parseTimeline } from './rows.ts';
 
@@ -24,19 +25,22 @@ export interface Session {
   /** Rings are for nobody until then: it may be one of several sessions, to be closed unheard. */
   hear(ring: () => void): void;
   pull(request: PullRequest): Promise<PullReply>;
+  /** Rejects with PolicyError `source` where a transaction pooler shows. */
+  assertDirect(others: AskOthers, options: DirectOptions): Promise<void>;
 }
 
 export interface SessionOptions {
   readonly certificates?: Certificates | undefined;
   readonly limits: SessionLimits;
-  readonly pooler: (first: number, now: number) => void;
+  /** A pull was answered by another server process than the one before; the session is to end. */
+  readonly pooled: () => void;
 }
 
 /** Versions of the schema whose log this code understands. */
-const SCHEMA = { from: 4, to: 4 };
+export const SCHEMA = { from: 5, to: 5 };
 
 /**
- * Connects, LISTENs (which a standby refuses), and looks whether the log is complete.
+ * Connects, LISTENs (which a standby refuses), and looks whether the log can be read and is complete.
  * Rejects with PolicyError `source`, a sentence that names the server and the way out; nothing is left open then.
  */
 export async function openSession(address: Address, options: SessionOptions): Promise<Session> {
@@ -45,40 +49,57 @@ export async function openSession(address: Address, options: SessionOptions): Pr
   const link = await openLink(address, { certificates: options.certificates, connectMs: limits.connectMs, notified: () => bell.ring() });
   try {
     await link.rows(LISTEN, [], limits.pullMs);
+    await assertReadable(link, limits.pullMs);
     await assertComplete(link, limits.pullMs);
     const timeline = await readTimeline(link, limits.pullMs);
-    return session({ link, bell, timeline }, options);
+    return session({ address, link, bell, timeline }, options);
   } catch (error) {
     link.destroy();
     throw explained(address, error);
   }
 }
 
-function session(
-  { link, bell, timeline }: { readonly link: Link; readonly bell: { ring: () => void }; readonly timeline: string | null },
-  { limits, pooler }: SessionOptions,
-): Session {
+interface Opened {
+  readonly address: Address;
+  readonly link: Link;
+  readonly bell: { ring: () => void };
+  readonly timeline: string | null;
+}
+
+function session({ address, link, bell, timeline }: Opened, { limits, pooled: tell }: SessionOptions): Session {
   const statement = pullStatement(timeline !== null);
-  let firstPid: number | null = null;
-  let told = false;
+  let pid: number | null = null;
+  const refuse = (cause?: unknown): PolicyError => {
+    tell();
+    return explained(address, pooled(cause));
+  };
   return {
     link,
     timeline,
     hear: (ring) => void (bell.ring = ring),
     async pull({ cursor, limit, ask, report }) {
       const within = limit === null ? limits.firstPullMs : limits.pullMs;
-      // Sent together, run one after the other: the report is committed before the pull's snapshot is taken.
-      const [reported, rows] = await Promise.all([
-        report ? link.rows(REPORT, [report.follower, report.head?.version ?? null, report.head?.id ?? null, report.leaseMs], limits.pullMs) : null,
-        link.rows(statement, [cursor, limit, `{${ask.join(',')}}`], within),
-      ]);
-      const reply = parsePull((rows[0] as { r?: unknown } | undefined)?.r, reported && parseReport(reported[0]));
-      firstPid ??= reply.pid;
-      if (reply.pid !== firstPid && !told) {
-        told = true; // once is news, four times a second is a flood
-        pooler(firstPid, reply.pid);
+      let reply: PullReply;
+      try {
+        // Sent together, run one after the other: the report is committed before the pull's snapshot is taken.
+        const [reported, rows] = await Promise.all([
+          report ? link.rows(REPORT, [report.follower, report.head?.version ?? null, report.head?.id ?? null, report.leaseMs], limits.pullMs) : null,
+          link.rows(statement, [cursor, limit, `{${ask.join(',')}}`], within),
+        ]);
+        reply = parsePull((rows[0] as { r?: unknown } | undefined)?.r, reported && parseReport(reported[0]));
+      } catch (error) {
+        throw betraysPooler(error) ? refuse(error) : error;
       }
+      pid ??= reply.pid;
+      if (reply.pid !== pid) throw refuse();
       return reply;
+    },
+    async assertDirect(others, direct) {
+      try {
+        await assertDirect(link, others, direct);
+      } catch (error) {
+        throw explained(address, error);
+      }
     },
   };
 }
@@ -91,6 +112,32 @@ const CHECK: Statement = {
 };
 const TIMELINE: Statement = { name: 'timeline', text: 'select substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) r' };
 
+/** What pulls and fills read, and call. A name that this schema lacks is left to the check of its version. */
+const RIGHTS: Statement = {
+  name: 'check of the rights',
+  text: `
+select json_build_array(current_user, (select pg_has_role(r.oid, 'usage') from pg_roles r where r.rolname = 'grantgate_reader'), (
+  select json_agg(w.missing) from (
+    select 'select on grantgate.' || t from unnest('{object,role,membership,group_permission,change,touched,fleet,migration}'::text[]) t
+      where has_table_privilege(to_regclass('grantgate.' || t), 'select') is false
+    union all
+    select 'select (' || c || ') on grantgate.user_account' from unnest('{id,enabled}'::text[]) c
+      where has_column_privilege(to_regclass('grantgate.user_account'), c, 'select') is false
+    union all
+    select 'execute on function ' || p.oid::regprocedure from pg_proc p
+      where p.pronamespace = 'grantgate'::regnamespace and p.proname = 'broken_triggers' and not has_function_privilege(p.oid, 'execute')
+  ) w (missing))) r`,
+};
+
+/** At the attach: a right that is missing later shows as a statement that fails, time and again. */
+async function assertReadable(link: Link, limitMs: number): Promise<void> {
+  const [row] = await link.rows(RIGHTS, [], limitMs);
+  const [login, member, missing] = (row as { r: [string, boolean | null, readonly string[] | null] }).r;
+  if (missing === null) return;
+  const fix = member ? 'run grantgate migrate, which grants them to grantgate_reader' : `run: grant grantgate_reader to "${login}"`;
+  throw new PolicyError('source', `the login "${login}" lacks ${missing.join(', ')}: ${fix}`);
+}
+
 /** A trigger that does not fire in every session would leave a change out of the log for ever. */
 async function assertComplete(link: Link, limitMs: number): Promise<void> {
   const [row] = await link.rows(CHECK, [], limitMs);
@@ -100,7 +147,10 @@ async function assertComplete(link: Link, limitMs: number): Promise<void> {
   if (version > SCHEMA.to)
     throw new PolicyError('source', `the schema is at version ${version} and this program knows ${SCHEMA.to} at the most: use a newer grantgate`);
   if (!Array.isArray(broken) || broken.length > 0)
-    throw new PolicyError('source', `the change log has holes, these triggers are missing or not ENABLE ALWAYS: ${String(broken)}`);
+    throw new PolicyError(
+      'source',
+      `the change log has holes (run grantgate doctor --repair), these triggers are missing or not ENABLE ALWAYS: ${String(broken)}`,
+    );
 }
 
 /** Some managed services do not let anybody read it: then the rule about timelines is skipped (3.8). */
@@ -120,10 +170,11 @@ export function sqlState(error: unknown): string | null {
 }
 
 const MEANING: Readonly<Record<string, string>> = {
-  '25006': 'it is a standby: only a primary can be listened to',
+  '25006': 'it is a standby, and only a primary can be listened to: name the primary in the URL, or all of them',
   '3F000': 'there is no schema grantgate in this database: run grantgate migrate',
   '42P01': 'the schema grantgate is not complete: run grantgate migrate',
   '42883': 'the schema grantgate is not complete: run grantgate migrate',
+  '26000': pooled().message,
   '42501': 'this login may not read the schema grantgate: make it a member of grantgate_reader',
 };
 

@@ -28,7 +28,7 @@ export interface PostgresSourceOptions {
   readonly fillConnections?: number;
   /** How the change log is kept short. */
   readonly trim?: TrimOptions;
-  readonly observer?: PostgresObserver;
+  readonly observer?: TrimObserver;
 }
 
 export interface PostgresLimits {
@@ -49,11 +49,8 @@ export interface PostgresLimits {
   readonly loadMs: number;
 }
 
-export interface PostgresObserver extends TrimObserver {
-  /** The backend changed within a session: there is a transaction pooler between, so rings cannot be trusted (answers can). Told once a session. */
-  pooler?(firstPid: number, pid: number): void;
-}
-
+/** Of the look for a transaction pooler: each is three round trips. */
+const ROUNDS = { first: 2, doubted: 50 };
 const DEFAULTS: PostgresLimits = { connectMs: 2_000, othersMs: 250, pullMs: 1_000, firstPullMs: 30_000, fillMs: 250, loadMs: 30_000 };
 
 /** @throws InputError if the URL cannot be used; everything else shows when attaching */
@@ -62,28 +59,32 @@ export function postgresSource(options: PostgresSourceOptions): Source {
   const addresses = urls.flatMap((url, i) => parseAddresses(url, options.insecureTls, urls.length > 1 ? `url[${i}]` : 'url'));
   if (addresses.length === 0) throw new InputError('url', 'expected at least one');
   const limits = { ...DEFAULTS, ...options.limits };
-  const { certificates, observer } = options;
-  const open = (address: Address): Promise<Session> => openSession(address, { certificates, limits, pooler: (first, now) => observer?.pooler?.(first, now) });
+  const { certificates } = options;
+  // A pooler that showed in a pull had passed the check of its attach by luck: from then on it is looked at for longer, so that a
+  // follower does not attach and lose its session by turns.
+  let rounds = ROUNDS.first;
+  const open = (address: Address): Promise<Session> => openSession(address, { certificates, limits, pooled: () => void (rounds = ROUNDS.doubted) });
   let newest: string | null = null;
   return {
     async attach(on) {
       const choice = await choosePrimary(addresses, { open, othersMs: limits.othersMs, newest });
       newest = choice.newest;
-      return attachTo(choice, { ...options, limits }, on);
+      return attachTo(choice, { ...options, limits, rounds }, on);
     },
   };
 }
 
 async function attachTo(
   { address, session }: Choice<Session>,
-  options: PostgresSourceOptions & { readonly limits: PostgresLimits },
+  options: PostgresSourceOptions & { readonly limits: PostgresLimits; readonly rounds: number },
   on: Parameters<Source['attach']>[0],
 ): Promise<Attachment> {
-  const { certificates, limits } = options;
+  const { certificates, limits, rounds } = options;
   // At the server of the session, even where its name has several addresses.
   const fills = new Fills(address, { ...limits, certificates, peer: session.link.peer, connections: options.fillConnections ?? 4 });
   try {
     await Promise.race([fills.open(), session.link.ended]);
+    await session.assertDirect((statement, ms) => fills.everyLane(statement, ms), { limitMs: limits.pullMs, rounds });
   } catch (error) {
     fills.close();
     session.link.destroy();
