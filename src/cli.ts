@@ -16,6 +16,7 @@ import { importCommand } from './commands/import.ts';
 import { migrateCommand } from './commands/migrate.ts';
 import { serveCommand } from './commands/serve.ts';
 import { tokenCommand } from './commands/token.ts';
+import { trimCommand } from './commands/trim.ts';
 import { ConfigError, loadConfig } from './config.ts';
 import { VERSION } from './version.ts';
 
@@ -93,6 +94,13 @@ Settings come from a file, the environment (GRANTGATE_*, DATABASE_URL) and flags
   ])
     .argument('<file...>', 'worlds: YAML, JSON, or NDJSON')
     .action(runs((context, files: readonly string[]) => importCommand(context, files)));
+
+  command('trim', 'Take old versions out of the change log (a service that follows it does so about once an hour)', [
+    'grantgate trim',
+    'grantgate trim --keep 7d',
+  ])
+    .option('--keep <time>', 'how far back the log is to reach: 90m, 24h, 7d; an hour at least (database.keepChanges)')
+    .action(runs((context, options: Parameters<typeof trimCommand>[1]) => trimCommand(context, options)));
 
   command('check', 'May this user do this? Decided in this process, against the database or over world files', [
     'grantgate check --user ada --operation READ --resource DEVICE --target meter-7',

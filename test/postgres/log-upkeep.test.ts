@@ -1,4 +1,4 @@
-// How does the log carry many keys, tell a writer its revision, stay short, and hear from followers? (coherence 3.3, 3.6, 3.7)
+// How does the log carry many keys, tell a writer its revision, and hear from followers? (coherence 3.3, 3.6, 3.7)
 
 import { performance } from 'node:perf_hooks';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -141,44 +141,6 @@ describe.each(servers)('on %s', (kind) => {
   });
 
   describe('upkeep', () => {
-    test('trim takes a prefix by version, nothing younger than an hour, never the newest row', async () => {
-      const { url } = await server.database();
-      const db = openPool({ url, max: 1 });
-      const blocker = openPool({ url, max: 1 });
-      await db.unsafe([tenant('t'), ...Array.from({ length: 6 }, (_, i) => entity(`e${i}`, 'DEVICE', 't'))].join(';'));
-      const log = async () =>
-        (
-          await db<
-            { version: string; keys: string[] | null }[]
-          >`select c.version, t.keys from grantgate.change c left join grantgate.touched t using (n) order by 1`
-        ).map(({ version }) => Number(version));
-      const all = await log();
-      const trim = async (keep: string, on = db): Promise<number> => Number((await on.unsafe<[{ n: string }]>(`select grantgate.trim(${keep}) n`))[0].n);
-      const age = (from: number, to: number, hours: number) =>
-        db`update grantgate.change set at = at - ${`${hours} hours`}::interval where version between ${all[from]!} and ${all[to]!}`;
-
-      expect(await trim('')).toBe(0);
-      await age(0, 1, 30);
-      await age(3, 3, 30); // a clock that went back: older than what came before it, and stays with it
-      expect(await trim('')).toBe(2);
-      expect(await log()).toEqual(all.slice(2));
-      await age(2, 3, 2);
-      expect(await trim(`'0 seconds'`)).toBe(2); // an hour is the least
-      expect(await log()).toEqual(all.slice(4));
-      await age(4, all.length - 1, 100);
-      await blocker`select pg_advisory_lock(hashtextextended('grantgate.trim', 0))`;
-      expect(await trim('')).toBe(0); // somebody is at it
-      await blocker`select pg_advisory_unlock_all()`;
-      expect(await trim('')).toBe(all.length - 5);
-      expect(await log()).toEqual(all.slice(-1));
-      expect(await db`select count(*)::int as n from grantgate.touched`).toEqual([{ n: 1 }]);
-      expect(await trim('')).toBe(0);
-      // and the log goes on
-      await db.unsafe(entity('after', 'DEVICE', 't'));
-      expect((await log()).length).toBe(2);
-      await Promise.all([db.end({ timeout: 5 }), blocker.end({ timeout: 5 })]);
-    });
-
     test('a follower reports in a row of its own', async () => {
       const [one, two] = [
         openPool({ url: await database.urlAs('grantgate_reader'), max: 1 }),
