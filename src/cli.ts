@@ -10,6 +10,7 @@ import { checkCommand } from './commands/check.ts';
 import { checkWorldsCommand } from './commands/check-worlds.ts';
 import { configCommand } from './commands/config.ts';
 import { demoCommand, type DemoOptions } from './commands/demo.ts';
+import { doctorCommand } from './commands/doctor.ts';
 import { healthcheckCommand } from './commands/healthcheck.ts';
 import type { Context, ExitCode, Host } from './commands/host.ts';
 import { importCommand } from './commands/import.ts';
@@ -94,6 +95,13 @@ Settings come from a file, the environment (GRANTGATE_*, DATABASE_URL) and flags
   ])
     .argument('<file...>', 'worlds: YAML, JSON, or NDJSON')
     .action(runs((context, files: readonly string[]) => importCommand(context, files)));
+
+  command('doctor', 'What is wrong with the database, and what to do: 0 nothing, 1 problems, 2 not everything could be looked at', [
+    'OWNER_DATABASE_URL=postgres://postgres@db/app grantgate doctor',
+    'grantgate doctor --repair',
+  ])
+    .option('--repair', 'do what is safe: sequence, rights, triggers that are there; the rest is told')
+    .action(runs((context, options: Parameters<typeof doctorCommand>[1]) => doctorCommand(context, options)));
 
   command('trim', 'Take old versions out of the change log (a service that follows it does so about once an hour)', [
     'grantgate trim',

@@ -118,12 +118,12 @@ export const settings = z.strictObject({
         alias: 'DATABASE_URL',
       }),
       adminUrl: databaseUrl.optional().register(notes, {
-        description: 'The same database, as a role that may write (`grantgate_writer`): `import`. Default: `database.url`.',
+        description: 'The same database, as a role that may write (`grantgate_writer`): `import`, `trim`. Default: `database.url`.',
         secret: true,
         alias: 'ADMIN_DATABASE_URL',
       }),
       ownerUrl: databaseUrl.optional().register(notes, {
-        description: 'The same database, as a role that may create the schema: `migrate`. Default: `database.adminUrl`.',
+        description: 'The same database, as a role that may create the schema: `migrate`, `doctor`. Default: `database.adminUrl`.',
         secret: true,
         alias: 'OWNER_DATABASE_URL',
       }),

@@ -4,7 +4,7 @@ import { performance } from 'node:perf_hooks';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openPool } from 'policy-cache/postgres';
 import { servers, startPostgres, type TestDatabase, type TestServer } from '../support/postgres.ts';
-import { changesSince, customer, entity, headOf, object, seed, tenant, type Sql } from './fixture.ts';
+import { changesSince, customer, entity, headOf, object, seed, type Sql } from './fixture.ts';
 
 describe.each(servers)('on %s', (kind) => {
   let server: TestServer;

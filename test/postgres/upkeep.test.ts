@@ -5,7 +5,7 @@ import { openPool, postgresSource } from 'policy-cache/postgres';
 import { cli } from '../support/cli.ts';
 import { servers, startPostgres, type TestDatabase, type TestServer } from '../support/postgres.ts';
 import { until } from '../support/until.ts';
-import { changesSince, entity, headOf, seed, tenant, type Sql } from './fixture.ts';
+import { changesSince, entity, headOf, tenant, type Sql } from './fixture.ts';
 
 describe.each(servers)('on %s', (kind) => {
   let server: TestServer;
@@ -64,7 +64,10 @@ describe.each(servers)('on %s', (kind) => {
       [`'*', '{a}'`, 'keys: tag * is everything, and has none'],
     ])('touch(%s) is refused', async (call, sentence) => {
       const from = await headOf(sql);
-      await expect(touch(call)).rejects.toMatchObject({ code: '22023', message: typeof sentence === 'string' ? sentence : expect.stringMatching(sentence) });
+      await expect(touch(call)).rejects.toMatchObject({
+        code: '22023',
+        message: typeof sentence === 'string' ? sentence : (expect.stringMatching(sentence) as string),
+      });
       expect(await headOf(sql)).toBe(from);
     });
   });

@@ -1,6 +1,5 @@
 // How does a test put a real pooler before its Postgres? PgBouncer in the foreground, on a port of its own.
 
-import { randomBytes } from 'node:crypto';
 import { chmod, chown, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';

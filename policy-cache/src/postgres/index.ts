@@ -13,3 +13,5 @@ export { importRows } from './import.ts';
 export type { ImportCounts, ImportOptions, ImportResult } from './import.ts';
 export { formatImportProblem } from './import-rows.ts';
 export type { ImportPlace, ImportProblem, ImportRow } from './import-rows.ts';
+export { examine } from './doctor.ts';
+export type { DoctorOptions, Finding } from './finding.ts';
