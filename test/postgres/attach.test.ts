@@ -55,7 +55,8 @@ describe.each(servers)('on %s', (kind) => {
       for (const sentence of refusals) expect(sentence).toContain(POOLER);
     });
     test('in transaction mode with one server process, and with processes by turns', async () => {
-      for (const settings of [{ default_pool_size: 1 }, { server_round_robin: 1, min_pool_size: 10 }]) {
+      const turns = [2, 3, 5, 6].map((size) => ({ server_round_robin: 1, default_pool_size: size }));
+      for (const settings of [{ default_pool_size: 1 }, ...turns, { server_round_robin: 1, min_pool_size: 10 }]) {
         const url = await pooled({ mode: 'transaction', settings });
         for (let i = 0; i < 5; i++) expect(await refusal(url)).toContain(POOLER);
       }
