@@ -105,9 +105,9 @@ Settings come from a file, the environment (GRANTGATE_*, DATABASE_URL) and flags
 
   command('trim', 'Take old versions out of the change log (a service that follows it does so about once an hour)', [
     'grantgate trim',
-    'grantgate trim --keep 7d',
+    'grantgate trim --keep 168h',
   ])
-    .option('--keep <time>', 'how far back the log is to reach: 90m, 24h, 7d; an hour at least (database.keepChanges)')
+    .option('--keep <time>', 'how far back the log is to reach: 90m, 24h; an hour at least (database.keepChanges)')
     .action(runs((context, options: Parameters<typeof trimCommand>[1]) => trimCommand(context, options)));
 
   command('check', 'May this user do this? Decided in this process, against the database or over world files', [

@@ -8,7 +8,9 @@ import { servers, startOwnPostgres, type OwnServer } from '../support/postgres.t
 import { refusal, tenant, type Sql } from './fixture.ts';
 
 const directory = new URL('../../deploy/sql/', import.meta.url);
-const files: readonly MigrationFile[] = readdirSync(directory).map((name) => ({ name, text: readFileSync(new URL(name, directory), 'utf8') }));
+const files: readonly MigrationFile[] = readdirSync(directory)
+  .filter((name) => name.endsWith('.sql'))
+  .map((name) => ({ name, text: readFileSync(new URL(name, directory), 'utf8') }));
 const names = files.map(({ name }) => name).sort();
 const ROLES = ['create role grantgate_owner nologin', 'create role grantgate_writer nologin', 'create role grantgate_reader nologin'];
 

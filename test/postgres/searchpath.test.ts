@@ -11,7 +11,9 @@ import { vocabulary } from '../support/stack.ts';
 import type { Sql } from './fixture.ts';
 
 const directory = new URL('../../deploy/sql/', import.meta.url);
-const files = readdirSync(directory).map((name) => ({ name, text: readFileSync(new URL(name, directory), 'utf8') }));
+const files = readdirSync(directory)
+  .filter((name) => name.endsWith('.sql'))
+  .map((name) => ({ name, text: readFileSync(new URL(name, directory), 'utf8') }));
 const WORLD = JSON.stringify({ tenants: [{ id: 't' }], entities: [{ id: 'd', type: 'DEVICE', owner: 't' }] });
 
 /** Exact where ours are variadic or polymorphic. Each tells that it was called. */

@@ -1,11 +1,14 @@
 // Can a person write to the log by hand, and does a trim leave what followers stand on? (coherence 3.6; deploy/sql/README.md)
 
+import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { openPool, postgresSource } from 'policy-cache/postgres';
 import { cli } from '../support/cli.ts';
 import { servers, startPostgres, type TestDatabase, type TestServer } from '../support/postgres.ts';
 import { until } from '../support/until.ts';
-import { changesSince, entity, headOf, tenant, type Sql } from './fixture.ts';
+import { changesSince, entity, headOf, seed, tenant, type Sql } from './fixture.ts';
+
+const README = readFileSync(new URL('../../deploy/sql/README.md', import.meta.url), 'utf8');
 
 describe.each(servers)('on %s', (kind) => {
   let server: TestServer;
@@ -164,17 +167,43 @@ describe.each(servers)('on %s', (kind) => {
     test('grantgate trim says how many', async () => {
       const env = { DATABASE_URL: reader };
       await age(0, -1, 30);
-      expect(await cli(['trim', '--keep', '2d'], { env })).toEqual({ code: 0, stdout: 'nothing to take out of the log\n', stderr: '' });
+      expect(await cli(['trim', '--keep', '48h'], { env })).toEqual({ code: 0, stdout: 'nothing to take out of the log\n', stderr: '' });
       await age(0, 1, 30);
-      expect(await cli(['trim', '--keep', '2d'], { env })).toEqual({ code: 0, stdout: '1 version taken out of the log\n', stderr: '' });
+      expect(await cli(['trim', '--keep', '48h'], { env })).toEqual({ code: 0, stdout: '1 version taken out of the log\n', stderr: '' });
       expect(await cli(['trim', '--json'], { env })).toEqual({ code: 0, stdout: `{"trimmed":${all.length - 2}}\n`, stderr: '' });
-      for (const keep of ['1', '59m', '0h', '-1d', 'soon'])
+      for (const keep of ['1', '59m', '0h', '-1h', 'soon'])
         expect(await cli(['trim', '--keep', keep], { env })).toEqual({
           code: 2,
           stdout: '',
-          stderr: `grantgate: --keep: expected a time of at least an hour, as 90m, 24h or 7d, got "${keep}"\n`,
+          stderr: `grantgate: --keep: must be a time from 1h to 8760h, as 250ms, 2s or 1m, got "${keep}"\n`,
         });
       await until(async () => (await log()).length === 1, 'one row');
+    });
+  });
+
+  describe('deploy/sql/README.md', () => {
+    const blocks = [...README.matchAll(/^```sql\n(.*?)^```$/gms)].map((match) => match[1]!);
+    test('its statements run, for a writer', async () => {
+      const database = await server.database();
+      const admin = openPool({ url: database.url, max: 1 });
+      await seed(admin);
+      const writer = openPool({ url: await database.urlAs('grantgate_writer'), max: 1 });
+      try {
+        expect(blocks.length).toBeGreaterThan(4);
+        for (const block of blocks) await writer.unsafe(block);
+        expect(await admin`select owner from grantgate.object where id in ('eva', 'd') order by id`).toEqual([{ owner: 'b' }, { owner: 'a' }]);
+        const tags = (await changesSince(admin, 0)).map(({ tag, keys }) => `${tag} ${keys.join()}`);
+        expect(tags.slice(-6)).toEqual(['o eva', 'o eva', 'o d,d2', 'r ', '* ', 'o d,d2']);
+      } finally {
+        await Promise.all([admin.end({ timeout: 5 }), writer.end({ timeout: 5 })]);
+      }
+    });
+    test('it names every table', async () => {
+      const admin = openPool({ url: (await server.database()).url, max: 1 });
+      const relations = await admin<{ name: string }[]>`
+        select relname as name from pg_class where relnamespace = 'grantgate'::regnamespace and (relkind = 'r' or relname = 'version')`;
+      for (const { name } of relations) expect(README).toMatch(new RegExp(`^\\|.*\`${name}\``, 'm'));
+      await admin.end({ timeout: 5 });
     });
   });
 });
