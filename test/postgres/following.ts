@@ -1,7 +1,7 @@
 // How do the hazard suites watch a follower? A policy cache over a real database, in this process, asked about users and things.
 
-import { PolicyCache, requestOf } from 'policy-cache';
-import { postgresSource, type PostgresSourceOptions } from 'policy-cache/postgres';
+import { PolicyCache, requestOf, type CacheLimits } from 'policy-cache';
+import { postgresSource } from 'policy-cache/postgres';
 import { onTestFinished } from 'vitest';
 import { hostClock } from '../../src/clock.ts';
 import { vocabulary } from '../support/stack.ts';
@@ -19,9 +19,9 @@ export interface Following {
 const FILL_MS = 5_000;
 
 /** Resolves when it is ready. Closed when the test is over. */
-export async function follow(url: string, options: Partial<PostgresSourceOptions> = {}): Promise<Following> {
-  const source = postgresSource({ url, limits: { fillMs: FILL_MS }, ...options });
-  const cache = new PolicyCache({ vocabulary, source, clock: hostClock(), random: Math.random });
+export async function follow(url: string, limits: Partial<CacheLimits> = {}): Promise<Following> {
+  const source = postgresSource({ url, limits: { fillMs: FILL_MS } });
+  const cache = new PolicyCache({ vocabulary, source, clock: hostClock(), random: Math.random, limits });
   onTestFinished(() => cache.close());
   cache.start();
   await cache.ready(20_000);

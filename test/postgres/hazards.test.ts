@@ -99,6 +99,15 @@ describe.each(servers)('on %s', (kind) => {
     });
   });
 
+  test('more changed keys than are remembered one by one: what is forgotten counts as changed', async () => {
+    const following = await follow(reader, { touched: 1_000 });
+    expect(await following.reads('u', 'd')).toBe(true);
+    await sql.unsafe(REVOKED);
+    for (let i = 0; i < 5; i++) await sql`select grantgate.touch('o', array(select 'other-' || ${i}::text || '-' || n from generate_series(1, 500) n))`;
+    expect(await following.reads('u', 'd')).toBe(false);
+    expect(following.upsets()).toEqual(CALM);
+  });
+
   describe('customers that are moved at the same time', () => {
     const seedNumber = Number(process.env['GRANTGATE_SEED'] ?? Date.now() % 1_000_000);
     const CUSTOMERS = Array.from({ length: 12 }, (_, i) => `c${i}`);
