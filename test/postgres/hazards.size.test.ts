@@ -123,6 +123,15 @@ describe.each(servers)('on %s', (kind) => {
     expect(Math.max(...waits.slice(0, before))).toBeLessThan(written);
   });
 
+  test('without the deferral to the commit: one statement holds up everybody until its transaction ends', async () => {
+    const other = openPool({ url: database.url, max: 1 });
+    await sql.unsafe(`begin; set constraints all immediate; ${entity('first', 'DEVICE', 'a')}`);
+    const waiting = other.unsafe(`set lock_timeout = '200ms'; ${entity('second', 'DEVICE', 'a')}`);
+    await expect(waiting).rejects.toMatchObject({ code: '55P03' });
+    await sql`rollback`;
+    await other.end({ timeout: 5 });
+  });
+
   describe('a log of 300,000 versions without autovacuum', () => {
     /** Past the triggers, for speed: what matters is how a pull reads it. */
     const fill = (versions: number): string => `

@@ -116,6 +116,18 @@ describe.each(servers)('on %s', (kind) => {
     expect(await sql`select 1 from pg_class where relnamespace = 'grantgate'::regnamespace`).toHaveLength(0);
   });
 
+  test('whoever holds its lock, and need be no owner for that, is named', async () => {
+    const { sql, ...database } = await empty();
+    const holder = await login(database, 'holder', '');
+    const [{ pid }] = await holder<[{ pid: number }]>`select pg_backend_pid() as pid, pg_advisory_lock(hashtextextended('grantgate.migrate', 0))`;
+    await expect(migrate(sql, files, 50)).rejects.toThrow(
+      `database: another migration has not ended within 0.05 s, in session ${pid} of holder: wait for it, or if there is none, select pg_terminate_backend(${pid})`,
+    );
+    await sql.unsafe(`select pg_terminate_backend(${pid})`);
+    expect((await migrate(sql, files)).applied).toEqual(names);
+    expect((await sql<{ lock_timeout: string }[]>`show lock_timeout`)[0]?.lock_timeout).toBe('0');
+  });
+
   test('twice is once, also at the same time, also with a checkout that has other line ends', async () => {
     const { sql, url } = await empty();
     const [one, two] = await Promise.all([migrate(sql, files), migrate(open(url), files)]);

@@ -37,13 +37,16 @@ interface Row {
 
 const ROLES = ['grantgate_owner', 'grantgate_writer', 'grantgate_reader'] as const;
 const DENIED = '42501';
+const BUSY = '55P03';
+const WAIT_MS = 60_000;
 const PRESENT = new Set(['42710', '23505']); // by now the role is there: another database of the cluster is migrated at the same time
 
 /**
  * Runs the files that the database does not have yet. Running it again changes nothing.
+ * @param waitMs how long for another migration to end
  * @throws InputError if a file was changed after it was applied, a number is missing, or the database is newer than the program
  */
-export async function migrate(sql: Sql, files: readonly MigrationFile[]): Promise<MigrationReport> {
+export async function migrate(sql: Sql, files: readonly MigrationFile[], waitMs = WAIT_MS): Promise<MigrationReport> {
   const steps = numbered(files);
   const session = await sql.reserve();
   try {
@@ -51,8 +54,7 @@ export async function migrate(sql: Sql, files: readonly MigrationFile[]): Promis
     // Else a function of somebody's own in public, with the name of a built-in one, would run with all the rights of this login.
     await session`set search_path = pg_catalog, pg_temp`;
     await refuseServer(session);
-    // A session's lock: it outlives each of the transactions. Released by hand, because the connection goes back to the pool.
-    await session`select pg_advisory_lock(hashtextextended('grantgate.migrate', 0))`;
+    await lock(session, waitMs);
     try {
       return await migrateLocked(session, steps);
     } finally {
@@ -62,6 +64,30 @@ export async function migrate(sql: Sql, files: readonly MigrationFile[]): Promis
     await session`reset client_min_messages`.catch(() => undefined); // a dead connection has nothing to reset
     await session`reset search_path`.catch(() => undefined);
     session.release();
+  }
+}
+
+/**
+ * A session's lock: it outlives each of the transactions. Released by hand, because the connection goes back to the pool. Every login of
+ * the database could hold it, so whoever does is named.
+ */
+async function lock(session: ReservedSql, waitMs: number): Promise<void> {
+  await session`select set_config('lock_timeout', ${String(waitMs)}, false)`;
+  try {
+    await session`select pg_advisory_lock(hashtextextended('grantgate.migrate', 0))`;
+  } catch (error) {
+    if (codeOf(error) !== BUSY) throw error;
+    const holders = await session<{ pid: number; login: string }[]>`
+      select a.pid, a.usename as login from pg_locks l join pg_stat_activity a on a.pid = l.pid
+        where l.locktype = 'advisory' and l.granted and l.objsubid = 1 and l.database = (select oid from pg_database where datname = current_database())
+          and (l.classid::int8 << 32 | l.objid::int8) = hashtextextended('grantgate.migrate', 0)`;
+    const [who, ends] = [
+      holders.map(({ pid, login }) => `${pid} of ${login}`).join(', '),
+      holders.map(({ pid }) => `select pg_terminate_backend(${pid})`).join('; '),
+    ];
+    throw new InputError('database', `another migration has not ended within ${waitMs / 1000} s, in session ${who}: wait for it, or if there is none, ${ends}`);
+  } finally {
+    await session`reset lock_timeout`.catch(() => undefined);
   }
 }
 
