@@ -1,10 +1,12 @@
 // Does an attach find out what would make a follower deaf or blind: a pooler, a right that is missing?
 
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { PolicyError } from 'policy-cache';
 import { openPool, postgresSource, type PostgresSourceOptions } from 'policy-cache/postgres';
 import { startPooler, type Pooler, type PoolerOptions } from '../support/pgbouncer.ts';
-import { servers, startPostgres, type TestDatabase, type TestServer } from '../support/postgres.ts';
+import { servers, startOwnPostgres, startPostgres, type TestDatabase, type TestServer } from '../support/postgres.ts';
 import { startSidecar } from '../support/sidecar.ts';
 import { until } from '../support/until.ts';
 import { entity, seed } from './fixture.ts';
@@ -135,6 +137,29 @@ describe.each(servers)('on %s', (kind) => {
     } finally {
       for (const [, mend] of faults) await sql.unsafe(mend);
       await sidecar.stop();
+    }
+  });
+
+  test('on a standby the service is not ready, and is once it has been promoted', async () => {
+    const own = await startOwnPostgres(kind);
+    try {
+      const url = await (await own.database()).urlAs('grantgate_reader');
+      await own.stop();
+      await writeFile(join(own.directory, 'standby.signal'), '');
+      await own.start();
+      const sidecar = await startSidecar({ databaseUrl: url, ready: false });
+      try {
+        await until(async () => (await sidecar.readyz()).cause?.includes('it is a standby, and only a primary can be listened to: name') === true, 'the cause');
+        expect((await sidecar.readyz()).status).toBe(503);
+        const admin = openPool({ url: own.url, max: 1 });
+        await admin`select pg_promote()`;
+        await admin.end({ timeout: 5 });
+        await until(async () => (await sidecar.readyz()).status === 200, 'ready');
+      } finally {
+        await sidecar.stop();
+      }
+    } finally {
+      await own.close();
     }
   });
 });

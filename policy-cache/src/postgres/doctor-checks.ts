@@ -154,7 +154,7 @@ async function numbered(session: ReservedSql): Promise<Seen> {
   const [{ count }] = await session<[{ count: string }]>`
     select count(*) from grantgate.touched t where not exists (select from grantgate.change c where c.n = t.n)`;
   if (count === '0') return ok('every change that was logged has its number');
-  return problem(`${count} changes were logged and never numbered, so no sidecar has heard of them: the trigger seal was silent`, REPAIR);
+  return problem(`changes that were logged while the trigger seal was silent, so that no sidecar has heard of them: ${count}`, REPAIR);
 }
 
 async function numberAgain(session: ReservedSql): Promise<string> {
@@ -180,7 +180,7 @@ async function log(session: ReservedSql, { keepMs }: DoctorOptions): Promise<See
   const text = `${row.versions} versions, the oldest ${row.oldest} old; ${row.keys} keys, at most ${row.largest} in a row; ${row.bytes}`;
   if (row.untrimmed === '0') return ok(text);
   return problem(
-    `${text}; ${row.untrimmed} are older than what is to be kept, so no sidecar trims`,
+    `${text}; ${row.untrimmed} of them older than what is to be kept, so no sidecar trims`,
     'grantgate trim; and see whether a sidecar follows, and what it logs of trims',
   );
 }
@@ -218,7 +218,7 @@ async function latch(session: ReservedSql): Promise<Seen> {
         and coalesce(a.state_change, a.backend_start) < clock_timestamp() - ${LATCH_HELD_S} * interval '1 second'`;
   if (holders.length === 0) return ok('nobody holds up the writers');
   return problem(
-    `${named(holders)} holds the latch, and ${holders[0]!.waiting} writers wait behind it`,
+    `held by ${named(holders)}; writers that wait: ${holders[0]!.waiting}`,
     `${ends(holders)}; waiting for SyncRep: bring the synchronous standby back; and give writers a lock_timeout`,
   );
 }

@@ -47,13 +47,13 @@ async function seen(session: ReservedSql, query: string, words: { readonly none:
   const rows = await session.unsafe<Row[]>(query);
   if (rows.length === 0) return { state: 'ok', text: words.none };
   const count = Number(rows[0]!.count);
-  return { state: 'problem', text: `${count} ${words.some}`, fix: words.fix, ids: rows.map(({ id }) => id), omitted: count - rows.length };
+  return { state: 'problem', text: `${words.some}: ${count}`, fix: words.fix, ids: rows.map(({ id }) => id), omitted: count - rows.length };
 }
 
 export function grantsOfForeignRoles(session: ReservedSql): Promise<Seen> {
   return seen(session, FOREIGN_ROLES, {
     none: 'every grant gives a role of its owner or of one above',
-    some: 'grants give a role of an owner that is no longer above the user group; they still give it',
+    some: 'grants of a role whose owner is not, or no longer, above the user group (they give it all the same)',
     fix: 'give a role of an owner above instead, or delete them',
   });
 }
@@ -61,7 +61,7 @@ export function grantsOfForeignRoles(session: ReservedSql): Promise<Seen> {
 export function dormantGrants(session: ReservedSql): Promise<Seen> {
   return seen(session, DORMANT, {
     none: 'no grant is dormant',
-    some: "grants are dormant: the user group's owner is not above the entities' owner, so they give nothing",
+    some: "dormant grants: the user group's owner is not above the entities' owner, so they give nothing",
     fix: 'share the group, move a customer back, or delete them',
   });
 }
@@ -69,7 +69,7 @@ export function dormantGrants(session: ReservedSql): Promise<Seen> {
 export function idleMemberships(session: ReservedSql): Promise<Seen> {
   return seen(session, IDLE_MEMBERSHIPS, {
     none: 'every membership counts',
-    some: 'memberships do not count, because group and member differ in type or owner: they were written past the foreign keys',
+    some: 'memberships that do not count, for group and member differ in type or owner (written past the foreign keys)',
     fix: 'delete them',
   });
 }
