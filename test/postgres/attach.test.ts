@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { PolicyError } from 'policy-cache';
 import { openPool, postgresSource, type PostgresSourceOptions } from 'policy-cache/postgres';
+import { cli } from '../support/cli.ts';
 import { startPooler, type Pooler, type PoolerOptions } from '../support/pgbouncer.ts';
 import { servers, startOwnPostgres, startPostgres, type TestDatabase, type TestServer } from '../support/postgres.ts';
 import { startSidecar } from '../support/sidecar.ts';
@@ -62,6 +63,11 @@ describe.each(servers)('on %s', (kind) => {
         const url = await pooled({ mode: 'transaction', settings });
         for (let i = 0; i < 5; i++) expect(await refusal(url)).toContain(POOLER);
       }
+    });
+    test('the doctor says so', async () => {
+      const env = { DATABASE_URL: await pooled({ mode: 'transaction' }), OWNER_DATABASE_URL: database.url };
+      const { code, stdout } = await cli(['doctor'], { env });
+      expect([code, stdout]).toEqual([1, expect.stringMatching(new RegExp(`^problem +attach +a sidecar is refused: .*${POOLER}$`, 'm'))]);
     });
     test('in session mode it works: rings come, and answers', async () => {
       let rings = 0;
@@ -151,6 +157,8 @@ describe.each(servers)('on %s', (kind) => {
       try {
         await until(async () => (await sidecar.readyz()).cause?.includes('it is a standby, and only a primary can be listened to: name') === true, 'the cause');
         expect((await sidecar.readyz()).status).toBe(503);
+        const { code, stdout } = await cli(['doctor'], { env: { DATABASE_URL: url } });
+        expect([code, stdout]).toEqual([1, expect.stringMatching(/^problem +primary +it is a standby/m)]);
         const admin = openPool({ url: own.url, max: 1 });
         await admin`select pg_promote()`;
         await admin.end({ timeout: 5 });

@@ -1,7 +1,7 @@
 // Does the doctor find what is planted, say what to do, and mend what it may?
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { openPool, type Finding } from 'policy-cache/postgres';
+import { examine, openPool, type Finding } from 'policy-cache/postgres';
 import { cli, type CliRun } from '../support/cli.ts';
 import { servers, startOwnPostgres, startPostgres, type OwnServer, type TestDatabase, type TestServer } from '../support/postgres.ts';
 import { until } from '../support/until.ts';
@@ -69,12 +69,14 @@ describe.each(servers)('on %s', (kind) => {
         'queue',
         'latch',
         'transactions',
+        'timeouts',
         'roles',
         'dormant',
         'memberships',
       ].map((check) => `ok ${check}`),
     );
     expect(stdout).toContain('the notification queue is 0 % full');
+    expect(stdout).toMatch(/timeouts {6}(.*; )?no idle_in_transaction_session_timeout \(/);
     expect((await report('--repair')).findings.map(({ state }) => state)).toEqual(lines.map(() => 'ok'));
   });
 
@@ -141,7 +143,7 @@ describe.each(servers)('on %s', (kind) => {
     expect((await report()).code).toBe(0);
   });
 
-  test('a writer that holds up the others, and a transaction left open', async () => {
+  test('a writer that holds up the others', async () => {
     const holder = openPool({ url: `${database.url}?application_name=stuck`, max: 1 });
     const waiter = openPool({ url: database.url, max: 1 });
     try {
@@ -157,6 +159,24 @@ describe.each(servers)('on %s', (kind) => {
       expect((await report()).code).toBe(0);
     } finally {
       await Promise.all([holder.end({ timeout: 5 }).catch(() => undefined), waiter.end({ timeout: 5 })]);
+    }
+  });
+
+  test('a transaction that was left open', async () => {
+    const open = openPool({ url: `${database.url}?application_name=forgotten`, max: 1 });
+    try {
+      await open`begin`;
+      const pool = openPool({ url: database.url, max: 1 });
+      const findings = await examine(pool, { source: null, keepMs: 86_400_000, forgottenMs: 0, repair: true });
+      await pool.end({ timeout: 5 });
+      expect(findings.find(({ check }) => check === 'transactions')).toMatchObject({
+        state: 'problem',
+        text: expect.stringMatching(/^left open: \d+ \(postgres, forgotten, idle in transaction, for 00:00:0\d\)$/) as string,
+        fix: expect.stringMatching(/^select pg_terminate_backend\(\d+\); and set idle_in_transaction_session_timeout$/) as string,
+      });
+      expect(findings.find(({ check }) => check === 'attach')).toMatchObject({ state: 'unknown', text: 'database.url is not set' });
+    } finally {
+      await open.end({ timeout: 5 });
     }
   });
 

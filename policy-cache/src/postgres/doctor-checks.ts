@@ -15,7 +15,7 @@ interface Check {
 const REPAIR = 'grantgate doctor --repair';
 /** The latch is held from a writer's seal to the end of its commit: milliseconds. */
 const LATCH_HELD_S = 1;
-const IDLE_S = 300;
+const FORGOTTEN_MS = 300_000;
 const QUEUE_FULL = 0.1;
 
 export const CHECKS: readonly Check[] = [
@@ -30,6 +30,7 @@ export const CHECKS: readonly Check[] = [
   { name: 'queue', look: queue },
   { name: 'latch', look: latch },
   { name: 'transactions', look: transactions },
+  { name: 'timeouts', look: timeouts },
   { name: 'roles', look: grantsOfForeignRoles },
   { name: 'dormant', look: dormantGrants },
   { name: 'memberships', look: idleMemberships },
@@ -223,14 +224,32 @@ async function latch(session: ReservedSql): Promise<Seen> {
   );
 }
 
-async function transactions(session: ReservedSql): Promise<Seen> {
+async function transactions(session: ReservedSql, { forgottenMs = FORGOTTEN_MS }: DoctorOptions): Promise<Seen> {
   const idle = await session<Holder[]>`
     select pid, concat_ws(', ', usename, nullif(application_name, ''), state, 'for ' || date_trunc('second', clock_timestamp() - state_change)) as who
       from pg_stat_activity where datname = current_database() and state like 'idle in transaction%'
-        and state_change < clock_timestamp() - ${IDLE_S} * interval '1 second'
+        and state_change < clock_timestamp() - ${forgottenMs}::float8 * interval '1 millisecond'
       order by state_change limit 10`;
   if (idle.length === 0) return ok('none is left open');
   return problem(`left open: ${named(idle)}`, `${ends(idle)}; and set idle_in_transaction_session_timeout`);
+}
+
+/** Advice, and no problem: a program may well set it itself, session by session. */
+async function timeouts(session: ReservedSql): Promise<Seen> {
+  const [{ writers, idle }] = await session<[{ writers: string | null; idle: string }]>`
+    select (select string_agg(w.rolname, ', ') from (
+        select r.rolname from pg_roles r
+          where r.rolcanlogin and not r.rolsuper and pg_has_role(r.oid, 'grantgate_writer', 'member') and not exists (
+            select from pg_db_role_setting s, unnest(s.setconfig) c
+              where s.setrole in (0, r.oid) and s.setdatabase in (0, (select oid from pg_database where datname = current_database()))
+                and c like 'lock_timeout=%')
+          order by 1 limit 10) w) as writers,
+      current_setting('idle_in_transaction_session_timeout') as idle`;
+  const advice = [
+    ...(writers === null ? [] : [`no lock_timeout for the logins ${writers}`]),
+    ...(idle === '0' ? ['no idle_in_transaction_session_timeout'] : []),
+  ];
+  return ok(advice.length === 0 ? 'set' : `${advice.join('; ')} (deploy/sql/README.md says why one would set them)`);
 }
 
 async function transaction<T>(session: ReservedSql, work: () => Promise<T>): Promise<T> {

@@ -25,6 +25,8 @@ export interface DoctorOptions {
   readonly source: Source | null;
   /** How far back the log is to reach, ms. */
   readonly keepMs: number;
+  /** A transaction that sits idle for longer was forgotten, ms; default five minutes. */
+  readonly forgottenMs?: number;
   /** Mends what can be mended without a loss. */
   readonly repair: boolean;
 }
