@@ -1,6 +1,6 @@
-// How do the hazard suites watch a follower? A policy cache over a real database, in this process, asked about users and things.
+// How do the suites of the log's hazards watch a follower, and one that may not follow? A policy cache over a real database, in this process, asked about users and things.
 
-import { PolicyCache, requestOf, type CacheLimits } from 'policy-cache';
+import { PolicyCache, PolicyError, requestOf, type CacheLimits } from 'policy-cache';
 import { postgresSource } from 'policy-cache/postgres';
 import { onTestFinished } from 'vitest';
 import { hostClock } from '../../src/clock.ts';
@@ -37,6 +37,17 @@ export async function follow(url: string, limits: Partial<CacheLimits> = {}): Pr
       return { resets, attaches: cache.stats.attaches };
     },
   };
+}
+
+/** Why an attach is refused; null if it is not. */
+export async function attachRefusal(url: string): Promise<string | null> {
+  try {
+    (await postgresSource({ url }).attach({ ring: () => undefined, closed: () => undefined })).close();
+    return null;
+  } catch (error) {
+    if (!(error instanceof PolicyError)) throw error;
+    return error.message;
+  }
 }
 
 export const CALM = { resets: { history: 0, backlog: 0, everything: 0 }, attaches: 1 } as const;

@@ -3,7 +3,7 @@
 // Behind such a pooler LISTEN succeeds and no notification ever comes (coherence 1.4). The session leaves a mark in its server
 // process. If another connection of ours reads that mark, the two share a process; if the session itself does not find it, it has
 // been given another. Poolers hand out the process that was last given back, or take turns: the first shows by the one question, the
-// second by the other. A mark and not the pid: behind a balancer two servers may well have a process of the same number.
+// second by the other. Not by the pid alone: behind a balancer two servers may well have a process of the same number.
 
 import { randomUUID } from 'node:crypto';
 import postgres from 'postgres';
@@ -19,21 +19,21 @@ export interface DirectOptions {
   readonly rounds: number;
 }
 
-const MARK: Statement = { name: 'mark', text: "select set_config('grantgate.session', $1, false) r" };
-const READ: Statement = { name: 'reading the mark', text: "select current_setting('grantgate.session', true) r" };
+const MARK: Statement = { name: 'mark', text: "select set_config('grantgate.session', $1, false) || ' ' || pg_backend_pid() r" };
+const READ: Statement = { name: 'reading the mark', text: "select current_setting('grantgate.session', true) || ' ' || pg_backend_pid() r" };
 
 /** What a pooler without prepared statements of its own makes of ours: the process that prepared one is not the one that is to run it. */
 const UNKNOWN_STATEMENT = '26000';
 
 /** Rejects with PolicyError `source` where the session's server process is not its own. */
 export async function assertDirect(link: Link, others: AskOthers, { limitMs, rounds }: DirectOptions): Promise<void> {
-  const mark = randomUUID();
-  await link.rows(MARK, [mark], limitMs);
+  const [marked] = await link.rows(MARK, [randomUUID()], limitMs);
+  const backend = answer(marked);
   for (let round = 0; round < rounds; round++) {
     const read = await others(READ, limitMs);
     // Twice running: by turns among as many processes as we have connections, every round would end where it began.
     const own = [...(await link.rows(READ, [], limitMs)), ...(await link.rows(READ, [], limitMs))];
-    if (read.some((row) => answer(row) === mark) || own.some((row) => answer(row) !== mark)) throw pooled();
+    if (read.some((row) => answer(row) === backend) || own.some((row) => answer(row) !== backend)) throw pooled();
   }
 }
 
