@@ -57,7 +57,7 @@ const BRANCHES: ReadonlySet<string> = new Set(
 const PREFIX = 'GRANTGATE_';
 const CONFIG_VARIABLE = 'GRANTGATE_CONFIG';
 /** Variables of the project's own tests, which a process that a test starts inherits. */
-const OF_THE_TESTS = /^GRANTGATE_(?:REQUIRE|MODEL_STATES|TEST_[A-Z_]+)$/;
+const OF_THE_TESTS = /^GRANTGATE_(?:REQUIRE|MODEL_STATES|STRESS_SECONDS|TEST_[A-Z_]+)$/;
 
 /** @throws ConfigError with every problem */
 export function loadConfig(input: ConfigInput): Config {

@@ -10,6 +10,8 @@ export interface Child {
   readonly ended: Promise<string>;
   /** What it wrote on stderr, the last 64 KiB. */
   stderr(): string;
+  /** A line on its stdin, where that was asked for. */
+  say(line: string): void;
   /** Resolves when it has ended; SIGKILL follows the signal after `ms`. */
   stop(signal?: NodeJS.Signals, ms?: number): Promise<void>;
 }
@@ -17,13 +19,17 @@ export interface Child {
 export interface ChildOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
+  /** True: it reads what `say` writes. Default: its stdin is empty. */
+  readonly listens?: boolean;
   /** Told of each line on stdout, and on stderr. */
   readonly line?: (line: string, from: 'stdout' | 'stderr') => void;
 }
 
 export function startChild(command: string, args: readonly string[], options: ChildOptions = {}): Child {
   const env = { PATH: process.env['PATH'] ?? '', ...options.env }; // no setting of the person who runs the tests
-  const child = spawn(command, args, { env, cwd: options.cwd ?? '/', stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(command, args, { env, cwd: options.cwd ?? '/', stdio: ['pipe', 'pipe', 'pipe'] });
+  child.stdin.on('error', () => undefined); // it has ended: `ended` says so
+  if (!options.listens) child.stdin.end();
   let errors = '';
   readLines(child.stdout, (line) => options.line?.(line, 'stdout'));
   readLines(child.stderr, (line) => {
@@ -39,6 +45,7 @@ export function startChild(command: string, args: readonly string[], options: Ch
     pid: child.pid ?? 0,
     ended,
     stderr: () => errors,
+    say: (line) => void child.stdin.write(`${line}\n`),
     async stop(signal = 'SIGTERM', ms = 5000) {
       child.kill('SIGCONT'); // a stopped process hears no other signal
       child.kill(signal);

@@ -23,8 +23,19 @@ export interface ProxiedConnection {
   cut(): void;
 }
 
-/** Whoever changes `target.port` leads the connections that come from then on elsewhere. */
-export async function startProxy(target: { readonly port: number }): Promise<FreezableProxy> {
+/** What happens to the bytes of one connection on their way; `pass` sends them on. */
+export interface Carrier {
+  toServer(bytes: Buffer, pass: (bytes: Buffer) => void): void;
+  toClient(bytes: Buffer, pass: (bytes: Buffer) => void): void;
+}
+
+const AT_ONCE: Carrier = { toServer: (bytes, pass) => pass(bytes), toClient: (bytes, pass) => pass(bytes) };
+
+/**
+ * Whoever changes `target.port` leads the connections that come from then on elsewhere. `carrier` is asked for once per connection; without
+ * it everything is passed on at once.
+ */
+export async function startProxy(target: { readonly port: number; readonly carrier?: () => Carrier }): Promise<FreezableProxy> {
   const connections: ProxiedConnection[] = [];
   const sockets = new Set<Socket>();
   let frozen = false;
@@ -37,8 +48,11 @@ export async function startProxy(target: { readonly port: number }): Promise<Fre
     }
     // Paused sockets read nothing, not even the end of the other side.
     const pair = [client, upstream] as const;
-    client.on('data', (bytes) => upstream.write(bytes)).on('close', () => upstream.destroy());
-    upstream.on('data', (bytes) => client.write(bytes)).on('close', () => client.destroy());
+    const carrier = target.carrier?.() ?? AT_ONCE;
+    const passTo = (socket: Socket) => (bytes: Buffer) => void (socket.writable && socket.write(bytes));
+    const [toClient, toServer] = [passTo(client), passTo(upstream)];
+    client.on('data', (bytes: Buffer) => carrier.toServer(bytes, toServer)).on('close', () => upstream.destroy());
+    upstream.on('data', (bytes: Buffer) => carrier.toClient(bytes, toClient)).on('close', () => client.destroy());
     const connection = {
       clientPort: () => upstream.localPort,
       freeze: () => pair.forEach((socket) => socket.pause()),
