@@ -4,9 +4,9 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { openPool } from 'policy-cache/postgres';
 import type { FaultyLink } from './link.ts';
 import { pick, stream } from './random.mjs';
-import { openSession } from './session.ts';
+import { openClient } from './client.ts';
 
-export interface Victim {
+export interface Exposed {
   readonly pid: number;
   /** Login of its connections. */
   readonly login: string;
@@ -34,8 +34,8 @@ export interface Faults {
 /** Longer than a lease and less than that a stopped process could be behind by more than one pull carries. */
 const LONGEST_MS = 3_000;
 
-export function startFaults(options: { readonly url: string; readonly seed: number; readonly victims: readonly Victim[] }): Faults {
-  const { url, victims } = options;
+export function startFaults(options: { readonly url: string; readonly seed: number; readonly exposed: readonly Exposed[] }): Faults {
+  const { url, exposed } = options;
   const stopping = new AbortController();
   const counts: FaultCounts = {
     kills: 0,
@@ -54,11 +54,11 @@ export function startFaults(options: { readonly url: string; readonly seed: numb
     while (!stopping.signal.aborted) await work();
   };
   const admin = openPool({ url, max: 1 });
-  const locker = openSession(url); // what is killed, or locked, is asked for on another connection
+  const locker = openClient(url); // what is killed, or locked, is asked for on another connection
 
   const kill = (random: () => number) => async (): Promise<void> => {
     await pause(200 + random() * 1_300);
-    const login = random() < 0.15 ? 'postgres' : pick(random, victims).login;
+    const login = random() < 0.15 ? 'postgres' : pick(random, exposed).login;
     const which = pick(random, ["query like '%timeline%'", "query not like '%timeline%'", 'true']); // of a sidecar: session, fills, both
     const limit = random() < 0.3 ? '' : 'limit 1';
     const gone = await admin.unsafe(
@@ -69,7 +69,7 @@ export function startFaults(options: { readonly url: string; readonly seed: numb
   };
 
   const link =
-    (random: () => number, { link: way }: Victim) =>
+    (random: () => number, { link: way }: Exposed) =>
     async (): Promise<void> => {
       await pause(random() * 1_500);
       const choice = random();
@@ -107,7 +107,7 @@ export function startFaults(options: { readonly url: string; readonly seed: numb
 
   const stop = (random: () => number) => async (): Promise<void> => {
     await pause(500 + random() * 2_500);
-    const { pid } = pick(random, victims);
+    const { pid } = pick(random, exposed);
     counts.stops++;
     process.kill(pid, 'SIGSTOP');
     await pause(random() < 0.5 ? 100 + random() * 400 : 500 + random() * (LONGEST_MS - 500));
@@ -116,12 +116,12 @@ export function startFaults(options: { readonly url: string; readonly seed: numb
 
   /** Hears nothing itself, and keeps the server from clearing the queue of notifications. */
   const idle = (random: () => number) => async (): Promise<void> => {
-    const session = openSession(url);
+    const listener = openClient(url);
     counts.idleListeners++;
-    await session.run('listen grantgate; begin; select 1');
+    await listener.run('listen grantgate; begin; select 1');
     await pause(1_000 + random() * 2_000);
-    await session.run('commit').catch(() => undefined); // or it was killed
-    await session.end();
+    await listener.run('commit').catch(() => undefined); // or it was killed
+    await listener.end();
     await pause(random() * 1_000);
   };
 
@@ -138,7 +138,7 @@ export function startFaults(options: { readonly url: string; readonly seed: numb
   };
 
   const streams = [kill, stop, idle, lock].map((fault, i) => fault(stream(options.seed + 31 * (i + 1))));
-  const working = [...streams, ...victims.map((victim, i) => link(stream(options.seed + 1_009 * (i + 1)), victim))].map(always);
+  const working = [...streams, ...exposed.map((one, i) => link(stream(options.seed + 1_009 * (i + 1)), one))].map(always);
   return {
     counts,
     async stop() {

@@ -62,7 +62,7 @@ export function judge(file: string, history: History, revoked: ReadonlyMap<numbe
   const refusedAt = new Map<number, number>();
   const pairs = new Set<number>();
   for (const record of records(file)) {
-    const complain = (what: string): void => {
+    const example = (what: string): void => {
       if (verdict.examples.length < EXAMPLES) verdict.examples.push(`${what}: ${JSON.stringify({ ...record, ...said(record) })}`);
     };
     verdict.reads++;
@@ -72,7 +72,7 @@ export function judge(file: string, history: History, revoked: ReadonlyMap<numbe
     const place = history.place(record.version, record.id);
     if (place === undefined) {
       verdict.wrong++;
-      complain('no such revision');
+      example('no such revision');
       continue;
     }
     const question = questionNumber(record);
@@ -81,23 +81,23 @@ export function judge(file: string, history: History, revoked: ReadonlyMap<numbe
       verdict.wrong++;
       if (allow) verdict.wrongAllows++;
       if (!trueWithin(history, record)) verdict.outdated++;
-      complain('wrong at its revision');
+      example('wrong at its revision');
     }
     const staleness = record.decided - history.missedSince(place);
     if (staleness > verdict.worstStalenessMs) verdict.worstStalenessMs = staleness;
     if (staleness > record.bound) {
       verdict.stale++;
-      complain(`older than ${record.bound} ms, by ${Math.round(staleness)} ms,`);
+      example(`older than ${record.bound} ms, by ${Math.round(staleness)} ms,`);
     }
     if (record.version < record.shown) {
       verdict.below++;
-      complain('older than reported');
+      example('older than reported');
     }
     if (record.atLeast !== 0) {
       verdict.tokens++;
       if (record.atLeast === LATEST ? history.missedSince(place) < record.asked : record.version < record.atLeast) {
         verdict.belowToken++;
-        complain('below its token');
+        example('below its token');
       }
     }
     const refused = refusedAt.get(question);
@@ -106,7 +106,7 @@ export function judge(file: string, history: History, revoked: ReadonlyMap<numbe
       refusedAt.delete(question);
       if (!grantedSince(history, refused, place, record)) {
         verdict.notMonotone++;
-        complain(`refused at ${history.version(refused)}, allowed again without a grant`);
+        example(`refused at ${history.version(refused)}, allowed again without a grant`);
       }
     }
     if (record.first) {
@@ -115,7 +115,7 @@ export function judge(file: string, history: History, revoked: ReadonlyMap<numbe
       if (version === undefined) throw new Error(`user ${record.user} never lost its access`);
       if (allow && (record.shown >= version || record.atLeast >= version)) {
         verdict.letIn++;
-        complain('a first-time asker was let in');
+        example('a first-time asker was let in');
       }
     }
   }

@@ -13,14 +13,14 @@ import { SCHEMA, readHistory, type History } from './history.ts';
 import { judge, type Verdict } from './judge.ts';
 import { startFaultyLink, type FaultyLink } from './link.ts';
 import { stream } from './random.mjs';
-import type { Closing, Orders } from './sidecar.mjs';
-import { DEVICES, USERS, VIP, firstStatements, makeSlots } from './statements.ts';
+import type { Closing, Settings } from './sidecar.mjs';
+import { DEVICES, USERS, ASKERS, firstStatements, makeSlots } from './statements.ts';
 import { startWriters, type WriterCounts } from './writers.ts';
 
 const PROGRAM = fileURLToPath(new URL('sidecar.mjs', import.meta.url));
 const WRITERS = 4;
 /** Ours: one that keeps everything and one that keeps next to nothing. And the control. */
-const CREW = [
+const SIDECARS = [
   { name: 'ours', engine: 'ours', small: false },
   { name: 'ours, small', engine: 'ours', small: true },
   { name: 'naive', engine: 'naive', small: false },
@@ -40,17 +40,19 @@ export interface Outcome {
   readonly writers: WriterCounts;
   readonly faults: FaultCounts;
   readonly dropped: number;
-  readonly sidecars: readonly (Verdict & Closing & { readonly name: string; readonly engine: Orders['engine'] })[];
+  readonly sidecars: readonly (Verdict & Closing & { readonly name: string; readonly engine: Settings['engine'] })[];
 }
 
 interface Sidecar {
   readonly child: Child;
+  readonly engine: Settings['engine'];
   readonly login: string;
   readonly link: FaultyLink;
   readonly file: string;
   reads: number;
   ready: boolean;
-  closing: Closing | null;
+  /** Null while it runs; a sentence where it ended without one. */
+  closing: Closing | string | null;
 }
 
 export async function run({ server, seed, seconds, reads }: RunOptions): Promise<Outcome> {
@@ -62,12 +64,12 @@ export async function run({ server, seed, seconds, reads }: RunOptions): Promise
   try {
     await sql.unsafe(SCHEMA);
     await sql.unsafe(`begin; ${firstStatements(slots)}; commit`);
-    for (const [i, member] of CREW.entries()) {
+    for (const [i, one] of SIDECARS.entries()) {
       const url = await database.urlAs('grantgate_reader');
-      sidecars.push(await startSidecar(url, { ...member, seed: seed + 17 * (i + 1), file: join(directory, `${i}.records`) }));
+      sidecars.push(await startSidecar(url, { ...one, seed: seed + 17 * (i + 1), file: join(directory, `${i}.records`) }));
     }
-    await until(() => sidecars.every(({ ready }) => ready), `all sidecars; they say ${sidecars.map(({ child }) => child.stderr()).join('; ')}`, 20_000);
-    const tell = (line: string): void => sidecars.forEach(({ child }) => child.say(line));
+    await until(() => sidecars.every(({ ready, closing }) => ready || closing !== null), 'the sidecars', 20_000);
+    const toAll = (line: string): void => sidecars.forEach(({ child }) => child.say(line));
     const started = performance.now();
     const elapsed = (): number => (performance.now() - started) / 1_000;
     const writers = startWriters({
@@ -75,17 +77,23 @@ export async function run({ server, seed, seconds, reads }: RunOptions): Promise
       seed,
       slots,
       writers: WRITERS,
-      committed: (revision) => tell(`token ${revision}`),
-      firstTime: (user, revision) => tell(`first ${user} ${revision}`),
+      committed: (revision) => toAll(`token ${revision}`),
+      newUser: (user) => toAll(`ask ${user}`),
+      firstTime: (user, revision) => toAll(`first ${user} ${revision}`),
     });
-    const faults = startFaults({ url: database.url, seed, victims: sidecars.map(({ child, login, link }) => ({ pid: child.pid, login, link })) });
-    const enough = (): boolean => elapsed() >= seconds && sum(sidecars.slice(0, 2).map((one) => one.reads)) >= reads;
+    const faults = startFaults({ url: database.url, seed, exposed: sidecars.map(({ child, login, link }) => ({ pid: child.pid, login, link })) });
+    const ours = sidecars.filter(({ engine }) => engine === 'ours');
+    const enough = (): boolean => elapsed() >= seconds && sum(ours.map((one) => one.reads)) >= reads;
     await until(() => enough() || elapsed() > 4 * seconds || sidecars.some(({ closing }) => closing !== null), 'the end of the run', 5_000 * seconds);
     await faults.stop();
     await writers.stop();
-    tell('stop');
-    await until(() => sidecars.every(({ closing }) => closing !== null), `the last words of all; ${sidecars.map(({ child }) => child.stderr()).join('; ')}`);
+    toAll('stop');
+    await until(() => sidecars.every(({ closing }) => closing !== null), 'what the sidecars have to say at the end', 20_000);
     const took = elapsed();
+    const closings = sidecars.map(({ closing }) => {
+      if (typeof closing === 'string' || closing === null) throw new Error(`a sidecar ended: ${closing}`);
+      return closing;
+    });
 
     const history = await readHistory(sql, writers.acknowledged);
     await compare(sql, history);
@@ -96,7 +104,7 @@ export async function run({ server, seed, seconds, reads }: RunOptions): Promise
       writers: writers.counts,
       faults: faults.counts,
       dropped: sum(sidecars.map(({ link }) => link.dropped)),
-      sidecars: sidecars.map(({ file, closing }, i) => ({ ...CREW[i]!, ...judge(file, history, revoked), ...closing! })),
+      sidecars: sidecars.map(({ file }, i) => ({ ...SIDECARS[i]!, ...judge(file, history, revoked), ...closings[i]! })),
     };
   } finally {
     await Promise.all(sidecars.map(({ child }) => child.stop('SIGKILL')));
@@ -106,27 +114,21 @@ export async function run({ server, seed, seconds, reads }: RunOptions): Promise
   }
 }
 
-async function startSidecar(url: string, given: Pick<Orders, 'engine' | 'small' | 'seed' | 'file'>): Promise<Sidecar> {
+async function startSidecar(url: string, given: Pick<Settings, 'engine' | 'small' | 'seed' | 'file'>): Promise<Sidecar> {
   const link = await startFaultyLink(Number(new URL(url).port), stream(given.seed));
-  const orders: Orders = { ...given, url: link.through(url), users: USERS, devices: DEVICES, vip: VIP.device };
-  const sidecar: Sidecar = {
-    login: new URL(url).username,
-    link,
-    file: given.file,
-    reads: 0,
-    ready: false,
-    closing: null,
-    child: startChild(process.execPath, [PROGRAM, JSON.stringify(orders)], {
-      listens: true,
-      line(text, from) {
-        if (from === 'stderr') return;
-        const said = JSON.parse(text) as { readonly ready?: true; readonly reads?: number } | Closing;
-        if ('refused' in said) sidecar.closing = said;
-        else if ('reads' in said) sidecar.reads = said.reads ?? 0;
-        else sidecar.ready = true;
-      },
-    }),
-  };
+  const settings: Settings = { ...given, url: link.through(url), users: USERS, devices: DEVICES, askersDevice: ASKERS.device };
+  const child = startChild(process.execPath, [PROGRAM, JSON.stringify(settings)], {
+    listens: true,
+    line(text, from) {
+      if (from === 'stderr') return;
+      const line = JSON.parse(text) as { readonly ready?: true; readonly reads?: number } | Closing;
+      if ('refused' in line) sidecar.closing = line;
+      else if ('reads' in line) sidecar.reads = line.reads ?? 0;
+      else sidecar.ready = true;
+    },
+  });
+  const sidecar: Sidecar = { child, engine: given.engine, login: new URL(url).username, link, file: given.file, reads: 0, ready: false, closing: null };
+  void child.ended.then((how) => (sidecar.closing ??= `${how}; ${child.stderr()}`));
   return sidecar;
 }
 

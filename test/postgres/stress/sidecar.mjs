@@ -1,7 +1,7 @@
-// What runs beside the test: one cache in a process of its own, asked in a tight loop, every answer recorded.
+// What runs beside the test? One cache in a process of its own, asked in a tight loop, every answer recorded.
 //
-// A process, so that SIGSTOP stops it whole. It is the build that runs (as in production), started with one argument: `Orders` as JSON.
-// On stdin: `token REVISION` (ask at least that), `first USER REVISION` (ask for a user whom nobody has asked for), `stop`.
+// A process, so that SIGSTOP stops it whole. It is the build that runs (as in production), started with one argument: `Settings` as JSON.
+// On stdin: `token REVISION` (ask at least that), `ask USER`, `first USER REVISION` (ask for a user whom nobody has asked for), `stop`.
 // On stdout, as lines of JSON: `{ ready }`, `{ reads }` now and then, at the end `Closing`.
 
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
@@ -14,14 +14,14 @@ import { pick, stream } from './random.mjs';
 import { ANY_TARGET, LATEST, MAX_STALENESS, OPERATIONS, RECORD_BYTES, deviceId, monotonic, userId, writeRecord } from './record.mjs';
 
 /**
- * @typedef {object} Orders
+ * @typedef {object} Settings
  * @property {'ours' | 'naive'} engine
  * @property {string} url
  * @property {string} file for the records
  * @property {number} seed
  * @property {number} users
  * @property {number} devices
- * @property {number} vip
+ * @property {number} askersDevice
  * @property {boolean} small a cache that holds next to nothing: every other check is a miss, and the horizon moves all the time
  */
 
@@ -42,12 +42,12 @@ const TURN_MS = 1;
 const WAITING_AT_MOST = 40;
 const RESOURCE = 'DEVICE';
 
-const orders = /** @type {Orders} */ (JSON.parse(process.argv[2] ?? ''));
+const settings = /** @type {Settings} */ (JSON.parse(process.argv[2] ?? ''));
 const { hostClock } = /** @type {typeof import('../../../src/clock.ts')} */ (await import(new URL('../../../dist/clock.js', import.meta.url).href));
 const vocabulary = compileVocabulary(parse(readFileSync(new URL(import.meta.resolve('policy-cache/vocabulary/thingsboard.yaml')), 'utf8')));
 const resource = vocabulary.resource(RESOURCE);
 const operations = OPERATIONS.map((name) => vocabulary.operation(name));
-const random = stream(orders.seed);
+const random = stream(settings.seed);
 
 /** The clock's last reading: in a deciding turn, the one that freshness was judged by. */
 let reading = 0;
@@ -62,12 +62,12 @@ const refused = new Map();
 /** @type {{ user: number, version: number, until: number }[]} first-time askers who wait until their revocation has been reported here */
 let awaited = [];
 
-const source = postgresSource({ url: orders.url });
+const source = postgresSource({ url: settings.url });
 const clock = hostClock({ monotonic: () => (reading = monotonic()), wall: () => Date.now() });
 const cache =
-  orders.engine === 'naive'
+  settings.engine === 'naive'
     ? new NaiveCache({ vocabulary, source })
-    : new PolicyCache({ vocabulary, source, clock, random, maxStaleness: MAX_STALENESS, ...(orders.small ? { limits: SMALL } : {}) });
+    : new PolicyCache({ vocabulary, source, clock, random, maxStaleness: MAX_STALENESS, ...(settings.small ? { limits: SMALL } : {}) });
 
 /** Told by the cache in its deciding turn: there the answer gets its place among the records, so that they are in the order of the decisions. */
 class Note {
@@ -84,14 +84,14 @@ class Note {
   }
   set revision(revision) {
     this.#revision = revision;
-    this.decided = orders.engine === 'naive' ? monotonic() : reading;
+    this.decided = settings.engine === 'naive' ? monotonic() : reading;
     this.shown = shown;
     this.at = filled;
     filled += RECORD_BYTES;
   }
 }
 
-const file = openSync(orders.file, 'w');
+const file = openSync(settings.file, 'w');
 const bytes = Buffer.alloc(RECORD_BYTES * 4_096);
 const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 let filled = 0;
@@ -128,15 +128,15 @@ function ask({ user, target, operation, first = false }, options) {
 
 /** @param {unknown} error */
 function refuse(error) {
-  const code = error instanceof PolicyError ? error.code : orders.engine === 'naive' ? 'failed' : String(error);
+  const code = error instanceof PolicyError ? error.code : settings.engine === 'naive' ? 'failed' : String(error);
   refused.set(code, (refused.get(code) ?? 0) + 1);
 }
 
 /** @returns {Question} Half of it about a few ids, so that reads and writes meet. */
 function anyQuestion() {
   const some = (/** @type {number} */ count) => Math.floor(random() * (random() < 0.5 ? Math.ceil(count / 6) : count));
-  const target = random() < 0.05 ? ANY_TARGET : some(orders.devices);
-  return { user: some(orders.users), target, operation: random() < 0.7 ? 0 : 1 };
+  const target = random() < 0.05 ? ANY_TARGET : some(settings.devices);
+  return { user: some(settings.users), target, operation: random() < 0.7 ? 0 : 1 };
 }
 
 function look() {
@@ -151,7 +151,7 @@ function turn() {
   for (const one of awaited) if (one.version <= shown) firstTime(one.user);
   awaited = awaited.filter((one) => one.version > shown && one.until > now);
   const before = refused.size === 0 ? 0 : total();
-  for (let i = 0; i < READS_OF_A_TURN[orders.engine] && waiting < WAITING_AT_MOST; i++) {
+  for (let i = 0; i < READS_OF_A_TURN[settings.engine] && waiting < WAITING_AT_MOST; i++) {
     const choice = random();
     ask(anyQuestion(), choice < 0.02 ? { maxStaleness: pick(random, [100, 300, 1_000]) } : choice < 0.021 ? { atLeast: 'latest' } : undefined);
     if (refused.size > 0 && total() > before + 2) break; // it cannot decide now: no use in asking as fast as it can refuse
@@ -167,34 +167,35 @@ function total() {
 /** @param {number} user @param {import('policy-cache').Revision} [atLeast] */
 function firstTime(user, atLeast) {
   firsts++;
-  ask({ user, target: orders.vip, operation: 0, first: true }, atLeast && { atLeast });
+  ask({ user, target: settings.askersDevice, operation: 0, first: true }, atLeast && { atLeast });
 }
 
 /** @param {string} line */
-function obey(line) {
-  const [order, ...rest] = line.split(' ');
-  if (order === 'stop') stopped = true;
-  if (order === 'token') {
+function follow(line) {
+  const [command, ...rest] = line.split(' ');
+  if (command === 'stop') stopped = true;
+  if (command === 'token') {
     tokens++;
     ask(anyQuestion(), { atLeast: parseRevision(String(rest[0])) });
   }
-  if (order === 'first') {
+  if (command === 'ask') ask({ user: Number(rest[0]), target: settings.askersDevice, operation: 0 });
+  if (command === 'first') {
     const atLeast = parseRevision(String(rest[1]));
     if (random() < 0.5) firstTime(Number(rest[0]), atLeast);
     else awaited.push({ user: Number(rest[0]), version: atLeast.version, until: monotonic() + 5_000 });
   }
 }
 
-const say = (/** @type {object} */ line) => process.stdout.write(`${JSON.stringify(line)}\n`);
+const write = (/** @type {object} */ line) => process.stdout.write(`${JSON.stringify(line)}\n`);
 
 cache.start();
 while (cache.state().revision === null) await new Promise((resolve) => setTimeout(resolve, 5));
-say({ ready: true });
-createInterface({ input: process.stdin }).on('line', obey);
+write({ ready: true });
+createInterface({ input: process.stdin }).on('line', follow);
 for (let told = 0; !stopped;) {
   turn();
   await new Promise((resolve) => setTimeout(resolve, TURN_MS));
-  if (reads - told > 10_000) say({ reads: (told = reads) });
+  if (reads - told > 10_000) write({ reads: (told = reads) });
 }
 while (waiting > 0) await new Promise((resolve) => setTimeout(resolve, 5));
 flush();
@@ -202,5 +203,5 @@ closeSync(file);
 /** @type {Closing} */
 const closing = { refused: Object.fromEntries(refused), firsts, tokens, ...(cache instanceof PolicyCache ? { stats: cache.stats } : {}) };
 cache.close();
-say(closing);
+write(closing);
 process.exit(0);

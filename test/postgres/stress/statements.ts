@@ -8,8 +8,8 @@ import type { Effect, RoleSide } from './world.ts';
 
 export const USERS = 24;
 export const DEVICES = 40;
-/** A user of its own for each first-time asker; what is theirs, no other statement touches. */
-export const VIP = { owner: 'v0', group: 'ug-v0', device: 900, role: 'vip' } as const;
+/** Where the first-time askers are, and the device that they ask about; no other statement touches it. */
+export const ASKERS = { owner: 'v0', group: 'ug-v0', device: 900, role: 'asker' } as const;
 
 const CUSTOMERS: Readonly<Record<string, string>> = { c0: 't', c1: 't', c2: 't', c3: 'c0', c4: 'c0', c5: 'c3', c6: 'c1', c7: 'c6', c8: 'c2', c9: 'c8' };
 const customers = Object.keys(CUSTOMERS);
@@ -74,12 +74,19 @@ export function firstStatements(slots: readonly Slot[]): string {
       ...(owner === 't' ? [] : ['dg', 'dh'].map((g) => `${group(`${g}-${owner}`, 'DEVICE', owner)}; ${note(['group', `${g}-${owner}`, 'DEVICE', owner])}`)),
     ]),
     ...Object.entries(ROLES).map(([id, type]) => role(id, type, type === 'GROUP' ? [['READ'], {}] : [{ DEVICE: ['READ'] }, {}])),
-    role(VIP.role, 'GROUP', [['READ'], {}]),
+    role(ASKERS.role, 'GROUP', [['READ'], {}]),
     ...Array.from({ length: USERS }, (_, i) => `${addUser(userId(i), employers[i % employers.length]!)}; ${i % 3 > 0 ? join(userId(i), 'ug') : ''}`),
     ...Array.from({ length: DEVICES }, (_, i) => `${addDevice(deviceId(i), customers[i % customers.length]!)}; ${join(deviceId(i), i % 2 ? 'dg' : 'dh')}`),
     ...slots.filter((_, i) => i % 2 === 0).map(addGrant),
-    `${entity(deviceId(VIP.device), 'DEVICE', VIP.owner)}; ${note(['device', deviceId(VIP.device), VIP.owner])}; ${join(deviceId(VIP.device), 'dg')}`,
-    addGrantOf({ id: 'vg', owner: VIP.owner, userGroup: VIP.group, role: VIP.role, roleType: 'GROUP', over: { owner: VIP.owner, group: `dg-${VIP.owner}` } }),
+    `${entity(deviceId(ASKERS.device), 'DEVICE', ASKERS.owner)}; ${note(['device', deviceId(ASKERS.device), ASKERS.owner])}; ${join(deviceId(ASKERS.device), 'dg')}`,
+    addGrantOf({
+      id: 'vg',
+      owner: ASKERS.owner,
+      userGroup: ASKERS.group,
+      role: ASKERS.role,
+      roleType: 'GROUP',
+      over: { owner: ASKERS.owner, group: `dg-${ASKERS.owner}` },
+    }),
   ].join(';\n');
 }
 
@@ -112,36 +119,32 @@ export function anyStatement(random: () => number, slots: readonly Slot[]): stri
   return `select grantgate.touch('${random() < 0.1 ? '*' : pick(random, ['o', 'g', 'r'])}')`;
 }
 
-/** A user with access to the vip device through a group of its own, or through that of all vips. */
-export function welcome(user: number, own: boolean): string {
-  const id = userId(user);
-  const mine = `ug-${id}`;
-  return [
-    addUser(id, VIP.owner),
-    ...(own
-      ? [
-          `${group(mine, 'USER', VIP.owner)}; ${note(['group', mine, 'USER', VIP.owner])}`,
-          addGrantOf({
-            id: `vg-${id}`,
-            owner: VIP.owner,
-            userGroup: mine,
-            role: VIP.role,
-            roleType: 'GROUP',
-            over: { owner: VIP.owner, group: `dg-${VIP.owner}` },
-          }),
-        ]
-      : []),
+/**
+ * A user with access to the device of the askers: through the group of all of them, or through one that is `shared` with the next user,
+ * who asks before the access is taken away: what is cached for both is then out of date.
+ */
+export function giveAccess(user: number, shared: boolean): string {
+  const { owner, role } = ASKERS;
+  const join = (id: string, to: string): string =>
     returning(
-      `insert into grantgate.membership (tenant, group_id, member_id, type, owner) values ('t', '${own ? mine : VIP.group}', '${id}', 'USER', '${VIP.owner}') returning member_id, group_id`,
+      `insert into grantgate.membership (tenant, group_id, member_id, type, owner) values ('t', '${to}', '${id}', 'USER', '${owner}') returning member_id, group_id`,
       "'join', member_id, group_id",
-    ),
+    );
+  const id = userId(user);
+  if (!shared) return [addUser(id, owner), join(id, ASKERS.group)].join('; ');
+  const common = `ug-${id}`;
+  const others = userId(user + 1);
+  return [
+    `${group(common, 'USER', owner)}; ${note(['group', common, 'USER', owner])}`,
+    addGrantOf({ id: `vg-${id}`, owner, userGroup: common, role, roleType: 'GROUP', over: { owner, group: `dg-${owner}` } }),
+    ...[id, others].flatMap((one) => [addUser(one, owner), join(one, common)]),
   ].join('; ');
 }
 
 /** Takes that access away, for ever. */
-export function revoke(user: number, own: boolean, random: () => number): string {
+export function takeAccess(user: number, shared: boolean, random: () => number): string {
   const id = userId(user);
-  return pick(random, [leave(id), gone(id), enable(id, false), own ? gone(`vg-${id}`) : leave(id)]);
+  return shared ? gone(`vg-${id}`) : pick(random, [leave(id), gone(id), enable(id, false)]);
 }
 
 function addUser(id: string, owner: string): string {

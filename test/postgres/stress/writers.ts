@@ -3,8 +3,8 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { pick, stream } from './random.mjs';
 import { monotonic } from './record.mjs';
-import { codeOf, openSession, type Session } from './session.ts';
-import { anyStatement, revoke, welcome, type Slot } from './statements.ts';
+import { codeOf, openClient, type Client } from './client.ts';
+import { anyStatement, giveAccess, takeAccess, type Slot } from './statements.ts';
 
 /** A commit that its writer knows of. */
 export interface Acknowledged {
@@ -19,6 +19,7 @@ export interface WriterCounts {
   commits: number;
   rollbacks: number;
   savepoints: number;
+  repeatableReads: number;
   retries: number;
   /** By SQLSTATE, or what else the client said. */
   readonly failures: Map<string, number>;
@@ -39,6 +40,8 @@ export interface WriterOptions {
   readonly slots: readonly Slot[];
   readonly writers: number;
   committed(revision: string): void;
+  /** Here is a user to ask about. */
+  newUser(user: number): void;
   /** The access of a user whom nobody asked about yet was taken away. */
   firstTime(user: number, revision: string): void;
 }
@@ -50,13 +53,13 @@ const FIRST_USER = 1_000;
 export function startWriters(options: WriterOptions): Writers {
   const stopping = new AbortController();
   const acknowledged: Acknowledged[] = [];
-  const counts: WriterCounts = { commits: 0, rollbacks: 0, savepoints: 0, retries: 0, failures: new Map() };
+  const counts: WriterCounts = { commits: 0, rollbacks: 0, savepoints: 0, repeatableReads: 0, retries: 0, failures: new Map() };
   const revoked = new Map<number, string>();
 
-  const transact = async (session: Session, text: string): Promise<Acknowledged | null> => {
+  const transact = async (client: Client, text: string): Promise<Acknowledged | null> => {
     for (let tries = 0; tries < 4; tries++) {
       try {
-        const results = await session.run(text);
+        const results = await client.run(text);
         const at = monotonic();
         const own = results.flat().find((row) => 'xid' in row) as Pick<Acknowledged, 'xid' | 'revision'> | undefined;
         if (own === undefined) throw new Error('a transaction without an xid');
@@ -77,35 +80,36 @@ export function startWriters(options: WriterOptions): Writers {
 
   const writer = async (number: number): Promise<void> => {
     const random = stream(options.seed + 7_919 * (number + 1));
-    const session = openSession(options.url);
+    const client = openClient(options.url);
     while (!stopping.signal.aborted) {
       const { text, rolledBack } = transaction(random, options.slots, counts);
       if (rolledBack) counts.rollbacks++;
-      const commit = await transact(session, text);
+      const commit = await transact(client, text);
       if (commit?.revision) options.committed(commit.revision);
-      await pause(random() * 24);
+      await pause(random() * 12);
     }
-    await session.end();
+    await client.end();
   };
 
-  const host = async (): Promise<void> => {
+  const askers = async (): Promise<void> => {
     const random = stream(options.seed + 104_729);
-    const session = openSession(options.url);
-    for (let user = FIRST_USER; !stopping.signal.aborted; user++) {
-      const own = random() < 0.5;
-      const given = await transact(session, enclosed(welcome(user, own)));
-      if (given && random() < 0.5) await pause(random() * 30);
-      const taken = given && (await transact(session, enclosed(revoke(user, own, random))));
+    const client = openClient(options.url);
+    for (let user = FIRST_USER; !stopping.signal.aborted; user += 2) {
+      const shared = random() < 0.5;
+      const given = await transact(client, enclosed(giveAccess(user, shared)));
+      if (given && shared) options.newUser(user + 1);
+      await pause(random() * 40);
+      const taken = given && (await transact(client, enclosed(takeAccess(user, shared, random))));
       if (taken?.revision) {
         revoked.set(user, taken.revision);
         options.firstTime(user, taken.revision);
       }
-      await pause(20 + random() * 100);
+      await pause(20 + random() * 80);
     }
-    await session.end();
+    await client.end();
   };
 
-  const working = [...Array.from({ length: options.writers }, (_, number) => writer(number)), host()];
+  const working = [...Array.from({ length: options.writers }, (_, number) => writer(number)), askers()];
   return {
     acknowledged,
     counts,
@@ -128,10 +132,12 @@ function transaction(random: () => number, slots: readonly Slot[], counts: Write
   }
   if (random() < 0.08) parts.push(`select pg_sleep(${(0.05 + random() * 0.4).toFixed(3)})`);
   const latched = random() < 0.05 ? `select pg_sleep(${(random() * 0.05).toFixed(3)})` : null;
+  const isolation = random() < 0.3 ? 'repeatable read' : 'read committed';
+  if (isolation === 'repeatable read') counts.repeatableReads++;
   const rolledBack = random() < 0.1;
   return {
     text: enclosed(parts.join('; '), {
-      isolation: random() < 0.3 ? 'repeatable read' : 'read committed',
+      isolation,
       numbered: latched !== null || random() < 0.5,
       latched,
       end: rolledBack ? 'rollback' : 'commit',

@@ -4,7 +4,7 @@
 
 import { openPool } from 'policy-cache/postgres';
 
-export interface Session {
+export interface Client {
   /** Several statements in one message. After a failure the transaction is given up, and the error is thrown. */
   run(text: string): Promise<readonly (readonly Readonly<Record<string, unknown>>[])[]>;
   end(): Promise<void>;
@@ -13,7 +13,7 @@ export interface Session {
 /** Five characters: what the server says, not the client. The class 57P is the server ending the connection. */
 const SQLSTATE = /^(?!57P)[0-9A-Z]{5}$/;
 
-export function openSession(url: string): Session {
+export function openClient(url: string): Client {
   let sql = openPool({ url, max: 1 });
   return {
     async run(text) {
