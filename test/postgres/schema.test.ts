@@ -117,6 +117,29 @@ describe.each(servers)('on %s', (kind) => {
     expect(await after('delete from grantgate.group_permission', OBJECTS)).toEqual(without('g1', 'g2'));
   });
 
+  test.each(['read committed', 'repeatable read'])(
+    'nothing is made again without its second row while another transaction deletes it, under %s',
+    async (level) => {
+      const other = openPool({ url: database.url, max: 1 });
+      const two: readonly (readonly [id: string, table: string, first: string])[] = [
+        ['u2', 'user_account', user('u2', 'a')],
+        ['zc2', 'customer', customer('zc2', 'z', 'z')],
+        ['zr2', 'role', groupRole('zr2', 'z', 'z')],
+        ['g3', 'group_permission', grant('g3', ['a', 'USER'], ['grp', 'GROUP'], ['a', 'DEVICE', 'dg'])],
+      ];
+      for (const [id, table, statements] of two) {
+        await sql.unsafe(`begin; delete from grantgate.object where id = '${id}'; ${statements}; commit`);
+        await sql.unsafe(`begin isolation level ${level}; select count(*) from grantgate.${table}`); // takes its snapshot
+        await other`delete from grantgate.object where id = ${id}`;
+        const [object] = statements.split(';'); // without the row that belongs to it
+        expect([id, await sql.unsafe(`${object}; commit`).then(String, codeOf)]).toEqual([id, level === 'read committed' ? '23514' : '40001']);
+        await sql.unsafe('rollback');
+      }
+      await sql.unsafe(`begin; ${user('u2', 'a')}; commit`);
+      await other.end({ timeout: 5 });
+    },
+  );
+
   const PREDEFINED = [
     customer('n', 't'),
     group('admins:n', 'USER', 'n'),
@@ -275,3 +298,7 @@ describe.each(servers)('on %s', (kind) => {
     });
   });
 });
+
+function codeOf(error: unknown): string {
+  return String((error as { readonly code?: unknown }).code);
+}
