@@ -4,7 +4,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { pick, stream } from './random.mjs';
 import { monotonic } from './record.mjs';
 import { codeOf, openClient, type Client } from './client.ts';
-import { anyStatement, giveAccess, takeAccess, type Slot } from './statements.ts';
+import { anyStatement, giveAccess, inBulk, takeAccess, type Slot } from './statements.ts';
 
 /** A commit that its writer knows of. */
 export interface Acknowledged {
@@ -129,7 +129,7 @@ function transaction(random: () => number, slots: readonly Slot[], counts: Write
     counts.savepoints++;
     const back = random() < 0.7 ? 'rollback to savepoint s; ' : '';
     parts.splice(Math.floor(random() * (parts.length + 1)), 0, `savepoint s; ${anyStatement(random, slots)}; ${back}release savepoint s`);
-  }
+  } else if (random() < 0.02) parts.push(inBulk(random() < 0.1));
   if (random() < 0.08) parts.push(`select pg_sleep(${(0.05 + random() * 0.4).toFixed(3)})`);
   const latched = random() < 0.05 ? `select pg_sleep(${(random() * 0.05).toFixed(3)})` : null;
   const isolation = random() < 0.3 ? 'repeatable read' : 'read committed';
