@@ -150,6 +150,15 @@ export function takeAccess(user: number, shared: boolean, random: () => number):
   return shared ? gone(`vg-${id}`) : pick(random, [leave(id), gone(id), enable(id, false)]);
 }
 
+/** What is left of them, or the world would grow with the length of the run. */
+export function forget(user: number): string {
+  return [user, user + 1]
+    .map(userId)
+    .concat(`vg-${userId(user)}`, `ug-${userId(user)}`)
+    .map(gone)
+    .join('; ');
+}
+
 function addUser(id: string, owner: string): string {
   return `${added(id, 'user', { type: 'USER', owner, effect: "'user', id, owner" })};
     insert into grantgate.user_account (id, tenant) select '${id}', 't' where not exists (select from grantgate.user_account where id = '${id}')`;

@@ -48,7 +48,7 @@ export function after(world: World, effect: Effect): World {
     }
     case 'gone': {
       const others = <T extends { readonly id: string }>(rows: readonly T[]): readonly T[] => rows.filter(({ id }) => id !== effect[1]);
-      return { ...world, users: others(world.users), entities: others(world.entities), grants: others(world.grants) };
+      return { ...world, users: others(world.users), entities: others(world.entities), groups: others(world.groups), grants: others(world.grants) };
     }
     case 'owner': {
       // A changed owner ends the explicit memberships (semantics 1.5).
@@ -78,13 +78,11 @@ export function concerns(effect: Effect): string | null {
     case 'user':
     case 'device':
     case 'enabled':
-      return effect[1];
     case 'join':
     case 'leave':
     case 'owner':
-      return /^[ud][0-9]/.test(effect[1]) ? effect[1] : null;
     case 'gone':
-      return /^[ud][0-9]/.test(effect[1]) ? effect[1] : null;
+      return /^[ud][0-9]/.test(effect[1]) ? effect[1] : null; // a customer that moves, a grant or a group that goes: anybody
     default:
       return null;
   }

@@ -4,7 +4,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { pick, stream } from './random.mjs';
 import { monotonic } from './record.mjs';
 import { codeOf, openClient, type Client } from './client.ts';
-import { anyStatement, giveAccess, inBulk, takeAccess, type Slot } from './statements.ts';
+import { anyStatement, forget, giveAccess, inBulk, takeAccess, type Slot } from './statements.ts';
 
 /** A commit that its writer knows of. */
 export interface Acknowledged {
@@ -49,6 +49,8 @@ export interface WriterOptions {
 /** Told to the retry of a serialization failure or a deadlock; anything else is not tried again. */
 const AGAIN = new Set(['40001', '40P01']);
 const FIRST_USER = 1_000;
+/** By then they have been asked about. */
+const REMEMBERED = 200;
 
 export function startWriters(options: WriterOptions): Writers {
   const stopping = new AbortController();
@@ -96,7 +98,7 @@ export function startWriters(options: WriterOptions): Writers {
     const client = openClient(options.url);
     for (let user = FIRST_USER; !stopping.signal.aborted; user += 2) {
       const shared = random() < 0.5;
-      const given = await transact(client, enclosed(giveAccess(user, shared)));
+      const given = await transact(client, enclosed(`${forget(user - REMEMBERED)}; ${giveAccess(user, shared)}`));
       if (given && shared) options.newUser(user + 1);
       await pause(random() * 40);
       const taken = given && (await transact(client, enclosed(takeAccess(user, shared, random))));
