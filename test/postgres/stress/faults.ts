@@ -4,6 +4,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { openPool } from 'policy-cache/postgres';
 import type { FaultyLink } from './link.ts';
 import { pick, stream } from './random.mjs';
+import { MAX_STALENESS } from './record.mjs';
 import { openClient } from './client.ts';
 
 export interface Exposed {
@@ -17,7 +18,6 @@ export interface FaultCounts {
   kills: number;
   freezes: number;
   longFreezes: number;
-  slowPulls: number;
   slowFills: number;
   dropPhases: number;
   stops: number;
@@ -31,7 +31,7 @@ export interface Faults {
   stop(): Promise<void>;
 }
 
-/** Longer than a lease and less than that a stopped process could be behind by more than one pull carries. */
+/** Longer than a lease, and not so long that a sidecar could be behind by more commits than one pull carries. */
 const LONGEST_MS = 3_000;
 
 export function startFaults(options: { readonly url: string; readonly seed: number; readonly exposed: readonly Exposed[] }): Faults {
@@ -41,7 +41,6 @@ export function startFaults(options: { readonly url: string; readonly seed: numb
     kills: 0,
     freezes: 0,
     longFreezes: 0,
-    slowPulls: 0,
     slowFills: 0,
     dropPhases: 0,
     stops: 0,
@@ -68,42 +67,45 @@ export function startFaults(options: { readonly url: string; readonly seed: numb
     counts.kills += gone.length;
   };
 
-  const link =
-    (random: () => number, { link: way }: Exposed) =>
-    async (): Promise<void> => {
-      await pause(random() * 1_500);
-      const choice = random();
-      if (choice < 0.3) {
-        counts.slowFills++;
-        way.fillDelayMs = pick(random, [5, 40, 40, 400]);
-        await pause(500 + random() * 1_500);
-        way.fillDelayMs = 0;
-      } else if (choice < 0.55) {
-        counts.dropPhases++;
-        way.dropRings = true;
-        way.fillDelayMs = pick(random, [0, 40]);
-        await pause(500 + random() * 2_000);
-        way.dropRings = false;
-        way.fillDelayMs = 0;
-      } else if (choice < 0.8) {
-        counts.freezes++;
-        way.freeze();
-        await pause(50 + random() * 1_000);
-        way.thaw();
-      } else {
-        // The last answer of a slow link came long after it was true; then comes nothing for longer than a lease.
-        if (random() < 0.7) {
-          counts.slowPulls++;
-          way.pullDelayMs = 300 + random() * 600;
-          await pause(1_000 + random() * 1_000);
-        }
-        counts.longFreezes++;
-        way.freeze();
-        await pause(2_000 + random() * (LONGEST_MS - 2_000));
-        way.pullDelayMs = 0;
-        way.thaw();
-      }
-    };
+  const slowFills = async ({ link }: Exposed, random: () => number): Promise<void> => {
+    counts.slowFills++;
+    link.fillDelayMs = pick(random, [5, 40, 40, 400]);
+    await pause(500 + random() * 1_500);
+    link.fillDelayMs = 0;
+  };
+  const dropRings = async ({ link }: Exposed, random: () => number): Promise<void> => {
+    counts.dropPhases++;
+    link.dropRings = true;
+    link.fillDelayMs = pick(random, [0, 40]);
+    await pause(500 + random() * 2_000);
+    link.dropRings = false;
+    link.fillDelayMs = 0;
+  };
+  const freeze = async ({ link }: Exposed, random: () => number): Promise<void> => {
+    counts.freezes++;
+    link.freeze();
+    await pause(50 + random() * 1_000);
+    link.thaw();
+  };
+  /** The last answer of a slow link came long after it was true; then comes nothing for longer than a lease. */
+  const slowThenFrozen = async ({ link }: Exposed, random: () => number): Promise<void> => {
+    counts.longFreezes++;
+    link.pullDelayMs = 300 + random() * 600;
+    await pause(1_000 + random() * 500);
+    link.freeze();
+    await pause(MAX_STALENESS + random() * (LONGEST_MS - MAX_STALENESS));
+    link.pullDelayMs = 0;
+    link.thaw();
+  };
+  /** Each has its turn, in a new order each time. */
+  const links = (random: () => number, one: Exposed) => async (): Promise<void> => {
+    const kinds = [slowFills, dropRings, freeze, slowThenFrozen];
+    while (kinds.length > 0) {
+      await pause(random() * 1_000);
+      const [kind] = kinds.splice(Math.floor(random() * kinds.length), 1);
+      await kind?.(one, random);
+    }
+  };
 
   const stop = (random: () => number) => async (): Promise<void> => {
     await pause(500 + random() * 2_500);
@@ -138,7 +140,7 @@ export function startFaults(options: { readonly url: string; readonly seed: numb
   };
 
   const streams = [kill, stop, idle, lock].map((fault, i) => fault(stream(options.seed + 31 * (i + 1))));
-  const working = [...streams, ...exposed.map((one, i) => link(stream(options.seed + 1_009 * (i + 1)), one))].map(always);
+  const working = [...streams, ...exposed.map((one, i) => links(stream(options.seed + 1_009 * (i + 1)), one))].map(always);
   return {
     counts,
     async stop() {

@@ -37,7 +37,7 @@ export function report(title: string, { seconds, history, writers, faults, dropp
   return [
     `${title}, ${seconds.toFixed(0)} s`,
     `writers: ${shown(history.commits)} commits in the log; ${shown(writers.repeatableReads)} transactions REPEATABLE READ, ${shown(writers.rollbacks)} rolled back, ${shown(writers.savepoints)} with a savepoint, ${writers.retries} retried; failures ${failures || 'none'}`,
-    `faults: ${faults.kills} backends killed, ${faults.freezes} links frozen and ${faults.longFreezes} for longer than a lease, ${faults.slowPulls} slow, ${faults.dropPhases} times rings dropped (${shown(dropped)} rings), ${faults.slowFills} times fills slow, ${faults.stops} SIGSTOPs, ${faults.idleListeners} idle listeners, ${faults.locks} locks`,
+    `faults: ${faults.kills} backends killed, ${faults.freezes} links frozen, ${faults.longFreezes} slow and then frozen for longer than a lease, ${faults.dropPhases} times rings dropped (${shown(dropped)} rings), ${faults.slowFills} times fills slow, ${faults.stops} SIGSTOPs, ${faults.idleListeners} idle listeners, ${faults.locks} locks`,
     ...table,
     '',
   ].join('\n');
