@@ -49,6 +49,12 @@ describe.each(servers)('on %s', (kind) => {
     expect(sum(({ tokens }) => tokens)).toBeGreaterThan(0);
   });
 
+  test('once a barrier is passed, nobody who reports answers from before it', () => {
+    for (const { belowBarrier } of ours()) expect(belowBarrier).toBe(0);
+    expect(outcome.barriers.counts.failures).toEqual([]);
+    expect(outcome.barriers.passed.length).toBeGreaterThan(0);
+  });
+
   test('what was refused is not allowed again without a grant, and no first-time asker gets in', () => {
     for (const { notMonotone, letIn } of ours()) expect({ notMonotone, letIn }).toEqual({ notMonotone: 0, letIn: 0 });
     expect(sum(({ firsts }) => firsts)).toBeGreaterThan(0);

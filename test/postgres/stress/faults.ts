@@ -101,7 +101,7 @@ export function startFaults(options: { readonly url: string; readonly seed: numb
   const links = (random: () => number, one: Exposed) => async (): Promise<void> => {
     const kinds = [slowFills, dropRings, freeze, slowThenFrozen];
     while (kinds.length > 0) {
-      await pause(random() * 1_000);
+      await pause(random() * 1_500);
       const [kind] = kinds.splice(Math.floor(random() * kinds.length), 1);
       await kind?.(one, random);
     }

@@ -3,6 +3,7 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import { DECISIONS } from 'policy-cache';
 import type { Answer } from '../../../policy-cache/test/reference.ts';
+import type { Passed } from './barriers.ts';
 import type { History } from './history.ts';
 import { LATEST, RECORD_BYTES, questionNumber, readRecord } from './record.mjs';
 import type { AnswerRecord } from './record.mjs';
@@ -27,6 +28,8 @@ export interface Verdict {
   tokens: number;
   /** Older than the token asked for, or than what was acknowledged before a `latest` was asked (G3). */
   belowToken: number;
+  /** Older than a barrier that had been passed (G4). */
+  belowBarrier: number;
   /** Allowed again what was refused before, and no grant in between. */
   notMonotone: number;
   firsts: number;
@@ -38,8 +41,14 @@ export interface Verdict {
 
 const EXAMPLES = 5;
 
-/** `revoked`: version at which a first-time asker lost its access. */
-export function judge(file: string, history: History, revoked: ReadonlyMap<number, number>): Verdict {
+export interface Known {
+  /** User of a first-time asker → version at which it lost its access. */
+  readonly revoked: ReadonlyMap<number, number>;
+  /** In the order of time. */
+  readonly passed: readonly Passed[];
+}
+
+export function judge(file: string, history: History, { revoked, passed }: Known): Verdict {
   const verdict: Verdict = {
     reads: 0,
     misses: 0,
@@ -53,6 +62,7 @@ export function judge(file: string, history: History, revoked: ReadonlyMap<numbe
     below: 0,
     tokens: 0,
     belowToken: 0,
+    belowBarrier: 0,
     notMonotone: 0,
     firsts: 0,
     letIn: 0,
@@ -61,6 +71,8 @@ export function judge(file: string, history: History, revoked: ReadonlyMap<numbe
   /** Place of the newest refusal of each question. */
   const refusedAt = new Map<number, number>();
   const pairs = new Set<number>();
+  let barriers = 0;
+  let barrier = 0;
   for (const record of records(file)) {
     const example = (what: string): void => {
       if (verdict.examples.length < EXAMPLES) verdict.examples.push(`${what}: ${JSON.stringify({ ...record, ...said(record) })}`);
@@ -99,6 +111,11 @@ export function judge(file: string, history: History, revoked: ReadonlyMap<numbe
         verdict.belowToken++;
         example('below its token');
       }
+    }
+    for (; passed[barriers] !== undefined && passed[barriers]!.at < record.decided; barriers++) barrier = Math.max(barrier, passed[barriers]!.version);
+    if (record.version < barrier) {
+      verdict.belowBarrier++;
+      example(`older than the barrier of ${barrier}`);
     }
     const refused = refusedAt.get(question);
     if (!allow) refusedAt.set(question, place);

@@ -2,7 +2,7 @@
 
 import type { Outcome } from './run.ts';
 
-export function report(title: string, { seconds, history, writers, faults, dropped, sidecars }: Outcome): string {
+export function report(title: string, { seconds, history, writers, faults, dropped, barriers, sidecars }: Outcome): string {
   const failures = [...writers.failures].map(([code, count]) => `${code} × ${count}`).join(', ');
   const rows: readonly (readonly [string, (one: Outcome['sidecars'][number]) => number | undefined])[] = [
     ['judged reads', ({ reads }) => reads],
@@ -17,6 +17,7 @@ export function report(title: string, { seconds, history, writers, faults, dropp
     ['older than reported (G1)', ({ below }) => below],
     ['tokens judged', ({ tokens }) => tokens],
     ['  answered below them (G3)', ({ belowToken }) => belowToken],
+    ['older than a barrier passed (G4)', ({ belowBarrier }) => belowBarrier],
     ['allowed again without a grant', ({ notMonotone }) => notMonotone],
     ['first-time askers answered', ({ firsts }) => firsts],
     ['  let in', ({ letIn }) => letIn],
@@ -38,6 +39,7 @@ export function report(title: string, { seconds, history, writers, faults, dropp
     `${title}, ${seconds.toFixed(0)} s`,
     `writers: ${shown(history.commits)} commits in the log; ${shown(writers.repeatableReads)} transactions REPEATABLE READ, ${shown(writers.rollbacks)} rolled back, ${shown(writers.savepoints)} with a savepoint, ${writers.retries} retried; failures ${failures || 'none'}`,
     `faults: ${faults.kills} backends killed, ${faults.freezes} links frozen, ${faults.longFreezes} slow and then frozen for longer than a lease, ${faults.dropPhases} times rings dropped (${shown(dropped)} rings), ${faults.slowFills} times fills slow, ${faults.stops} SIGSTOPs, ${faults.idleListeners} idle listeners, ${faults.locks} locks`,
+    `barriers: ${barriers.passed.length} passed, ${barriers.counts.expired} of them by a lease that had run out, the longest after ${shown(barriers.counts.longestMs)} ms`,
     ...table,
     '',
   ].join('\n');

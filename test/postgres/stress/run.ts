@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { openPool } from 'policy-cache/postgres';
+import { startBarriers, type Barriers } from './barriers.ts';
 import { startChild, type Child } from '../../support/child.ts';
 import type { OwnServer } from '../../support/postgres.ts';
 import { until } from '../../support/until.ts';
@@ -40,6 +41,7 @@ export interface Outcome {
   readonly writers: WriterCounts;
   readonly faults: FaultCounts;
   readonly dropped: number;
+  readonly barriers: Pick<Barriers, 'passed' | 'counts'>;
   readonly sidecars: readonly (Verdict & Closing & { readonly name: string; readonly engine: Settings['engine'] })[];
 }
 
@@ -82,11 +84,13 @@ export async function run({ server, seed, seconds, reads }: RunOptions): Promise
       firstTime: (user, revision) => toAll(`first ${user} ${revision}`),
     });
     const faults = startFaults({ url: database.url, seed, exposed: sidecars.map(({ child, login, link }) => ({ pid: child.pid, login, link })) });
+    const barriers = startBarriers({ url: database.url, random: stream(seed + 211), newest: () => writers.acknowledged.at(-1)?.revision ?? null });
     const ours = sidecars.filter(({ engine }) => engine === 'ours');
     const enough = (): boolean => elapsed() >= seconds && sum(ours.map((one) => one.reads)) >= reads;
     await until(() => enough() || elapsed() > 4 * seconds || sidecars.some(({ closing }) => closing !== null), 'the end of the run', 5_000 * seconds);
     await faults.stop();
     await writers.stop();
+    await barriers.stop();
     toAll('stop');
     await until(() => sidecars.every(({ closing }) => closing !== null), 'what the sidecars have to say at the end', 20_000);
     const took = elapsed();
@@ -103,8 +107,9 @@ export async function run({ server, seed, seconds, reads }: RunOptions): Promise
       history,
       writers: writers.counts,
       faults: faults.counts,
+      barriers,
       dropped: sum(sidecars.map(({ link }) => link.dropped)),
-      sidecars: sidecars.map(({ file }, i) => ({ ...SIDECARS[i]!, ...judge(file, history, revoked), ...closings[i]! })),
+      sidecars: sidecars.map(({ file }, i) => ({ ...SIDECARS[i]!, ...judge(file, history, { revoked, passed: barriers.passed }), ...closings[i]! })),
     };
   } finally {
     await Promise.all(sidecars.map(({ child }) => child.stop('SIGKILL')));
@@ -114,7 +119,7 @@ export async function run({ server, seed, seconds, reads }: RunOptions): Promise
   }
 }
 
-async function startSidecar(url: string, given: Pick<Settings, 'engine' | 'small' | 'seed' | 'file'>): Promise<Sidecar> {
+async function startSidecar(url: string, given: Pick<Settings, 'name' | 'engine' | 'small' | 'seed' | 'file'>): Promise<Sidecar> {
   const link = await startFaultyLink(Number(new URL(url).port), stream(given.seed));
   const settings: Settings = { ...given, url: link.through(url), users: USERS, devices: DEVICES, askersDevice: ASKERS.device };
   const child = startChild(process.execPath, [PROGRAM, JSON.stringify(settings)], {
