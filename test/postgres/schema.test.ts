@@ -5,6 +5,7 @@ import { openPool } from 'policy-cache/postgres';
 import { servers, startPostgres, type TestDatabase, type TestServer } from '../support/postgres.ts';
 import { customer, entity, genericRole, grant, group, groupRole, member, refusal, seed, tenant, user, type Sql } from './fixture.ts';
 import { IMPLIED, IN_DG, REFUSED, long, permission } from './refusals.ts';
+import { codeOf } from './stress/client.ts';
 
 describe.each(servers)('on %s', (kind) => {
   let server: TestServer;
@@ -298,7 +299,3 @@ describe.each(servers)('on %s', (kind) => {
     });
   });
 });
-
-function codeOf(error: unknown): string {
-  return String((error as { readonly code?: unknown }).code);
-}

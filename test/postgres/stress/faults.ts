@@ -2,10 +2,10 @@
 
 import { setTimeout as wait } from 'node:timers/promises';
 import { openPool } from 'policy-cache/postgres';
+import { openClient } from './client.ts';
 import type { FaultyLink } from './link.ts';
 import { pick, stream } from './random.mjs';
 import { MAX_STALENESS } from './record.mjs';
-import { openClient } from './client.ts';
 
 export interface Exposed {
   readonly pid: number;

@@ -1,9 +1,9 @@
 // Who writes in a stress run, in which transactions, and what is known of each commit afterwards?
 
 import { setTimeout as pause } from 'node:timers/promises';
+import { codeOf, openClient, type Client } from './client.ts';
 import { pick, stream } from './random.mjs';
 import { monotonic } from './record.mjs';
-import { codeOf, openClient, type Client } from './client.ts';
 import { anyStatement, forget, giveAccess, inBulk, takeAccess, type Slot } from './statements.ts';
 
 /** A commit that its writer knows of. */
