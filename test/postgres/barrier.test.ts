@@ -112,6 +112,25 @@ describe.each(servers)('on %s', (kind) => {
     expect(took[took.length >> 1]).toBeLessThan(500);
   });
 
+  test('who goes on reporting from before the revision, or begins to, is waited for no longer than the lease it had', async () => {
+    const [{ version, id }, revision] = [await commit(), await commit()];
+    const leaseMs = 1_000;
+    const report = (name: string): Promise<unknown> => sql`select grantgate.report(${name}, ${version}, ${id}, ${leaseMs})`;
+    onTestFinished(async () => void (await sql`delete from grantgate.follower where id in ('behind', 'late')`));
+    await report('behind');
+    let over = false;
+    const waiting = wait(revision, 10_000).finally(() => (over = true));
+    await until(async () => {
+      await report('behind');
+      await report('late');
+      return over;
+    }, 'the barrier');
+    const { outcome, waitedMs } = await waiting;
+    expect(outcome).toBe('applied');
+    expect(waitedMs).toBeGreaterThan(leaseMs / 2);
+    expect(waitedMs).toBeLessThan(leaseMs + 3_000);
+  });
+
   test('a follower that nobody has heard of is not fresh before its report is kept', async () => {
     await sql`revoke execute on function grantgate.report(text, bigint, text, integer) from grantgate_reader`;
     onTestFinished(async () => void (await sql`grant execute on function grantgate.report(text, bigint, text, integer) to grantgate_reader`));

@@ -1,7 +1,8 @@
 // Is a revision in force everywhere? Waits until every follower that is known has applied it, or may no longer answer (coherence 3.7, G4).
 //
 // A follower reports before it pulls, so one that the database does not list, or whose lease has run out, answers nothing older than what
-// is committed by now. The wait therefore ends within the longest lease, whoever has crashed, frozen or been cut off.
+// is committed by now. The wait therefore ends within the longest lease, whoever has crashed, frozen or been cut off: what is reported after
+// the first look, from wherever, belongs to a pull that sees the revision, so a lease that begins then lets nobody answer from before it.
 
 import { PolicyError } from '../errors.ts';
 import { formatRevision, type Revision } from '../model.ts';
@@ -34,7 +35,7 @@ export interface BarrierReplica {
   readonly revision: string | null;
   /** How long ago it said so, by the server's clock. */
   readonly ageMs: number;
-  /** How long it may still answer without another word; 0: no longer. */
+  /** How long it may still answer from before the revision; 0: no longer. */
   readonly leaseMs: number;
   /** `applied`: at the revision or later. `expired`: its lease has run out, it refuses to answer. `waiting`: neither. */
   readonly state: 'applied' | 'expired' | 'waiting';
@@ -64,14 +65,19 @@ const POLL_MS = { first: 1, longest: 10 };
 export async function barrier(options: BarrierOptions, revision: Revision, wait: BarrierWait): Promise<BarrierReport> {
   const started = performance.now();
   const link = await primary(options);
+  /** When the leases end that were given before the first look. */
+  let ends: ReadonlyMap<string, number> | null = null;
   const abort = (): void => link.destroy();
   wait.signal?.addEventListener('abort', abort);
   try {
     for (let pause = POLL_MS.first; ; pause = Math.min(POLL_MS.longest, pause * 2)) {
       wait.signal?.throwIfAborted();
       const [row] = await link.rows(BARRIER, [revision.version, revision.id], LIMIT_MS);
-      const report = reportOf(revision, parseBarrier((row as { r?: unknown } | undefined)?.r));
-      const waitedMs = performance.now() - started;
+      const found = parseBarrier((row as { r?: unknown } | undefined)?.r);
+      const now = performance.now();
+      const known = (ends ??= new Map(found.replicas.map(({ id, leaseMs }) => [id, now + leaseMs])));
+      const report = reportOf(revision, found, (id) => (known.get(id) ?? now) - now);
+      const waitedMs = now - started;
       const over = report.outcome !== 'timeout' || waitedMs + pause > wait.timeoutMs;
       if (over) return { ...report, waitedMs: Math.round(waitedMs) };
       await new Promise((resolve) => setTimeout(resolve, pause));
@@ -85,15 +91,19 @@ export async function barrier(options: BarrierOptions, revision: Revision, wait:
   }
 }
 
-function reportOf(revision: Revision, row: BarrierRow): Omit<BarrierReport, 'waitedMs'> {
-  const replicas = row.replicas.map(({ id, login, head, ageMs, leaseMs }): BarrierReplica => ({
-    id,
-    login,
-    revision: head && formatRevision(head),
-    ageMs: Math.max(0, ageMs),
-    leaseMs: Math.max(0, leaseMs),
-    state: head !== null && head.version >= revision.version ? 'applied' : leaseMs <= 0 ? 'expired' : 'waiting',
-  }));
+function reportOf(revision: Revision, row: BarrierRow, leftOf: (id: string) => number): Omit<BarrierReport, 'waitedMs'> {
+  const replicas = row.replicas.map(({ id, login, head, ageMs, leaseMs }): BarrierReplica => {
+    const applied = head !== null && head.version >= revision.version;
+    const left = Math.max(0, Math.ceil(applied ? leaseMs : Math.min(leaseMs, leftOf(id))));
+    return {
+      id,
+      login,
+      revision: head && formatRevision(head),
+      ageMs: Math.max(0, ageMs),
+      leaseMs: left,
+      state: applied ? 'applied' : left === 0 ? 'expired' : 'waiting',
+    };
+  });
   const open = row.lostMs > 0 || replicas.some(({ state }) => state === 'waiting');
   return { revision: formatRevision(revision), outcome: !row.known ? 'unknown-revision' : open ? 'timeout' : 'applied', lostMs: row.lostMs, replicas };
 }
