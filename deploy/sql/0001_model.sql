@@ -252,17 +252,15 @@ create trigger second_row_fixed before update on grantgate.role for each row
 create trigger second_row_fixed before update on grantgate.group_permission for each row
   when (old.id <> new.id) execute function grantgate.refuse_other_object();
 
--- By the end of a transaction both rows are there. Entities, groups and tenants are never queued. Locked, because a mere look under
--- REPEATABLE READ finds a row that another transaction has deleted since; locking that one is 40001.
+-- By the end of a transaction both rows are there. Entities, groups and tenants are never queued.
 create function grantgate.require_second_row() returns trigger language plpgsql as $$
 begin
-  case new.kind
-    when 'user' then perform from grantgate.user_account where id = new.id for key share;
-    when 'customer' then perform from grantgate.customer where id = new.id for key share;
-    when 'role' then perform from grantgate.role where id = new.id for key share;
-    else perform from grantgate.group_permission where id = new.id for key share;
-  end case;
-  if found or not exists (select from grantgate.object where id = new.id) then
+  if (case new.kind
+        when 'user' then exists (select from grantgate.user_account where id = new.id)
+        when 'customer' then exists (select from grantgate.customer where id = new.id)
+        when 'role' then exists (select from grantgate.role where id = new.id)
+        else exists (select from grantgate.group_permission where id = new.id)
+      end) or not exists (select from grantgate.object where id = new.id) then
     return null;
   end if;
   raise exception '% "%" has no row in grantgate.%', new.kind, new.id,

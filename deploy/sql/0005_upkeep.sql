@@ -1,4 +1,4 @@
--- How does a person write to the log by hand, and what must a trim leave to the followers?
+-- How does a person write to the log by hand, what must a trim leave to the followers, and who sees that both rows of an object are there?
 
 -- By hand: touch('*') after a write that went past the triggers; touch('o', '{id, …}') for some keys; touch('o') for every key of the
 -- tag. Returns the revision, so that one can wait for it. It is sealed here and now, so the latch is held until the transaction ends.
@@ -73,5 +73,24 @@ begin
        old_touched as (delete from touched t using old_change c where t.n = c.n)
     select count(*) into gone from old_change;
   return gone;
+end $$;
+
+-- By the end of a transaction both rows are there. Locked, because a mere look under REPEATABLE READ finds a row that another
+-- transaction has deleted since; locking that one is 40001. (Until now it was a mere look.)
+create or replace function grantgate.require_second_row() returns trigger language plpgsql as $$
+begin
+  case new.kind
+    when 'user' then perform from grantgate.user_account where id = new.id for key share;
+    when 'customer' then perform from grantgate.customer where id = new.id for key share;
+    when 'role' then perform from grantgate.role where id = new.id for key share;
+    else perform from grantgate.group_permission where id = new.id for key share;
+  end case;
+  if found or not exists (select from grantgate.object where id = new.id) then
+    return null;
+  end if;
+  raise exception '% "%" has no row in grantgate.%', new.kind, new.id,
+      case new.kind when 'user' then 'user_account' when 'grant' then 'group_permission' else new.kind end
+    using errcode = '23514', schema = 'grantgate', table = 'object', constraint = 'second_row',
+      hint = 'insert both rows in one transaction';
 end $$;
 revoke all on all functions in schema grantgate from public;

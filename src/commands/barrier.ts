@@ -29,6 +29,6 @@ function sentence({ outcome, revision, waitedMs, lostMs, replicas }: BarrierRepo
 }
 
 function line({ id, state, revision, ageMs, leaseMs }: BarrierReplica): string {
-  const lease = { applied: '', expired: '  its lease has run out: it refuses to answer', waiting: `  it may answer for ${leaseMs} ms more` }[state];
+  const lease = { applied: '', expired: '  its lease has run out: it answers nothing older', waiting: `  it may answer for ${leaseMs} ms more` }[state];
   return `  ${id}  ${state}  ${revision ?? 'no revision yet'}  said ${ageMs} ms ago${lease}`;
 }

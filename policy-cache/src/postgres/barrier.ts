@@ -37,7 +37,7 @@ export interface BarrierReplica {
   readonly ageMs: number;
   /** How long it may still answer from before the revision; 0: no longer. */
   readonly leaseMs: number;
-  /** `applied`: at the revision or later. `expired`: its lease has run out, it refuses to answer. `waiting`: neither. */
+  /** `applied`: at the revision or later. `expired`: whatever lease it had for something older has run out. `waiting`: neither. */
   readonly state: 'applied' | 'expired' | 'waiting';
 }
 
