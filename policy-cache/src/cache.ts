@@ -9,6 +9,7 @@ import { decide, decideSubject, virtualGroup } from './decide.ts';
 import type { Facts } from './decide.ts';
 import { PolicyError } from './errors.ts';
 import { Driver } from './driver.ts';
+import type { DriverSettings } from './driver.ts';
 import { wantName } from './flights.ts';
 import type { Want } from './flights.ts';
 import { ANY, formatRevision } from './model.ts';
@@ -45,12 +46,15 @@ interface Pending {
   cancelDeadline: () => void;
 }
 
+/** All that the cache knows of its driver. */
+export type CheckDriver = Pick<Driver, 'state' | 'cause' | 'start' | 'close' | 'send'>;
+
 export class PolicyCache {
   readonly stats: CacheStats = newStats();
   readonly #maxStaleness: number;
   readonly #clock: Clock;
   readonly #vocabulary: Vocabulary;
-  readonly #driver: Driver;
+  readonly #driver: CheckDriver;
   /** Reused by every turn: nothing of it outlives one. */
   readonly #facts: Facts;
   readonly #pending = new Set<Pending>();
@@ -58,12 +62,13 @@ export class PolicyCache {
   readonly #readyWaiters = new Set<{ done(): void; closed(): void }>();
   #closed = false;
 
-  constructor(settings: CacheSettings) {
+  /** @param driverOf who holds the follower's state and takes what a check asks for: the model check puts its own in */
+  constructor(settings: CacheSettings, driverOf: (settings: DriverSettings) => CheckDriver = (all) => new Driver(all)) {
     const limits = { ...LIMITS, ...settings.limits };
     this.#maxStaleness = settings.maxStaleness ?? 2_000;
     this.#clock = settings.clock;
     this.#vocabulary = settings.vocabulary;
-    this.#driver = new Driver({
+    this.#driver = driverOf({
       source: settings.source,
       clock: settings.clock,
       random: settings.random,

@@ -1,48 +1,103 @@
-// How is the real state of a follower copied, so that a search can go back to it?
+// How is a state copied, so that a search can go back to it?
+//
+// A copy shares what the next step cannot change.
 
 import { newFlights } from '../src/flights.ts';
+import type { Flights, Want } from '../src/flights.ts';
 import type { FollowerState } from '../src/follower.ts';
-import type { World } from '../src/world.ts';
+import type { Store } from '../src/source.ts';
+import type { ClassCell, ObjectEntry, World } from '../src/world.ts';
 
-export function copyWorld(world: World): World {
-  return {
+/** What patched code keeps from one turn to the next, where the intact code keeps nothing; immutable. */
+export type Follower = FollowerState & { kept?: unknown };
+
+type Cells = Map<ClassCell, ClassCell>;
+
+/** What a step may change beside the session's own fields: nothing, entries, all of a world but its tree, or everything. */
+export type Depth = 'session' | 'entries' | 'world' | 'tree';
+
+/** Tries and the bucket bound load alone: they are put back. */
+export function copyFollower(state: Follower, depth: Depth): Follower {
+  const copy: Follower = { ...state, asks: new Set(state.asks), bucket: { tokens: 10, at: 0, waits: false } };
+  if (depth === 'session') {
+    copy.flights = copyFlights(state.flights, null);
+    return copy;
+  }
+  const cells: Cells = new Map();
+  const { current, reset, inFlight } = state;
+  copy.current = current && copyWorld(current, cells, depth);
+  if (reset?.world) copy.reset = { load: reset.load, world: copyWorld(reset.world, cells, depth) };
+  if (inFlight) {
+    const world = inFlight.world === current ? copy.current! : inFlight.world === reset?.world ? copy.reset!.world! : copyWorld(inFlight.world, cells, depth);
+    copy.inFlight = { ...inFlight, world };
+  }
+  copy.flights = copyFlights(state.flights, cells);
+  return copy;
+}
+
+function copyFlights({ out, queue, queued, batches }: Flights, cells: Cells | null): Flights {
+  const copy = newFlights();
+  for (const [name, flight] of out) copy.out.set(name, { ...flight, want: copyWant(flight.want, cells), tries: 0 });
+  for (const [name, waiting] of queue) copy.queue.set(name, { ...waiting, want: copyWant(waiting.want, cells), tries: 0 });
+  for (const [asker, count] of queued) copy.queued.set(asker, count);
+  for (const [number, batch] of batches) copy.batches.set(number, batch);
+  return copy;
+}
+
+function copyWant(want: Want, cells: Cells | null): Want {
+  return cells === null || want.kind === 'object' ? want : { ...want, cell: copyCell(want.cell, cells) };
+}
+
+function copyCell(cell: ClassCell, cells: Cells): ClassCell {
+  let copy = cells.get(cell);
+  if (copy === undefined) cells.set(cell, (copy = { ...cell }));
+  return copy;
+}
+
+/** Tables of interned names only ever grow, and are shared: a number that another branch gave out stands for the same name there. */
+function copyWorld(world: World, cells: Cells, depth: Depth): World {
+  const classes = new Map<string, ClassCell>();
+  for (const [name, cell] of entriesOf(world.classes)) classes.set(name, copyCell(cell, cells));
+  const entries = {
     ...world,
-    tree: world.tree.copy(),
+    subjects: copyEntries(world.subjects, cells),
+    targets: copyEntries(world.targets, cells),
+    absent: copyEntries(world.absent, cells),
+    classes,
+  };
+  if (depth === 'entries') return entries;
+  return {
+    ...entries,
+    tree: depth === 'tree' ? world.tree.copy() : world.tree,
     last: { ...world.last },
     floor: { ...world.floor },
     touched: { o: new Map(world.touched.o), g: new Map(world.touched.g), r: new Map(world.touched.r) },
     ids: new Map(world.ids),
     answers: new Map(world.answers),
-    groupNumbers: new Map(world.groupNumbers),
-    placements: new Map(world.placements),
-    subjects: new Map(),
-    classes: new Map(),
-    absent: new Map(),
-    targets: new Map([...(world.targets as Map<string, { at: number; value: null; cell: null }>)].map(([id, entry]) => [id, { ...entry }])),
   };
 }
 
-/** Counters that only bound load (tries, tokens of the bucket, deadlines) are put back, or no two states would ever be the same. */
-export function copyFollower(state: FollowerState): FollowerState {
-  const worlds = new Map<World, World>();
-  const copied = <W extends World | null>(world: W): W => {
-    if (world === null) return world;
-    if (!worlds.has(world)) worlds.set(world, copyWorld(world));
-    return worlds.get(world) as W;
-  };
-  return {
-    ...state,
-    asks: new Set(),
-    bucket: { tokens: 10, at: 0, waits: false },
-    current: copied(state.current),
-    reset: state.reset && { ...state.reset, world: copied(state.reset.world) },
-    inFlight: state.inFlight && { ...state.inFlight, world: copied(state.inFlight.world) },
-    flights: {
-      ...newFlights(),
-      out: new Map([...state.flights.out].map(([name, flight]) => [name, { ...flight, tries: 0 }])),
-      queue: new Map([...state.flights.queue].map(([name, waiting]) => [name, { ...waiting, tries: 0, until: Infinity }])),
-      queued: new Map(state.flights.queued),
-      batches: new Map(state.flights.batches),
-    },
-  };
+function copyEntries(store: Store<ObjectEntry>, cells: Cells): Map<string, ObjectEntry> {
+  const copy = new Map<string, ObjectEntry>();
+  for (const [id, { at, value, cell }] of entriesOf(store)) copy.set(id, { at, value, cell: cell && copyCell(cell, cells) });
+  return copy;
+}
+
+/** The stores of the model are plain maps. */
+export const entriesOf = <V>(store: Store<V>): Map<string, V> => store as Map<string, V>;
+
+/** Runs `use` and puts back what it may have proved anew: to look must not change the state that is looked at. */
+export function unchanged<T>(world: World | null, use: () => T): T {
+  if (world === null) return use();
+  const things: { at: number }[] = [];
+  for (const store of [world.subjects, world.targets, world.absent])
+    for (const entry of entriesOf(store).values()) {
+      things.push(entry);
+      if (entry.cell) things.push(entry.cell);
+    }
+  for (const cell of entriesOf(world.classes).values()) things.push(cell);
+  const before = things.map(({ at }) => at);
+  const result = use();
+  for (let i = 0; i < things.length; i++) things[i]!.at = before[i]!;
+  return result;
 }

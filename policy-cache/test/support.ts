@@ -30,7 +30,7 @@ export function answers(world: WorldFile, questions: readonly Question[]): reado
   return questions.map((question) => triple(compiled.decide(requestOf(vocabulary, question))));
 }
 
-function wholeNumber(name: string): number | null {
+export function wholeNumber(name: string): number | null {
   const text = process.env[name];
   if (text === undefined || text === '') return null;
   if (!/^[0-9]{1,10}$/.test(text)) throw new Error(`${name}: expected a whole number, got ${JSON.stringify(text)}`);
