@@ -31,8 +31,6 @@ export interface FollowerState {
   asks: Set<number>;
   /** Highest timeline of a server seen. */
   timeline: string | null;
-  /** Backend of this session; `several`: a transaction pooler is in between. */
-  pid: number | 'several' | null;
   /** Answers checks; null until the first RESET is done, or after a history was lost. */
   current: World | null;
   /** The RESET under way: `world` null while its tree loads. */
@@ -87,7 +85,7 @@ export type Effect =
   /** The bucket is empty: beat again in so many milliseconds. */
   | { readonly kind: 'beat-in'; readonly ms: number }
   | { readonly kind: 'applied'; readonly reply: PullReply; readonly sent: number }
-  | { readonly kind: 'note'; readonly event: 'attached' | 'closed' | 'reset' | 'pooler'; readonly detail: string };
+  | { readonly kind: 'note'; readonly event: 'attached' | 'closed' | 'reset'; readonly detail: string };
 
 /** What a step needs besides state and event; nothing of it changes in a run. */
 export interface FollowerSettings {
@@ -126,7 +124,6 @@ export function newFollower(): FollowerState {
     reported: null,
     asks: new Set(),
     timeline: null,
-    pid: null,
     current: null,
     reset: null,
     loads: 0,
@@ -216,7 +213,6 @@ class Turn {
   attached(): void {
     const state = this.#state;
     state.phase = 'following';
-    state.pid = null;
     this.#settings.stats.attaches++;
     this.effects.push({ kind: 'note', event: 'attached', detail: `session ${state.session}` });
     if (state.reset?.world === null || (state.reset === null && state.current === null)) this.#load(state.reset === null ? 'start' : null);
@@ -295,12 +291,6 @@ class Turn {
     if (reply.timeline !== null && state.timeline !== null && reply.timeline < state.timeline)
       return this.detach('the server was deposed: its timeline is older than one already seen');
     state.timeline = reply.timeline ?? state.timeline;
-    if (typeof state.pid === 'number' && state.pid !== reply.pid) {
-      const detail = `the backend changed from ${state.pid} to ${reply.pid} within a session: a transaction pooler is in between, notifications are lost`;
-      this.effects.push({ kind: 'note', event: 'pooler', detail });
-      state.pid = 'several'; // told once a session
-    }
-    state.pid ??= reply.pid;
     const first = world === state.reset?.world;
     const everything = reply.changes.some(([, , tag, keys]) => tag === '*' || (tag === 'n' && keys.length === 0));
 

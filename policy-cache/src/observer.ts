@@ -34,7 +34,7 @@ export interface CacheObserver {
   /** A fill was answered, in milliseconds from the statement's sending. */
   filled?(ms: number): void;
   /** Something an operator wants in the log: attach, close, reset, refusal of a server. */
-  event?(event: { readonly kind: 'attached' | 'closed' | 'reset' | 'pooler'; readonly detail: string }): void;
+  event?(event: { readonly kind: 'attached' | 'closed' | 'reset'; readonly detail: string }): void;
 }
 
 export function newStats(): CacheStats {

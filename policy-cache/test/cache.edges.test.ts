@@ -9,7 +9,6 @@ import { MemorySource } from '../src/memory.ts';
 import type { Held } from '../src/memory.ts';
 import type { AccessRequest } from '../src/model.ts';
 import type { CacheSettings } from '../src/options.ts';
-import type { Attachment, Source } from '../src/source.ts';
 import { compileVocabulary } from '../src/vocabulary.ts';
 import { parseWorldFile } from '../src/worldfile.ts';
 import { FakeClock, settle } from './fakeclock.ts';
@@ -95,29 +94,6 @@ describe('an observer that throws', () => {
     expect(await waiting).toBe('starting');
     expect(cache.stats.unavailable).toMatchObject({ starting: 1 });
   });
-});
-
-test('a backend that changes with every pull is told once a session', async () => {
-  let pid = 0;
-  const inner = new MemorySource({ world, newId: () => '00000000-0000-4000-8000-000000000000' });
-  const source: Source = {
-    async attach(on) {
-      const attachment = await inner.attach(on);
-      const pull: Attachment['pull'] = async (request) => ({ ...(await attachment.pull(request)), pid: pid++ });
-      return {
-        pull,
-        load: () => attachment.load(),
-        objects: (ids) => attachment.objects(ids),
-        classes: (keys) => attachment.classes(keys),
-        close: () => attachment.close(),
-      };
-    },
-  };
-  const told: string[] = [];
-  const { clock } = await started({ source, observer: { event: ({ kind }) => void (kind === 'pooler' && told.push(kind)) } });
-  await clock.advance(5_000);
-  expect(pid).toBeGreaterThan(15);
-  expect(told).toEqual(['pooler']);
 });
 
 test('a request that cannot be decided at all fails by itself, and others go on', async () => {
