@@ -1,7 +1,7 @@
 // How soon is a revoked permission refused, and what does that cost whoever writes?  npm run bench:revoke [-- --json]
 //
-// From the acknowledgement of the revoking commit to the refusal, for 1, 10 and 40 followers, beside a cache that polls once a second;
-// and commits a second with and without the triggers that feed the change log. On the embedded Postgres, flushing as in service.
+// From the acknowledgement of the revoking commit to the refusal, for 1, 10 and 40 followers, beside the floor (as many bare listeners
+// that make two round trips) and beside a cache that polls once a second; and commits a second with and without the triggers that feed the change log. On the embedded Postgres, flushing as in service.
 
 import assert from 'node:assert/strict';
 import { fork } from 'node:child_process';
@@ -53,17 +53,24 @@ try {
   );
   const [{ version } = { version: '' }] = await sql`select current_setting('server_version') as version`;
   say(`${cpus()[0]?.model}, ${cpus().length} cores, node ${process.version}, PostgreSQL ${version}`);
-  const users = FOLLOWERS.reduce((sum, { revokes }) => sum + revokes + WARM_UP, 0) + POLLERS.revokes;
+  const users = FOLLOWERS.reduce((sum, { revokes }) => sum + 2 * (revokes + WARM_UP), 0) + POLLERS.revokes;
   await fillDatabase(sql, users);
   let next = 0;
   for (const { followers, revokes, goal } of FOLLOWERS) {
-    const { each, slowest, unserved } = await revocations(sql, { followers, from: next, revokes });
+    const floor = await revocations(sql, { program: 'listeners.mjs', followers, from: next, revokes });
     next += revokes + WARM_UP;
+    const { slowest, unserved } = await revocations(sql, { program: 'followers.mjs', followers, from: next, revokes });
+    next += revokes + WARM_UP;
+    const ratio = (/** @type {number} */ share) => quantile(slowest, share) / quantile(floor.slowest, share);
     say(
-      `revoke, ${followers} followers, ${revokes} times: acknowledged to refused by the slowest: ${spread(slowest)} (by any one: ${spread(each)}; allow no longer served by the slowest: ${spread(unserved)})`,
+      `revoke, ${followers} followers, ${revokes} times, acknowledged to refused by the slowest: ${spread(slowest)}; floor ${spread(floor.slowest)}; ratio p50 ${ratio(0.5).toFixed(2)}, p99 ${ratio(0.99).toFixed(2)}`,
     );
+    say(`  until its allow was no longer served: ${spread(unserved)}; floor ${spread(floor.unserved)}`);
     figure(`revoke.p50.${followers}`, quantile(slowest, 0.5), 'ms');
     figure(`revoke.p99.${followers}`, quantile(slowest, 0.99), 'ms', goal);
+    figure(`revoke.unserved.p99.${followers}`, quantile(unserved, 0.99), 'ms');
+    figure(`revoke.floor.p99.${followers}`, quantile(floor.slowest, 0.99), 'ms');
+    figure(`revoke.ratio.p50.${followers}`, ratio(0.5), 'ratio');
   }
   const polled = await polling(sql, next);
   say(`polling every ${POLLERS.everyMs} ms: acknowledged to read: ${spread(polled)}`);
@@ -103,15 +110,14 @@ async function fillDatabase(sql, users) {
 }
 
 /**
- * Milliseconds from the acknowledgement, of every follower and of the slowest one.
+ * Milliseconds from the acknowledgement, of the slowest follower.
  * @param {ReturnType<typeof openPool>} sql
- * @param {{ followers: number, from: number, revokes: number }} run
+ * @param {{ program: string, followers: number, from: number, revokes: number }} run
  */
-async function revocations(sql, { followers, from, revokes }) {
-  const child = fork(fileURLToPath(new URL('./followers.mjs', import.meta.url)), [server.url, String(followers)]);
+async function revocations(sql, { program, followers, from, revokes }) {
+  const child = fork(fileURLToPath(new URL(program, import.meta.url)), [server.url, String(followers)]);
   const inbox = on(child, 'message', { close: ['exit'] });
   const message = async () => /** @type {unknown} */ ((await inbox.next()).value?.[0]);
-  /** @type {number[]} */ const each = [];
   /** @type {number[]} */ const slowest = [];
   /** @type {number[]} */ const unserved = [];
   try {
@@ -125,7 +131,6 @@ async function revocations(sql, { followers, from, revokes }) {
       const times = /** @type {{ unserved: number, refused: number }[]} */ (await refusals);
       if (i < WARM_UP) continue;
       const late = times.map(({ refused }) => Math.max(0, refused - acknowledged));
-      each.push(...late);
       slowest.push(Math.max(...late));
       unserved.push(Math.max(...times.map((time) => Math.max(0, time.unserved - acknowledged))));
     }
@@ -133,14 +138,13 @@ async function revocations(sql, { followers, from, revokes }) {
     child.disconnect();
     await once(child, 'exit');
   }
-  return { each, slowest, unserved };
+  return { slowest, unserved };
 }
 
 /** The same pulls without a doorbell, once a second, at all moments of the second. @param {ReturnType<typeof openPool>} sql @param {number} from */
 async function polling(sql, from) {
   /** @type {number[]} */ const delays = [];
-  let acknowledged = Infinity;
-  let heard = 0;
+  /** @type {number[]} */ let heard = [];
   const source = postgresSource({ url: server.url, fillConnections: 1 });
   const pollers = await Promise.all(
     Array.from({ length: POLLERS.count }, async (_, i) => {
@@ -148,21 +152,25 @@ async function polling(sql, from) {
       let { head } = await attachment.pull({ cursor: 0, limit: null, ask: [] });
       const poll = async () => {
         const reply = await attachment.pull({ cursor: head.version, limit: 1_001, ask: [] });
-        if (reply.changes.length > 0) {
-          delays.push(Math.max(0, now() - acknowledged));
-          heard++;
-        }
+        if (reply.changes.length > 0) heard.push(now());
         head = reply.head;
       };
-      let timer = setTimeout(() => (timer = setInterval(() => void poll(), POLLERS.everyMs)), (i * POLLERS.everyMs) / POLLERS.count);
+      let timer = setTimeout(
+        () => {
+          void poll();
+          timer = setInterval(() => void poll(), POLLERS.everyMs);
+        },
+        (i * POLLERS.everyMs) / POLLERS.count,
+      );
       return { close: () => (clearInterval(timer), attachment.close()) };
     }),
   );
   for (let i = 0; i < POLLERS.revokes; i++) {
-    heard = 0;
+    heard = [];
     await sql`delete from grantgate.object where id = ${`p${from + i}`}`;
-    acknowledged = now();
-    while (heard < POLLERS.count) await new Promise((resolve) => setTimeout(resolve, 5));
+    const acknowledged = now();
+    while (heard.length < POLLERS.count) await new Promise((resolve) => setTimeout(resolve, 5));
+    delays.push(...heard.map((at) => Math.max(0, at - acknowledged)));
   }
   for (const { close } of pollers) close();
   return delays;

@@ -15,12 +15,12 @@ export interface Following {
   upsets(): { readonly resets: Readonly<Record<string, number>>; readonly attaches: number };
 }
 
-/** Two busy cores: a fill may take longer than in service. What a pull may take stays. */
-const FILL_MS = 5_000;
+/** Two busy cores: longer than in service. A pull of five million keys takes longer still. */
+const LIMITS = { fillMs: 5_000, pullMs: 3_000 };
 
 /** Resolves when it is ready. Closed when the test is over. */
 export async function follow(url: string, limits: Partial<CacheLimits> = {}): Promise<Following> {
-  const source = postgresSource({ url, limits: { fillMs: FILL_MS } });
+  const source = postgresSource({ url, limits: LIMITS });
   const cache = new PolicyCache({ vocabulary, source, clock: hostClock(), random: Math.random, limits });
   onTestFinished(() => cache.close());
   cache.start();
