@@ -3,7 +3,7 @@
 // As followers.mjs, but each "follower" is a bare LISTEN of the same client: a ring, one query in place of the pull, another in place of
 // the reading that follows.
 
-import postgres from 'postgres';
+import { openPool } from 'policy-cache/postgres';
 
 const [url = '', count = '1'] = process.argv.slice(2);
 const now = () => Number(process.hrtime.bigint()) / 1e6;
@@ -11,7 +11,7 @@ const now = () => Number(process.hrtime.bigint()) / 1e6;
 let waiting = [];
 await Promise.all(
   Array.from({ length: Number(count) }, async (_, i) => {
-    const sql = postgres(url, { max: 1, onnotice: () => undefined });
+    const sql = openPool({ url, max: 1 });
     const ask = () => sql`select 1`;
     await ask();
     await sql.listen('grantgate', () => void heard(i, ask));
