@@ -40,7 +40,7 @@ create table grantgate.lease (
 insert into grantgate.lease (longest_ms) values (3000);
 insert into grantgate.fleet (since) values (clock_timestamp());
 
--- Its own row: another login's row is refused. `lease_ms`: how long from now the follower may answer without another report.
+-- Its own row: another login's row is refused while it is kept (below). `lease_ms`: how long from now the follower may answer without another report.
 -- A revision that is not in this server's log says nothing to whoever waits here. Returns how full the notification queue is (0 to 1).
 create function grantgate.report(follower text, at_version bigint, at_id text, lease_ms integer) returns double precision language plpgsql security definer
   set search_path = pg_catalog, grantgate, pg_temp as $$
@@ -54,8 +54,8 @@ begin
   insert into grantgate.follower as f (id, login, version, change_id, at, lease_until)
     values (follower, session_user, known.version, known.id, clock_timestamp(), clock_timestamp() + lease_ms * interval '1 ms')
     on conflict (id) do update
-      set version = excluded.version, change_id = excluded.change_id, at = excluded.at, lease_until = excluded.lease_until
-      where f.login = session_user;
+      set login = excluded.login, version = excluded.version, change_id = excluded.change_id, at = excluded.at, lease_until = excluded.lease_until
+      where f.login = session_user or f.lease_until < clock_timestamp() - interval '1 minute';
   if not found then
     raise exception 'follower "%" belongs to another login', follower using errcode = '42501';
   end if;

@@ -131,6 +131,20 @@ describe.each(servers)('on %s', (kind) => {
     expect(waitedMs).toBeLessThan(leaseMs + 3_000);
   });
 
+  test("another login's name is refused, until that row is to be forgotten: a follower whose login was replaced goes on, though nobody else reports", async () => {
+    const [before, after] = [openPool({ url: reader, max: 1 }), openPool({ url: await database.urlAs('grantgate_reader'), max: 1 })];
+    onTestFinished(async () => {
+      await sql`delete from grantgate.follower where id = 'renewed'`;
+      await Promise.all([before.end({ timeout: 5 }), after.end({ timeout: 5 })]);
+    });
+    const asAfter = (): Promise<unknown> => after`select grantgate.report('renewed', null, null, 0)`;
+    await before`select grantgate.report('renewed', null, null, 0)`;
+    await expect(asAfter()).rejects.toMatchObject({ code: '42501' });
+    await sql`update grantgate.follower set lease_until = lease_until - interval '1 minute' where id = 'renewed'`;
+    await asAfter();
+    await expect(before`select grantgate.report('renewed', null, null, 0)`).rejects.toMatchObject({ code: '42501' });
+  });
+
   test('a follower that nobody has heard of is not fresh before its report is kept', async () => {
     await sql`revoke execute on function grantgate.report(text, bigint, text, integer) from grantgate_reader`;
     onTestFinished(async () => void (await sql`grant execute on function grantgate.report(text, bigint, text, integer) to grantgate_reader`));
