@@ -145,6 +145,32 @@ describe.each(servers)('on %s', (kind) => {
     await expect(before`select grantgate.report('renewed', null, null, 0)`).rejects.toMatchObject({ code: '42501' });
   });
 
+  test.each([
+    ['default_transaction_read_only', 'on'],
+    ['default_transaction_isolation', 'repeatable read'],
+    ['default_transaction_isolation', 'serializable'],
+  ])('of a login whose %s is %s: a follower reports, and barriers at once do not meet', async (setting, value) => {
+    const url = await database.urlAs('grantgate_reader');
+    const login = new URL(url).username;
+    await sql.unsafe(`alter role ${login} set ${setting} = '${value}'`);
+    const cache = new PolicyCache({ vocabulary, source: postgresSource({ url, limits }), clock: hostClock(), random: Math.random, follower: login });
+    onTestFinished(() => cache.close());
+    cache.start();
+    await cache.ready(10_000);
+    expect(cache.stats.reports).toBeGreaterThan(0);
+    cache.close();
+    await sql`delete from grantgate.follower`; // of those closed with a lease
+    for (let i = 0; i < 5; i++) {
+      // Behind, so that every barrier writes what it waits for.
+      const behind = sql`select grantgate.report('behind', null, null, 100)`;
+      const revisions = [await commit(), await commit(), await commit(), await commit()];
+      await behind;
+      const reports = await Promise.all(revisions.map((revision) => barrier({ url }, revision, { timeoutMs: 20_000 })));
+      expect(reports.map(({ outcome }) => outcome)).toEqual(['applied', 'applied', 'applied', 'applied']);
+    }
+    await sql`delete from grantgate.follower where id = 'behind'`;
+  });
+
   test('a follower that nobody has heard of is not fresh before its report is kept', async () => {
     await sql`revoke execute on function grantgate.report(text, bigint, text, integer) from grantgate_reader`;
     onTestFinished(async () => void (await sql`grant execute on function grantgate.report(text, bigint, text, integer) to grantgate_reader`));
