@@ -78,12 +78,17 @@ begin
   if not exists (select from grantgate.change c where c.version = at_version and c.id::text = at_id) then
     return json_build_object('known', false, 'head', grantgate.revision());
   end if;
-  insert into grantgate.fleet (since) values (clock_timestamp()) on conflict do nothing;
+  if not exists (select from grantgate.fleet) then
+    insert into grantgate.fleet (since) values (clock_timestamp()) on conflict do nothing;
+  end if;
   if exists (select from grantgate.follower f where f.lease_until > clock_timestamp() and (f.version is null or f.version < at_version)) then
-    update grantgate.fleet
-      set awaited = case when awaited_until > clock_timestamp() then greatest(awaited, at_version) else at_version end,
+    -- Whoever has it is not waited for, here and above: a session that looked within a transaction that it left open would hold up every barrier.
+    update grantgate.fleet s
+      set awaited = case when s.awaited_until > clock_timestamp() then greatest(s.awaited, at_version) else at_version end,
           awaited_until = clock_timestamp() + interval '10 seconds'
-      where awaited < at_version or awaited_until < clock_timestamp() + interval '5 seconds';
+      from (select l.one from grantgate.fleet l
+        where l.awaited < at_version or l.awaited_until < clock_timestamp() + interval '5 seconds' for update skip locked) free
+      where s.one = free.one;
     if found then
       perform pg_notify('grantgate', '');
     end if;

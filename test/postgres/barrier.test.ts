@@ -171,8 +171,24 @@ describe.each(servers)('on %s', (kind) => {
     await sql`delete from grantgate.follower where id = 'behind'`;
   });
 
+  test('whoever looked within a transaction that is still open holds up nobody', async () => {
+    const [before, revision] = [await commit(), await commit()];
+    await sql`insert into grantgate.fleet (since) values (now() - interval '1 minute') on conflict do nothing`; // which a clone has lost
+    await sql`select grantgate.report('behind', null, null, 1000)`;
+    onTestFinished(async () => void (await sql`delete from grantgate.follower where id = 'behind'`));
+    const open = await sql.reserve();
+    try {
+      await open`begin`;
+      await open`select grantgate.barrier(${before.version}, ${before.id})`;
+      expect(await wait(revision)).toMatchObject({ outcome: 'applied' });
+    } finally {
+      await open`rollback`;
+      open.release();
+    }
+  });
+
   test('a follower that nobody has heard of is not fresh before its report is kept', async () => {
-    await sql`select grantgate.report('mute', null, null, 60000)`; // by another login, whose name it is then
+    await sql`select grantgate.report('mute', null, null, 0)`; // by another login, whose name it is then
     onTestFinished(async () => void (await sql`delete from grantgate.follower where id = 'mute'`));
     const cache = new PolicyCache({ vocabulary, source: postgresSource({ url: reader }), clock: hostClock(), random: Math.random, follower: 'mute' });
     onTestFinished(() => cache.close());
