@@ -62,10 +62,13 @@ begin
   if lease_ms > (select l.longest_ms from grantgate.lease l) then
     update grantgate.lease l set longest_ms = lease_ms where l.longest_ms < lease_ms;
   end if;
-  -- Kept for a while after its lease, so that a barrier can say of whom nothing was heard.
-  delete from grantgate.follower f using (
-    select g.id from grantgate.follower g where g.lease_until < clock_timestamp() - interval '1 minute' for update skip locked) gone
-    where f.id = gone.id;
+  -- Kept for a while after its lease, so that a barrier can say of whom nothing was heard. Asked first, because the join reads every
+  -- version of every row by its index: [measured] 51 ms for each report, where a transaction had been open for an hour beside 50 followers.
+  if exists (select from grantgate.follower g where g.lease_until < clock_timestamp() - interval '1 minute') then
+    delete from grantgate.follower f using (
+      select g.id from grantgate.follower g where g.lease_until < clock_timestamp() - interval '1 minute' for update skip locked) gone
+      where f.id = gone.id;
+  end if;
   return pg_notification_queue_usage();
 end $$;
 
