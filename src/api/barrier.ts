@@ -28,10 +28,13 @@ export type Barrier = (revision: Revision, wait: { readonly timeoutMs: number; r
 const TIMEOUT_MS = 5_000;
 /** Each waiting call holds a connection here and asks the database again and again. */
 const LONGEST_MS = 60_000;
+/** Each has a connection to the database of its own: more of them could use up those that sidecars attach by. */
+const AT_ONCE = 16;
 
 export function barrierRoutes(barrier: Barrier, requireKey: RequireKey, usualMs = TIMEOUT_MS): Hono {
   const longestMs = Math.max(LONGEST_MS, usualMs);
   const app = new Hono();
+  let waiting = 0;
   app.use('/v1/barrier/:revision', requireKey());
   app.get('/v1/barrier/:revision', async (c) => {
     let revision: Revision;
@@ -48,12 +51,16 @@ export function barrierRoutes(barrier: Barrier, requireKey: RequireKey, usualMs 
       return problem({ status: 400, code: 'bad-timeout', detail: `timeout must be one time from 1ms to ${longestMs / 1000}s, as 500ms or 5s; got ${got}` });
     }
     const { signal } = c.req.raw;
+    if (waiting >= AT_ONCE) return problem({ status: 503, code: 'overload', detail: `${AT_ONCE} barriers are waited for here already: ask again` });
+    waiting++;
     try {
       return answer(await barrier(revision, { timeoutMs, signal }), timeoutMs);
     } catch (error) {
       if (signal.aborted) return problem({ status: 503, code: 'timeout', detail: 'nobody waits any more' }); // and nobody reads this
       if (error instanceof PolicyError) return problem({ status: 503, code: error.code, detail: error.message });
       throw error;
+    } finally {
+      waiting--;
     }
   });
   app.all('/v1/barrier/:revision', () => problem({ status: 405, code: 'method', detail: 'ask by GET', headers: { allow: 'GET, HEAD' } }));

@@ -32,7 +32,8 @@ describe.each(servers)('on %s', (kind) => {
     const READS = ['object', 'role', 'membership', 'group_permission', 'change', 'touched', 'fleet', 'migration'].map(
       (table) => `select on grantgate.${table}`,
     );
-    test.each([...READS, 'select (enabled) on grantgate.user_account', 'execute on function grantgate.broken_triggers()'])('%s', async (right) => {
+    const CALLS = ['broken_triggers()', 'report(text,bigint,text,integer)'].map((called) => `execute on function grantgate.${called}`);
+    test.each([...READS, 'select (enabled) on grantgate.user_account', ...CALLS])('%s', async (right) => {
       await sql.unsafe(`revoke ${right} from grantgate_reader`);
       try {
         expect(await attachRefusal(reader)).toContain(`lacks ${right}: run grantgate migrate, which grants them to grantgate_reader`);

@@ -101,6 +101,21 @@ describe.each(servers)('on %s', (kind) => {
     expect((await changesSince(sql, from)).map(({ tag }) => tag)).toEqual(['*']);
   });
 
+  test('a repair that would have to wait for a writer is given up, for the others would wait behind it', async () => {
+    await sql`alter table grantgate.user_account disable trigger log_update`;
+    const open = await sql.reserve();
+    try {
+      await open`begin`;
+      await open`update grantgate.user_account set enabled = enabled where id = 'u'`;
+      const found = (await report('--repair')).findings.find(({ check }) => check === 'triggers');
+      expect(found).toMatchObject({ state: 'problem', text: expect.stringMatching(/that could not be mended: .*lock timeout/) as string });
+    } finally {
+      await open`rollback`;
+      open.release();
+    }
+    await repaired('triggers');
+  });
+
   test('a trigger that is gone is told, and not made up', async () => {
     await sql`drop trigger log_update on grantgate.user_account`;
     const found = await report('--repair');

@@ -155,3 +155,17 @@ test('a caller who went away is not waited for', async () => {
   expect(await ask(REVISION)).toMatchObject({ status: 200 });
   expect(api.failures).toEqual([]);
 });
+
+test('sixteen at once, each with a connection to the database: whoever comes then is told so, and later is answered', async () => {
+  let end = (): void => undefined;
+  const ended = new Promise<void>((resolve) => (end = resolve));
+  outcome = () => ended.then(report('applied'));
+  const own = (): Promise<Response> => fetch(`http://127.0.0.1:${api.port}/v1/barrier/${REVISION}`, { headers: { authorization: `Bearer ${API_KEY}` } });
+  const waiting = Array.from({ length: 16 }, own); // the client of these tests has fewer connections
+  await until(() => asked.length === 16, 'sixteen barriers');
+  expect(await ask(REVISION)).toMatchObject({ status: 503, code: 'overload' });
+  end();
+  expect((await Promise.all(waiting)).map(({ status }) => status)).toEqual(Array.from({ length: 16 }, () => 200));
+  expect(await ask(REVISION)).toMatchObject({ status: 200 });
+  expect(asked).toHaveLength(17);
+});

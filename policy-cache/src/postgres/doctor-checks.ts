@@ -142,7 +142,6 @@ async function sequence(session: ReservedSql): Promise<Seen> {
 
 async function setSequence(session: ReservedSql): Promise<string> {
   const head = await transaction(session, async () => {
-    await session`set local lock_timeout = '5s'`;
     await session`lock table grantgate.latch in exclusive mode`;
     const [row] = await session<[{ head: string }]>`select setval('grantgate.version', (select max(version) from grantgate.change)) as head`;
     return row.head;
@@ -254,6 +253,8 @@ async function timeouts(session: ReservedSql): Promise<Seen> {
 
 async function transaction<T>(session: ReservedSql, work: () => Promise<T>): Promise<T> {
   await session`begin`;
+  // Whoever writes waits behind a lock that is waited for.
+  await session`set local lock_timeout = '5s'`;
   try {
     const result = await work();
     await session`commit`;

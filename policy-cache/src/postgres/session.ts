@@ -125,7 +125,7 @@ select json_build_array(current_user, (select pg_has_role(r.oid, 'usage') from p
       where has_column_privilege(to_regclass('grantgate.user_account'), c, 'select') is false
     union all
     select 'execute on function ' || p.oid::regprocedure from pg_proc p
-      where p.pronamespace = 'grantgate'::regnamespace and p.proname = 'broken_triggers' and not has_function_privilege(p.oid, 'execute')
+      where p.pronamespace = 'grantgate'::regnamespace and p.proname in ('broken_triggers', 'report') and not has_function_privilege(p.oid, 'execute')
   ) w (missing))) r`,
 };
 
