@@ -74,8 +74,9 @@ end $$;
 
 -- Where everybody is with regard to a revision. Whoever calls it again and again until nobody is behind with a lease that runs, and
 -- `lost_ms` is 0, has a barrier. It asks followers that are behind to report at once. `known` false: the log has no such revision.
+-- (A small table is read whole: by its index every dead version of a row would be read beside a transaction that stays open.)
 create function grantgate.barrier(at_version bigint, at_id text) returns json language plpgsql security definer
-  set search_path = pg_catalog, grantgate, pg_temp as $$
+  set search_path = pg_catalog, grantgate, pg_temp set enable_seqscan = on as $$
 begin
   -- First: a report that a later snapshot does not see belongs to a pull that sees this revision.
   if not exists (select from grantgate.change c where c.version = at_version and c.id::text = at_id) then
@@ -147,7 +148,7 @@ begin
     grant usage on schema grantgate to grantgate_reader;
     -- names and addresses of users are not a sidecar's business
     grant select on grantgate.object, grantgate.customer, grantgate.role, grantgate.membership, grantgate.group_permission,
-      grantgate.change, grantgate.touched, grantgate.follower, grantgate.fleet, grantgate.migration to grantgate_reader;
+      grantgate.change, grantgate.touched, grantgate.follower, grantgate.fleet, grantgate.lease, grantgate.migration to grantgate_reader;
     grant select (id, tenant, kind, enabled) on grantgate.user_account to grantgate_reader;
     grant execute on function grantgate.revision(), grantgate.trim(interval), grantgate.report(text, bigint, text, integer),
       grantgate.barrier(bigint, text), grantgate.broken_triggers() to grantgate_reader;
@@ -156,7 +157,7 @@ begin
     grant usage on schema grantgate to grantgate_writer;
     grant select, insert, update, delete on grantgate.object, grantgate.user_account, grantgate.customer, grantgate.role,
       grantgate.membership, grantgate.group_permission to grantgate_writer;
-    grant select on grantgate.change, grantgate.touched, grantgate.follower, grantgate.fleet, grantgate.migration to grantgate_writer;
+    grant select on grantgate.change, grantgate.touched, grantgate.follower, grantgate.fleet, grantgate.lease, grantgate.migration to grantgate_writer;
     grant execute on function grantgate.revision(), grantgate.trim(interval), grantgate.report(text, bigint, text, integer),
       grantgate.barrier(bigint, text), grantgate.broken_triggers(), grantgate.touch(text, text[]) to grantgate_writer;
   end if;

@@ -289,7 +289,9 @@ class Turn {
       this.#settings.stats.reports++;
     }
     if (reply.timeline !== null && state.timeline !== null && reply.timeline < state.timeline)
-      return this.detach('the server was deposed: its timeline is older than one already seen');
+      return this.detach(
+        'the server was deposed: its timeline is older than one already seen (after pg_upgrade or a restore, where timelines begin anew: restart this process)',
+      );
     state.timeline = reply.timeline ?? state.timeline;
     const first = world === state.reset?.world;
     const everything = reply.changes.some(([, , tag, keys]) => tag === '*' || (tag === 'n' && keys.length === 0));

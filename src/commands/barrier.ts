@@ -22,7 +22,7 @@ export async function barrierCommand(context: Context, text: string, options: { 
 
 function sentence({ outcome, revision, waitedMs, lostMs, replicas }: BarrierReport): string {
   const expired = replicas.filter(({ state }) => state === 'expired').length;
-  const all = `${replicas.length} sidecar${replicas.length === 1 ? '' : 's'}${expired > 0 ? `, ${expired} of them without a lease` : ''}`;
+  const all = `${replicas.length} sidecar${replicas.length === 1 ? '' : 's'}${expired > 0 ? `, ${expired} of them with a lease that has run out` : ''}`;
   if (outcome === 'applied') return `applied  ${revision}  after ${waitedMs} ms  ${all}`;
   const lost = lostMs > 0 ? `; for ${lostMs} ms more there may be sidecars whose reports the database has lost` : '';
   return `not applied  ${revision}  within ${waitedMs} ms  ${all}${lost}`;

@@ -337,7 +337,9 @@ test('grantgate barrier, with two sidecars of which one is stopped', { timeout: 
   );
   const late = await run(second);
   expect(late.stdout).toMatch(
-    new RegExp(`^applied  ${second}  after \\d+ ms  2 sidecars, 1 of them without a lease\n.*\n  two/.*expired  ${first} .*it answers nothing older\n$`),
+    new RegExp(
+      `^applied  ${second}  after \\d+ ms  2 sidecars, 1 of them with a lease that has run out\n.*\n  two/.*expired  ${first} .*it answers nothing older\n$`,
+    ),
   );
   console.log(`barrier with one of two sidecars stopped:\n${late.stdout}`);
   expect(late.code).toBe(0);

@@ -66,6 +66,7 @@ describe.each(servers)('on %s', (kind) => {
         'numbered',
         'attach',
         'log',
+        'lease',
         'queue',
         'latch',
         'transactions',
@@ -78,6 +79,14 @@ describe.each(servers)('on %s', (kind) => {
     expect(stdout).toContain('the notification queue is 0 % full');
     expect(stdout).toMatch(/timeouts {6}(.*; )?no idle_in_transaction_session_timeout \(/);
     expect((await report('--repair')).findings.map(({ state }) => state)).toEqual(lines.map(() => 'ok'));
+  });
+
+  test('a lease that nobody asks for any more: what a barrier would wait for after a crash, and how to lower it', async () => {
+    await sql`update grantgate.lease set longest_ms = 3600000`;
+    const { text, fix } = await only('lease');
+    expect(text).toBe('after a crash or a promotion a barrier waits for 3600 s, the longest lease that was ever asked for; sidecars that live ask for 3 s');
+    await sql.unsafe(/update .*/.exec(fix ?? '')![0]);
+    expect((await report()).code).toBe(0);
   });
 
   test('a sequence behind the log: writes are refused until --repair sets it', async () => {

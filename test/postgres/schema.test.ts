@@ -246,7 +246,7 @@ describe.each(servers)('on %s', (kind) => {
     afterAll(() => Promise.all([reader.end({ timeout: 5 }), writer.end({ timeout: 5 })]));
 
     test('a reader reads what decisions need, and changes nothing', async () => {
-      for (const table of ['object', 'customer', 'role', 'membership', 'group_permission', 'change', 'touched', 'follower', 'fleet', 'migration']) {
+      for (const table of ['object', 'customer', 'role', 'membership', 'group_permission', 'change', 'touched', 'follower', 'fleet', 'lease', 'migration']) {
         expect(await refusal(reader, `select * from grantgate.${table}`)).toBe(null);
         expect(await refusal(reader, `delete from grantgate.${table}`)).toMatch(/^42501 /);
       }

@@ -27,6 +27,7 @@ export const CHECKS: readonly Check[] = [
   { name: 'numbered', look: numbered, repair: numberAgain },
   { name: 'attach', look: attach }, // after what may have been mended
   { name: 'log', look: log },
+  { name: 'lease', look: lease },
   { name: 'queue', look: queue },
   { name: 'latch', look: latch },
   { name: 'transactions', look: transactions },
@@ -73,6 +74,17 @@ const brokenTriggers = (session: ReservedSql): Promise<readonly BrokenTrigger[]>
   select b.relation, b.trigger, exists (
       select from pg_trigger t where t.tgrelid = to_regclass('grantgate.' || b.relation) and t.tgname = b.trigger) as there
     from (select split_part(n, '.', 1), split_part(n, '.', 2) from unnest(grantgate.broken_triggers()) n) b (relation, trigger)`;
+
+/** It is never lowered by itself: who once asked for an hour makes the first barrier after every crash wait for an hour. */
+async function lease(session: ReservedSql): Promise<Seen> {
+  const [{ longest, asked }] = await session<[{ longest: number; asked: number | null }]>`
+    select (select longest_ms from grantgate.lease) as longest,
+      (select ceil(max(extract(epoch from lease_until - at)) * 1000)::int from grantgate.follower where lease_until > clock_timestamp()) as asked`;
+  const text = `after a crash or a promotion a barrier waits for ${longest / 1000} s, the longest lease that was ever asked for`;
+  const living = Math.max(asked ?? 0, 3_000);
+  if (longest <= living) return ok(text);
+  return problem(`${text}; sidecars that live ask for ${living / 1000} s`, `if that is right: update grantgate.lease set longest_ms = ${living}`);
+}
 
 async function triggers(session: ReservedSql): Promise<Seen> {
   const broken = await brokenTriggers(session);
