@@ -15,12 +15,12 @@ export interface Following {
   upsets(): { readonly resets: Readonly<Record<string, number>>; readonly attaches: number };
 }
 
-/** Two busy cores: longer than in service. A pull of five million keys takes longer still. */
+/** Two busy cores: longer than in service. */
 const LIMITS = { fillMs: 5_000, pullMs: 3_000 };
 
 /** Resolves when it is ready. Closed when the test is over. */
-export async function follow(url: string, limits: Partial<CacheLimits> = {}): Promise<Following> {
-  const source = postgresSource({ url, limits: LIMITS });
+export async function follow(url: string, limits: Partial<CacheLimits> = {}, pullMs = LIMITS.pullMs): Promise<Following> {
+  const source = postgresSource({ url, limits: { ...LIMITS, pullMs } });
   const cache = new PolicyCache({ vocabulary, source, clock: hostClock(), random: Math.random, limits });
   onTestFinished(() => cache.close());
   cache.start();

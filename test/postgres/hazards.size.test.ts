@@ -83,7 +83,7 @@ describe.each(servers)('on %s', (kind) => {
 
     test('without the count that is known before anything is sent: the pull outlasts its time, and the session with it', async () => {
       await sql.unsafe('alter table grantgate.touched drop column size; alter table grantgate.touched add column size int generated always as (0) stored');
-      const following = await follow(reader);
+      const following = await follow(reader, {}, 500); // with the count it is some 20 ms
       await sql.unsafe(touched(5_000_000));
       await until(() => following.cache.stats.attaches > 1, 'a second attach', 20_000);
     });
