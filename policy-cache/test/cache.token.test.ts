@@ -97,7 +97,9 @@ describe('a check with options that are met', () => {
       expect(wrong).toBe(0);
       return grown;
     };
-    const without = bytes(); // the LRU's own look-ups are not free
-    for (const atLeast of passed) expect(Math.abs(bytes({ atLeast, maxStaleness: 1_500, deadline: 100 }) - without)).toBeLessThan(1);
+    // The least of several: until it is compiled, the same code leaves numbers on the heap.
+    const least = (options?: CheckOptions): number => Math.min(...Array.from({ length: 5 }, () => bytes(options)));
+    const without = least(); // the LRU's own look-ups are not free
+    for (const atLeast of passed) expect(least({ atLeast, maxStaleness: 1_500, deadline: 100 }) - without).toBeLessThan(1);
   });
 });
