@@ -7,6 +7,7 @@ import { SECONDS_BOUNDS } from '../../src/histogram.ts';
 import type { CheckReport } from '../../src/report.ts';
 import { createTelemetry, type Telemetry } from '../../src/telemetry.ts';
 import { parseExposition, type Metrics } from '../support/exposition.ts';
+import { until } from '../support/until.ts';
 
 const vocabulary = compileVocabulary(parse(readFileSync(fileURLToPath(import.meta.resolve('policy-cache/vocabulary/thingsboard.yaml')), 'utf8')));
 const open: Telemetry[] = [];
@@ -106,8 +107,12 @@ test('every metric of the contract is there with its type, its labels and its va
 test('process and event-loop metrics are there and plausible', async () => {
   const made = telemetry();
   await made.scrape();
-  await new Promise((resolve) => setTimeout(resolve, 40)); // time for the loop to be sampled, nothing is waited for
-  const metrics = await scrape(made);
+  let metrics = await scrape(made);
+  await until(async () => {
+    await new Promise((resolve) => setTimeout(resolve, 40)); // a scrape begins the sampling anew
+    metrics = await scrape(made);
+    return metrics.value('nodejs_eventloop_lag_seconds') !== undefined;
+  }, 'a sample of the loop');
   expect(metrics.value('process_resident_memory_bytes')).toBeGreaterThan(10e6);
   expect(metrics.value('process_cpu_seconds_total')).toBeGreaterThan(0);
   expect(Math.abs(metrics.value('process_start_time_seconds')! * 1000 - performance.timeOrigin)).toBeLessThan(1000);
