@@ -16,11 +16,12 @@ export default defineConfig({
     reporters: ['default', './test/support/reporter.ts'],
     projects: [
       project('library', ['policy-cache/test/**/*.test.ts'], 0),
-      project('service', ['test/**/*.test.ts', '!test/proxies/**'], 1),
+      project('service', ['test/**/*.test.ts', '!test/proxies/**', '!test/abuse/**'], 1),
       // Its faults are of its own making: beside other suites it would be short of a processor, too.
       project('coherence', ['test/postgres/**/*.stress.ts'], 2, 1),
       // They measure milliseconds, so nothing else runs beside them.
       project('proxies', ['test/proxies/**/*.test.ts'], 3, 1),
+      project('abuse', ['test/abuse/**/*.test.ts'], 4, 1),
     ],
   },
 });

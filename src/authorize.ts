@@ -31,6 +31,14 @@ export interface DoorRequest {
   readonly credential: string;
   /** How many values the two had together. */
   readonly credentials: number;
+  /** All of `Cookie`, joined as one. Read where the route says so, and nowhere else. */
+  readonly cookies: string;
+  /** Value of `Origin`; '' if there was none. */
+  readonly origin: string;
+  /** Subject that the listener vouches for, where it believes its proxy and no token; '' if none was named. null: it believes tokens. */
+  readonly asserted: string | null;
+  /** Milliseconds after which nobody waits for the answer any more; null: not said. */
+  readonly timeout: number | null;
   /** State of the database that the answer must be of, or of a later one; null: not asked for, or not to be asked for at this door. */
   readonly atLeast: AtLeast | null;
   /** Why the door refuses it, if it does. */
@@ -120,10 +128,10 @@ export function createAuthorize(settings: AuthorizeSettings): Authorize {
     return draft;
   };
 
-  const inTime = (draft: Draft, pending: Promise<Outcome>): Promise<Outcome> =>
+  const inTime = (draft: Draft, pending: Promise<Outcome>, ms: number): Promise<Outcome> =>
     new Promise((resolve) => {
       // A copy: what comes too late must not change an outcome that was given away.
-      const cancel = clock.after(deadline, () => resolve(end({ ...draft }, 'unavailable', 'deadline')));
+      const cancel = clock.after(ms, () => resolve(end({ ...draft }, 'unavailable', 'deadline')));
       void pending
         .catch((thrown: unknown) => fail(draft, thrown))
         .then((outcome) => {
@@ -142,7 +150,7 @@ export function createAuthorize(settings: AuthorizeSettings): Authorize {
       const who = credentialOf(request, authenticator);
       const question = { asked, atLeast: request.atLeast };
       const outcome = who instanceof Promise ? who.then((settled) => decide(draft, question, settled)) : decide(draft, question, who);
-      return outcome instanceof Promise ? inTime(draft, outcome) : outcome;
+      return outcome instanceof Promise ? inTime(draft, outcome, Math.min(deadline, request.timeout ?? deadline)) : outcome;
     } catch (thrown) {
       return fail(draft, thrown);
     }

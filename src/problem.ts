@@ -35,6 +35,8 @@ export type RequestProblem =
   | 'no-door'
   /** A contract header is absent or empty. */
   | 'missing-header'
+  /** A contract header that is to hold a URL holds something else. */
+  | 'bad-url'
   /** A contract header came twice, or in a spelling that some server reads as the same name. */
   | 'repeated-header'
   /** A header by which some applications replace the method. */

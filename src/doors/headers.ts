@@ -16,6 +16,9 @@ export interface Headers {
   readonly credential: string;
   readonly credentials: number;
   readonly requestId: string;
+  /** All of `Cookie`, joined as one. */
+  readonly cookies: string;
+  readonly origin: string;
   readonly preflight: boolean;
   /** A header that replaces the method in some applications. */
   readonly override: boolean;
@@ -32,6 +35,7 @@ type Role =
   | 'alias'
   | 'credential-alias'
   | 'request-id'
+  | 'cookie'
   | 'origin'
   | 'preflight-method'
   | 'length'
@@ -48,6 +52,7 @@ const COMMON: readonly (readonly [string, Role])[] = [
   ['authorization', 'credential'],
   ['x-authorization', 'credential'],
   ['x-request-id', 'request-id'],
+  ['cookie', 'cookie'],
   ['origin', 'origin'],
   ['access-control-request-method', 'preflight-method'],
   ['content-length', 'length'],
@@ -60,10 +65,10 @@ const COMMON: readonly (readonly [string, Role])[] = [
 /** Spellings remembered; nginx sends about ten, a client who invents more only costs itself the look-up. */
 const REMEMBERED = 256;
 
-export function readerOf(dialect: Pick<Dialect, 'method' | 'uri' | 'target' | 'atLeast'> | null): HeaderReader {
+export function readerOf(dialect: Pick<Dialect, 'origin' | 'target' | 'atLeast'> | null): HeaderReader {
   const roles = new Map<string, Role>(COMMON);
   if (dialect !== null) {
-    roles.set(dialect.method, 'method').set(dialect.uri, 'uri');
+    if (dialect.origin.kind === 'headers') roles.set(dialect.origin.method, 'method').set(dialect.origin.uri, 'uri');
     if (dialect.target !== null) roles.set(dialect.target, 'target');
     if (dialect.atLeast !== null) roles.set(dialect.atLeast, 'at-least');
   }
@@ -98,7 +103,9 @@ export function readHeaders(reader: HeaderReader, raw: readonly string[]): Heade
     target = '',
     atLeast = '',
     credential = '',
-    requestId = '';
+    requestId = '',
+    cookies = '',
+    origin = '';
   let methods = 0,
     uris = 0,
     targets = 0,
@@ -106,8 +113,7 @@ export function readHeaders(reader: HeaderReader, raw: readonly string[]): Heade
     credentials = 0,
     requestIds = 0,
     aliases = 0;
-  let origin = false,
-    preflightMethod = false,
+  let preflightMethod = false,
     override = false,
     body = false;
   for (let i = 0; i + 1 < raw.length; i += 2) {
@@ -146,8 +152,11 @@ export function readHeaders(reader: HeaderReader, raw: readonly string[]): Heade
         requestId = value;
         requestIds++;
         break;
+      case 'cookie':
+        cookies = cookies === '' ? value : `${cookies}; ${value}`;
+        break;
       case 'origin':
-        origin = value !== '';
+        origin = origin === '' ? value : `${origin}, ${value}`; // two are none that anybody expects
         break;
       case 'preflight-method':
         preflightMethod = value !== '';
@@ -175,7 +184,9 @@ export function readHeaders(reader: HeaderReader, raw: readonly string[]): Heade
     override,
     body,
     repeated: aliases > 0 || methods > 1 || uris > 1 || targets > 1 || atLeasts > 1,
-    preflight: origin && preflightMethod,
+    cookies,
+    origin,
+    preflight: origin !== '' && preflightMethod,
     requestId: requestIds === 1 && /^[!-~]{1,128}$/.test(requestId) ? requestId : '',
   };
 }

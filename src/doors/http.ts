@@ -13,8 +13,8 @@ import { parseAtLeast } from '../pdp.ts';
 import { HTTP_STATUS } from '../problem.ts';
 import type { RequestProblem } from '../problem.ts';
 import type { CheckReport } from '../report.ts';
-import { DIALECTS, doorPath, entranceOf } from './dialects.ts';
-import type { Dialect } from './dialects.ts';
+import { DIALECTS, doorPath, entranceOf, targetOf } from './dialects.ts';
+import type { Dialect, Entrance } from './dialects.ts';
 import { OUTSIDE, readHeaders, readerOf } from './headers.ts';
 import type { HeaderReader, Headers } from './headers.ts';
 
@@ -88,20 +88,28 @@ export function createHttpDoors(settings: HttpDoorsSettings): HttpDoors {
     if (last || draining) ended.add(req.socket);
     // Empty is none: what a proxy sends of a header that its client did not send.
     const atLeast = headers.atLeast === '' ? null : parseAtLeast(headers.atLeast);
+    const { method, uri } = originOf(entrance, headers, req.method ?? '');
     const request: DoorRequest = {
       protocol: entrance?.door.dialect.protocol ?? 'none',
-      method: headers.method,
-      uri: headers.uri,
+      method,
+      uri: uri ?? '',
       preflight: headers.preflight,
       requestId: headers.requestId,
       credential: headers.credential,
       credentials: headers.credentials,
+      cookies: headers.cookies,
+      origin: headers.origin,
+      asserted: null,
+      timeout: null,
       atLeast,
       parameters:
         entrance === null || entrance.resource === null || entrance.operation === null
           ? null
           : { resource: entrance.resource, operation: entrance.operation, target: headers.target },
-      problem: entrance === null ? 'no-door' : problemOf(headers, atLeast, { parameters: entrance.resource !== null, refuseOverride: refuseMethodOverride }),
+      problem:
+        entrance === null
+          ? 'no-door'
+          : problemOf(headers, { method, uri, atLeast }, { parameters: entrance.resource !== null, refuseOverride: refuseMethodOverride }),
     };
     const outcome = authorize(request);
     if (outcome instanceof Promise)
@@ -161,14 +169,22 @@ export function createHttpDoors(settings: HttpDoorsSettings): HttpDoors {
   };
 }
 
+/** The client's own method and raw target; `uri` null: they stand in a URL that is none. */
+function originOf(entrance: Entrance<Door> | null, headers: Headers, method: string): { method: string; uri: string | null } {
+  const origin = entrance?.door.dialect.origin;
+  if (origin?.kind === 'request-line') return { method, uri: entrance?.uri ?? '' };
+  return { method: headers.method, uri: origin?.url === true && headers.uri !== '' ? targetOf(headers.uri) : headers.uri };
+}
+
 function problemOf(
   headers: Headers,
-  atLeast: DoorRequest['atLeast'],
+  { method, uri, atLeast }: { method: string; uri: string | null; atLeast: DoorRequest['atLeast'] },
   { parameters, refuseOverride }: { parameters: boolean; refuseOverride: boolean },
 ): RequestProblem | null {
   if (headers.repeated) return 'repeated-header';
   // Rule 3: never a default, in either form. An ambiguous path is refused in the form with parameters too, so it must be there.
-  if (headers.method === '' || headers.uri === '' || (parameters && headers.target === '')) return 'missing-header';
+  if (method === '' || uri === '' || (parameters && headers.target === '')) return 'missing-header';
+  if (uri === null) return 'bad-url';
   if (headers.atLeast !== '' && atLeast === null) return 'bad-revision';
   return headers.override && refuseOverride ? 'method-override' : null;
 }

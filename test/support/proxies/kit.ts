@@ -1,0 +1,50 @@
+// What must a test know of a proxy to put it between a client and an application? One kit for each program and way of asking.
+//
+// A kit runs the shipped files of deploy/<program> byte for byte, but for the one file that holds addresses. checklist.ts runs the
+// same tests with every kit; what differs between programs is said in the kit, with the reason.
+
+export interface Upstreams {
+  /** The doors of one sidecar: the same on a Unix socket and on a port of loopback. */
+  readonly socket: string;
+  readonly port: number;
+  /** Its gRPC listener, likewise. */
+  readonly grpcSocket: string;
+  readonly grpcPort: number;
+  readonly applicationPort: number;
+}
+
+export interface RunningProxy {
+  /** On loopback. */
+  readonly port: number;
+  readonly pid: number;
+  /** What it wrote about errors. */
+  errors(): string;
+  stop(): Promise<void>;
+}
+
+export interface KitOptions {
+  /** For a negative control: changes a file of the configuration, by its name in deploy/<program>. Must change something. */
+  readonly spoil?: (file: string, text: string) => string;
+}
+
+export interface Kit {
+  /** `nginx`, `envoy-grpc`: what a table and a test's name say. */
+  readonly name: string;
+  /** As the program itself says it. */
+  version(): Promise<string>;
+  /** The door as the decision log names it. */
+  readonly protocol: string;
+  /** Does it ask over the Unix socket, as shipped? */
+  readonly socket: boolean;
+  /** Client's status for each answer of the sidecar; `error`: the sidecar could not decide, did not answer or was not there. */
+  readonly statuses: { readonly unauthenticated: 401; readonly denied: 403; readonly error: number };
+  /** What the client gets for an answer that this sidecar never gives, by its status: the matrix of the reference page. Absent for gRPC. */
+  readonly matrix?: Readonly<Record<number, number>>;
+  /** Does it reuse its connections under parallel load? False: they are only counted. */
+  readonly pools: boolean;
+  /** Ways of the form with parameters that the shipped files have: `/fleet/` asks DEVICE READ, `/estate/` asks ASSET READ, both of `*`. */
+  readonly constants: boolean;
+  /** ... and `/api/devices/{id}` asks DEVICE READ of that id: programs that can compute a header. */
+  readonly computed: boolean;
+  start(to: Upstreams, options?: KitOptions): Promise<RunningProxy>;
+}
