@@ -1,5 +1,7 @@
-// What does the application behind a proxy get? An HTTP server that remembers every request, byte for byte.
+// What does the application behind a proxy get? An HTTP server that remembers every request, byte for byte. One for a WebSocket it
+// accepts (RFC 6455 4.2.2), and sends back whatever bytes come then.
 
+import { createHash } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
@@ -33,6 +35,14 @@ export async function startApplication(): Promise<Application> {
       res.writeHead(200, { 'content-length': APPLICATION_ANSWER.length, 'content-type': 'text/plain' });
       res.end(req.method === 'HEAD' ? undefined : APPLICATION_ANSWER);
     });
+  });
+  server.on('upgrade', (req, socket, head) => {
+    seen.push({ method: req.method ?? '', url: req.url ?? '', rawHeaders: req.rawHeaders, body: Buffer.alloc(0) });
+    const accept = createHash('sha1').update(`${req.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64');
+    socket.on('error', () => undefined);
+    socket.write(`HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`);
+    socket.write(head);
+    socket.pipe(socket);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {

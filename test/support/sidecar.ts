@@ -44,6 +44,8 @@ export interface ServedSidecar {
   readonly pid: number;
   /** Unix socket of the doors. */
   readonly doors: string;
+  /** Their port on loopback. */
+  readonly doorsPort: number;
   /** Port of the api, which API_KEY opens. */
   readonly api: number;
   /** Takes the decision line of a request out of the log; waits until it is there. */
@@ -77,7 +79,7 @@ export async function startSidecar({ databaseUrl, routes, set = {}, ready = true
   await chmod(directory, 0o711); // nginx's workers pass through
   const doors = String(set['doors.socket'] ?? join(directory, 'doors.sock'));
   const settings: Record<string, string | number> = {
-    'doors.port': 'none',
+    'doors.port': 0,
     'doors.socket': doors,
     'api.port': 0,
     'log.allowSample': 1,
@@ -93,6 +95,7 @@ export async function startSidecar({ databaseUrl, routes, set = {}, ready = true
   const lines = new Map<string, DecisionLine>();
   const waiting = new Map<string, (line: DecisionLine) => void>();
   let api: string | undefined;
+  let doorsPort = NaN;
   const args = Object.entries(settings).flatMap(([path, value]) => ['--set', `${path}=${value}`]);
   const child = startChild(process.execPath, [join(root, 'dist/main.js'), 'serve', ...args], {
     env: { DATABASE_URL: databaseUrl, GRANTGATE_IDENTITY_THINGSBOARD_SIGNING_KEY: SIGNING_KEY, GRANTGATE_API_KEYS: API_KEY }, // secrets are no arguments: everybody sees those
@@ -102,7 +105,10 @@ export async function startSidecar({ databaseUrl, routes, set = {}, ready = true
         const give = waiting.get(line.request_id);
         if (give) give(line);
         else lines.set(line.request_id, line);
-      } else api ??= /api on (127\.0\.0\.1:\d+)/.exec(text)?.[1];
+      } else {
+        api ??= /api on (127\.0\.0\.1:\d+)/.exec(text)?.[1];
+        doorsPort ||= Number(/doors on 127\.0\.0\.1:(\d+)/.exec(text)?.[1]);
+      }
     },
   });
   let over: string | null = null;
@@ -118,6 +124,9 @@ export async function startSidecar({ databaseUrl, routes, set = {}, ready = true
   const sidecar: ServedSidecar = {
     pid: child.pid,
     doors,
+    get doorsPort() {
+      return doorsPort;
+    },
     get api() {
       return Number(api?.split(':')[1]);
     },

@@ -1,5 +1,5 @@
-// What stands between a client and an application in the nginx suites? The real parts: nginx with the shipped configuration,
-// `grantgate serve` as a process of its own, Postgres with a world in it.
+// What stands between a client and an application in the suites of proxies? The real parts: a proxy with its shipped
+// configuration, `grantgate serve` as a process of its own, Postgres with a world in it.
 
 import { readFileSync } from 'node:fs';
 import { compileVocabulary } from 'policy-cache';
@@ -10,26 +10,43 @@ import { startApplication, type Application } from './application.ts';
 import { startClient, type Client } from './ask.ts';
 import { startNginx, type Nginx, type NginxOptions } from './nginx.ts';
 import type { TestDatabase, TestServer } from './postgres.ts';
+import type { Kit, RunningProxy, Upstreams } from './proxies/kit.ts';
 import { startSidecar, type ServedSidecar, type SidecarOptions } from './sidecar.ts';
 
 const vocabularyFile: unknown = parse(readFileSync(new URL('../../policy-cache/vocabulary/thingsboard.yaml', import.meta.url), 'utf8'));
 export const vocabulary = compileVocabulary(vocabularyFile);
 
-export interface Stack {
+/** All but the proxy. */
+export interface Behind {
   readonly database: TestDatabase;
   /** The superuser's client, five connections. */
   readonly sql: ReturnType<typeof openPool>;
   readonly sidecar: ServedSidecar;
   readonly application: Application;
-  readonly nginx: Nginx;
-  readonly client: Client;
+  /** Where a proxy finds them. */
+  readonly upstreams: Upstreams;
   close(): Promise<void>;
 }
 
-export interface StackOptions extends Pick<SidecarOptions, 'routes' | 'set'>, Pick<NginxOptions, 'spoil'> {
+/** Behind the shipped configuration of Debian's nginx. */
+export interface Stack extends Behind {
+  readonly nginx: Nginx;
+  readonly client: Client;
+}
+
+/** Behind any proxy that there is a kit for. */
+export interface Proxied extends Behind {
+  readonly proxy: RunningProxy;
+  readonly client: Client;
+}
+
+export interface BehindOptions extends Pick<SidecarOptions, 'routes' | 'set'> {
   readonly server: TestServer;
   /** A world as text (YAML, JSON). */
   readonly world: string;
+}
+
+export interface StackOptions extends BehindOptions, Pick<NginxOptions, 'spoil'> {
   readonly connections?: number;
 }
 
@@ -39,7 +56,7 @@ export interface StackOptions extends Pick<SidecarOptions, 'routes' | 'set'>, Pi
  */
 const DEADLINE = '450ms';
 
-export async function startStack({ server, world, routes, set, spoil, connections }: StackOptions): Promise<Stack> {
+export async function startBehind({ server, world, routes, set }: BehindOptions): Promise<Behind> {
   const database = await server.database();
   const sql = openPool({ url: database.url, max: 5 });
   const closing: (() => Promise<void> | void)[] = [() => sql.end({ timeout: 5 }), () => database.drop()];
@@ -52,15 +69,60 @@ export async function startStack({ server, world, routes, set, spoil, connection
     closing.unshift(() => sidecar.stop());
     const application = await startApplication();
     closing.unshift(() => application.close());
-    const nginx = await startNginx({ doors: sidecar.doors, applicationPort: application.port, ...(spoil ? { spoil } : {}) });
-    closing.unshift(() => nginx.stop());
-    const client = startClient(nginx.port, connections);
-    closing.unshift(() => client.close());
-    return { database, sql, sidecar, application, nginx, client, close };
+    const upstreams = { socket: sidecar.doors, port: sidecar.doorsPort, grpcSocket: '', grpcPort: 0, applicationPort: application.port };
+    return { database, sql, sidecar, application, upstreams, close };
   } catch (error) {
     await close();
     throw error;
   }
+}
+
+export async function startStack({ spoil, connections, ...options }: StackOptions): Promise<Stack> {
+  const behind = await startBehind(options);
+  try {
+    const nginx = await startNginx({ doors: behind.sidecar.doors, applicationPort: behind.application.port, ...(spoil ? { spoil } : {}) });
+    const client = startClient(nginx.port, connections);
+    return {
+      ...behind,
+      nginx,
+      client,
+      close: inTurn(
+        () => client.close(),
+        () => nginx.stop(),
+        () => behind.close(),
+      ),
+    };
+  } catch (error) {
+    await behind.close();
+    throw error;
+  }
+}
+
+export async function startProxied(kit: Kit, { spoil, connections, ...options }: StackOptions): Promise<Proxied> {
+  const behind = await startBehind(options);
+  try {
+    const proxy = await kit.start(behind.upstreams, spoil ? { spoil } : {});
+    const client = startClient(proxy.port, connections);
+    return {
+      ...behind,
+      proxy,
+      client,
+      close: inTurn(
+        () => client.close(),
+        () => proxy.stop(),
+        () => behind.close(),
+      ),
+    };
+  } catch (error) {
+    await behind.close();
+    throw error;
+  }
+}
+
+function inTurn(...parts: readonly (() => Promise<void> | void)[]): () => Promise<void> {
+  return async () => {
+    for (const part of parts) await part();
+  };
 }
 
 async function load(sql: Stack['sql'], text: string): Promise<void> {

@@ -42,9 +42,10 @@ export interface Kit {
   readonly matrix?: Readonly<Record<number, number>>;
   /** Does it reuse its connections under parallel load? False: they are only counted. */
   readonly pools: boolean;
-  /** Ways of the form with parameters that the shipped files have: `/fleet/` asks DEVICE READ, `/estate/` asks ASSET READ, both of `*`. */
+  /** The form with parameters of the shipped files: `/fleet/` asks DEVICE READ, `/estate/` asks ASSET READ, both of `*`. */
   readonly constants: boolean;
   /** ... and `/api/devices/{id}` asks DEVICE READ of that id: programs that can compute a header. */
   readonly computed: boolean;
+  /** A client's `X-Request-Id` must reach the sidecar and the application: tests find a decision by it. */
   start(to: Upstreams, options?: KitOptions): Promise<RunningProxy>;
 }
