@@ -36,8 +36,12 @@ export interface Kit {
   readonly protocol: string;
   /** Does it ask over the Unix socket, as shipped? */
   readonly socket: boolean;
-  /** Client's status for each answer of the sidecar; `error`: the sidecar could not decide, did not answer or was not there. */
+  /** Client's status for each answer of the sidecar; `error`: it could not decide (503, UNAVAILABLE). */
   readonly statuses: { readonly unauthenticated: 401; readonly denied: 403; readonly error: number };
+  /** Client's status where the sidecar ends the connection, does not answer in time, or is not there; default: `statuses.error`. */
+  readonly resets?: number;
+  readonly hangs?: number;
+  readonly refuses?: number;
   /** What the client gets for an answer that this sidecar never gives, by its status: the matrix of the reference page. Absent for gRPC. */
   readonly matrix?: Readonly<Record<number, number>>;
   /** Does it reuse its connections under parallel load? False: they are only counted. */

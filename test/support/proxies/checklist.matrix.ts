@@ -1,0 +1,82 @@
+// 1: what does this program make of an answer that our sidecar never gives? The page's matrix, measured anew.
+//
+// In the sidecar's place stands a server that answers as the credential tells it to.
+
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { startClient, type Client } from '../ask.ts';
+import type { Subject } from './checklist.ts';
+import type { RunningProxy } from './kit.ts';
+
+export function matrix({ kit, stack }: Subject, expected: Readonly<Record<number, number>>): void {
+  describe('answers of a sidecar that is not ours', () => {
+    let directory: string;
+    let proxy: RunningProxy;
+    let client: Client;
+    const servers: Server[] = [];
+
+    beforeAll(async () => {
+      directory = await mkdtemp(join(tmpdir(), 'grantgate-matrix-'));
+      await chmod(directory, 0o711);
+      const server = (): Server =>
+        createServer((req, res) => {
+          const [, told = ''] = (req.headers.authorization ?? '').split(' ');
+          if (told === 'reset') return void req.socket.destroy();
+          if (told === 'hang') return;
+          const status = Number(told);
+          res.writeHead(status, {
+            'X-Auth-User': 'admin',
+            'WWW-Authenticate': 'Bearer',
+            Location: '/login',
+            ...(status === 204 || status === 304 ? {} : { 'Content-Length': 0 }),
+          });
+          res.end();
+        });
+      const socket = join(directory, 'doors.sock');
+      const [onSocket, onPort] = [server(), server()];
+      servers.push(onSocket, onPort);
+      await new Promise<void>((resolve) => onSocket.listen(socket, resolve));
+      await chmod(socket, 0o666);
+      await new Promise<void>((resolve) => onPort.listen(0, '127.0.0.1', resolve));
+      proxy = await kit.start({ ...stack().upstreams, socket, port: (onPort.address() as AddressInfo).port });
+      client = startClient(proxy.port);
+    });
+    afterAll(async () => {
+      client?.close();
+      await proxy?.stop();
+      for (const server of servers) server.closeAllConnections();
+      await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+      await rm(directory, { recursive: true, force: true });
+    });
+    const ask = async (told: string): Promise<{ status: number; reached: boolean }> => {
+      const { application } = stack();
+      const before = application.seen.length;
+      const { status } = await client.ask({ path: '/api/device/d1', token: told });
+      return { status, reached: application.seen.length > before };
+    };
+
+    test('the statuses', async () => {
+      const got: Record<number, number> = {};
+      for (const status of Object.keys(expected).map(Number)) {
+        const answer = await ask(String(status));
+        expect(answer.reached, `${status} lets it through`).toBe(expected[status] === 200);
+        got[status] = answer.status;
+      }
+      expect(got).toEqual(expected);
+      for (const needed of [200, 204, 302, 401, 403, 404, 429, 500, 503]) expect(Object.keys(expected)).toContain(String(needed));
+    });
+    test.each(['reset', 'hang'])('%s: the application is not reached', { timeout: 60_000 }, async (told) => {
+      const started = performance.now();
+      const { status, reached } = await ask(told);
+      console.log(`matrix: ${kit.name}: ${told}: ${status} after ${Math.round(performance.now() - started)} ms`);
+      expect(reached).toBe(false);
+      expect(status).toBe(
+        kit.hangs !== undefined && told === 'hang' ? kit.hangs : kit.resets !== undefined && told === 'reset' ? kit.resets : kit.statuses.error,
+      );
+    });
+  });
+}
