@@ -8,7 +8,9 @@ import { parse } from 'yaml';
 import { importWorlds } from '../../src/commands/import.ts';
 import { startApplication, type Application } from './application.ts';
 import { startClient, type Client } from './ask.ts';
-import { startNginx, type Nginx, type NginxOptions } from './nginx.ts';
+import type { KitOptions } from './proxies/kit.ts';
+import { startNginx } from './proxies/nginx.ts';
+import type { Started } from './proxies/start.ts';
 import type { TestDatabase, TestServer } from './postgres.ts';
 import { startSidecar, type ServedSidecar, type SidecarOptions } from './sidecar.ts';
 
@@ -21,12 +23,12 @@ export interface Stack {
   readonly sql: ReturnType<typeof openPool>;
   readonly sidecar: ServedSidecar;
   readonly application: Application;
-  readonly nginx: Nginx;
+  readonly nginx: Started;
   readonly client: Client;
   close(): Promise<void>;
 }
 
-export interface StackOptions extends Pick<SidecarOptions, 'routes' | 'set'>, Pick<NginxOptions, 'spoil'> {
+export interface StackOptions extends Pick<SidecarOptions, 'routes' | 'set'>, KitOptions {
   readonly server: TestServer;
   /** A world as text (YAML, JSON). */
   readonly world: string;
