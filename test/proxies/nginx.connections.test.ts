@@ -9,7 +9,7 @@ import { connect, createServer as createRelay, type Server as NetServer } from '
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { askDecided, startClient } from '../support/ask.ts';
-import { startNginx } from '../support/nginx.ts';
+import { startNginx } from '../support/proxies/nginx.ts';
 import { connectRaw, requestBytes } from '../support/raw.ts';
 import { startPostgres, type TestServer } from '../support/postgres.ts';
 import { tokenFor } from '../support/sidecar.ts';

@@ -139,7 +139,7 @@ describe('encoded letters', () => {
 
 describe('a new line in the path', () => {
   test('the shipped files take nothing from a request that nginx has decoded', () => {
-    const shipped = ['grantgate.conf', 'grantgate-maps.conf', 'local.conf']
+    const shipped = ['grantgate.conf', 'grantgate-maps.conf', 'local.conf', 'addresses.conf']
       .map((name) => readFileSync(new URL(`../../deploy/nginx/${name}`, import.meta.url), 'utf8').replace(/#.*$/gm, ''))
       .join('');
     const variables = new Set(shipped.match(/\$\{?[a-z_]+/g));

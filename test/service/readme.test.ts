@@ -91,7 +91,7 @@ test.skipIf(isMissing('nginx') || isMissing('root'))(
       const reader = await database.urlAs('grantgate_reader');
       const [apiPort, nginxPort, applicationPort] = [await freePort(), await freePort(), await freePort()];
       writeFileSync(join(directory, 'signing-key'), '', { mode: 0o600 });
-      for (const name of ['grantgate.conf', 'grantgate-maps.conf']) copyFileSync(join(root, 'deploy/nginx', name), join(directory, name));
+      for (const name of ['local.conf', 'grantgate.conf', 'grantgate-maps.conf']) copyFileSync(join(root, 'deploy/nginx', name), join(directory, name));
 
       // What a person's machine has in other places than this one.
       const here = (text: string): string =>
@@ -106,7 +106,7 @@ test.skipIf(isMissing('nginx') || isMissing('root'))(
           .replaceAll('127.0.0.1:8088', `127.0.0.1:${nginxPort}`)
           .replaceAll('127.0.0.1:8080', `127.0.0.1:${applicationPort}`)
           .replaceAll('listen(8080,', `listen(${applicationPort},`);
-      writeFileSync(join(directory, 'local.conf'), here(readFileSync(join(root, 'deploy/nginx/local.conf'), 'utf8')));
+      writeFileSync(join(directory, 'addresses.conf'), here(readFileSync(join(root, 'deploy/nginx/addresses.conf'), 'utf8')));
       const [first = '', second = '', third = '', ...more] = blocks(section('Five minutes')).map(here);
       expect(more).toEqual([]);
       const env = { PATH: `${process.env['PATH'] ?? ''}:/usr/sbin`, HOME: directory, GRANTGATE_API_PORT: String(apiPort), GRANTGATE_API_KEYS: KEY, KEY };

@@ -8,9 +8,10 @@ import { parse } from 'yaml';
 import { importWorlds } from '../../src/commands/import.ts';
 import { startApplication, type Application } from './application.ts';
 import { startClient, type Client } from './ask.ts';
-import { startNginx, type Nginx, type NginxOptions } from './nginx.ts';
+import { startNginx } from './proxies/nginx.ts';
+import type { Started } from './proxies/start.ts';
 import type { TestDatabase, TestServer } from './postgres.ts';
-import type { Kit, RunningProxy, Upstreams } from './proxies/kit.ts';
+import type { Kit, KitOptions, RunningProxy, Upstreams } from './proxies/kit.ts';
 import { startSidecar, type ServedSidecar, type SidecarOptions } from './sidecar.ts';
 
 const vocabularyFile: unknown = parse(readFileSync(new URL('../../policy-cache/vocabulary/thingsboard.yaml', import.meta.url), 'utf8'));
@@ -30,7 +31,7 @@ export interface Behind {
 
 /** Behind the shipped configuration of Debian's nginx. */
 export interface Stack extends Behind {
-  readonly nginx: Nginx;
+  readonly nginx: Started;
   readonly client: Client;
 }
 
@@ -46,7 +47,7 @@ export interface BehindOptions extends Pick<SidecarOptions, 'routes' | 'set'> {
   readonly world: string;
 }
 
-export interface StackOptions extends BehindOptions, Pick<NginxOptions, 'spoil'> {
+export interface StackOptions extends BehindOptions, KitOptions {
   readonly connections?: number;
 }
 

@@ -1,6 +1,6 @@
 // 2, 4: are connections to the sidecar kept, and does nothing of one request come out at another when many go through them?
 
-import { describe, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { startClient, type Ask } from '../ask.ts';
 import type { Subject, User } from './checklist.ts';
 import { startRelay } from './relay.ts';

@@ -34,7 +34,7 @@ const COMPUTED: readonly Row[] = [
 
 export function statuses({ kit, stack, token }: Subject): void {
   describe('verdicts', () => {
-    test.each([...TABLE, ...(kit.constants ? CONSTANTS : []), ...(kit.computed ? COMPUTED : [])])('%s', async (_, user, path, decision, method = 'GET') => {
+    test.each<Row>([...TABLE, ...(kit.constants ? CONSTANTS : []), ...(kit.computed ? COMPUTED : [])])('%s', async (_, user, path, decision, method = 'GET') => {
       const { client, application, sidecar } = stack();
       const before = application.seen.length;
       const requestId = newRequestId();
