@@ -102,7 +102,7 @@ export function messages({ stack, token }: Subject): void {
         socket.setEncoding('latin1').on('data', (part: string) => {
           const before = heard;
           heard += part;
-          if (!before.includes('\r\n\r\n') && heard.includes('\r\n\r\n')) socket.write('\x81\x85mask');
+          if (!before.includes('\r\n\r\n') && heard.includes('\r\n\r\n')) socket.write('\x81\x85mask', 'latin1');
           if (heard.endsWith('mask')) socket.destroy();
         });
         socket.on('error', reject).on('close', () => resolve(heard));

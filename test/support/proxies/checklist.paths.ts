@@ -9,7 +9,7 @@ import { loadPolicy } from '../../../src/policy.ts';
 import { matchRoute } from '../../../src/routes.ts';
 import { NASTY_TARGETS } from '../../corpus/targets.ts';
 import type { DecisionLine } from '../sidecar.ts';
-import { newRequestId, type Subject, type User } from './checklist.ts';
+import { newRequestId, untilDecided, type Subject, type User } from './checklist.ts';
 import { tell, wireRequest } from './wire.ts';
 
 const { routes } = loadPolicy({ readFile: (path) => readFileSync(path, 'utf8') });
@@ -33,14 +33,12 @@ export function paths({ kit, stack, token }: Subject): void {
     let refused = 0;
     for (const sent of TARGETS) {
       const before = application.seen.length;
-      const id = newRequestId();
-      const { status } = await tell(
-        proxy.port,
-        wireRequest(`GET ${sent}`, [
-          ['X-Request-Id', id],
-          ['Authorization', `Bearer ${token(user)}`],
-        ]),
-      );
+      let id = '';
+      // A check that a busy machine answers too late is decided by nobody, and asked again.
+      const status = await untilDecided(kit, async () => {
+        const lines = [['X-Request-Id', (id = newRequestId())] as const, ['Authorization', `Bearer ${token(user)}`] as const];
+        return (await tell(proxy.port, wireRequest(`GET ${sent}`, lines))).status;
+      });
       const got = application.seen.slice(before);
       // 200 is the application's alone, and it got one request for it. (`OPTIONS *` is none of these.)
       expect({ sent, reached: got.length }).toEqual({ sent, reached: status === 200 ? 1 : 0 });
@@ -72,7 +70,7 @@ export function paths({ kit, stack, token }: Subject): void {
       const { passed, byProxy, refused } = all;
       const same = passed.filter(({ sent, got }) => sent === got).length;
       console.log(
-        `paths: ${kit.name}: ${TARGETS.length} targets: ${passed.length} allowed (${same} as they were sent, ${passed.length - same} cleaned before the check), ${refused} refused by the sidecar, ${byProxy} by the proxy`,
+        `paths: ${kit.name}: ${TARGETS.length} targets: ${passed.length} allowed (${same} as they were sent, ${passed.length - same} in the form that the proxy gives them), ${refused} refused by the sidecar, ${byProxy} by the proxy`,
       );
       expect(passed.filter((each) => !agrees(each))).toEqual([]);
       expect(passed.map(({ got }) => got)).toEqual(expect.arrayContaining(['/api/device/d1', '/api/device/info/d1?x']));

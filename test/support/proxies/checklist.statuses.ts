@@ -34,7 +34,8 @@ const COMPUTED: readonly Row[] = [
 
 export function statuses({ kit, stack, token }: Subject): void {
   describe('verdicts', () => {
-    test.each<Row>([...TABLE, ...(kit.constants ? CONSTANTS : []), ...(kit.computed ? COMPUTED : [])])('%s', async (_, user, path, decision, method = 'GET') => {
+    const rows: readonly Row[] = [...TABLE, ...(kit.constants ? CONSTANTS : []), ...(kit.computed ? COMPUTED : [])];
+    test.each(rows.map((row) => [row[0], row] as const))('%s', async (_, [, user, path, decision, method = 'GET']) => {
       const { client, application, sidecar } = stack();
       const before = application.seen.length;
       const requestId = newRequestId();

@@ -99,6 +99,14 @@ export function newRequestId(): string {
   return `checklist-${++asked}`;
 }
 
+/** Asks until the status is not that of "cannot decide", four times at most. */
+export async function untilDecided({ statuses: { error } }: Kit, ask: () => Promise<number>): Promise<number> {
+  for (let attempt = 1; ; attempt++) {
+    const status = await ask();
+    if (status !== error || attempt === 4) return status;
+  }
+}
+
 /** Asserts that a client learns nothing of who it is to the application. */
 export function expectNoIdentity(headers: Readonly<Record<string, unknown>>): void {
   for (const name of IDENTITY) expect(headers[name.toLowerCase()], `${name} in the client's answer`).toBeUndefined();
