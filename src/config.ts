@@ -57,7 +57,7 @@ const BRANCHES: ReadonlySet<string> = new Set(
 const PREFIX = 'GRANTGATE_';
 const CONFIG_VARIABLE = 'GRANTGATE_CONFIG';
 /** Variables of the project's own tests, which a process that a test starts inherits. */
-const OF_THE_TESTS = /^GRANTGATE_(?:REQUIRE|MODEL_STATES|STRESS_SECONDS|TEST_[A-Z_]+)$/;
+const OF_THE_TESTS = /^GRANTGATE_(?:REQUIRE|MODEL_STATES|STRESS_SECONDS|ABUSE_SECONDS|TEST_[A-Z_]+)$/;
 
 /** @throws ConfigError with every problem */
 export function loadConfig(input: ConfigInput): Config {
@@ -106,6 +106,9 @@ function conflicts(good: ReadonlyMap<string, unknown>, source: (path: string) =>
   }
   if (good.get('doors.socketGroup') !== undefined && good.has('doors.socket') && good.get('doors.socket') === undefined) {
     say('doors.socketGroup', 'means nothing without doors.socket');
+  }
+  if (good.get('doors.takeOver') === true && good.has('doors.socket') && (good.get('doors.socket') === undefined || good.get('doors.port') !== 'none')) {
+    say('doors.takeOver', 'a port cannot be taken over: set doors.socket, and doors.port: none');
   }
   if (typeof good.get('doors.socket') === 'string' && Buffer.byteLength(good.get('doors.socket') as string) > 107) {
     say('doors.socket', "a Unix socket's path has at most 107 bytes");

@@ -2,21 +2,29 @@
 //
 // A socket file outlives a process that was killed. It is removed only if it is a socket and nobody answers on it; anything else
 // at that path is somebody's file or somebody's service.
+//
+// A socket is bound in a closed directory beside its place and then moved there: nobody connects before it has its mode and group, and
+// it can replace another process's in one step, so that no connection is refused between the two. (libuv removes the name that it
+// bound when a server closes; that is then never a successor's.)
 
-import { existsSync } from 'node:fs';
-import { chmod, chown, lstat, readFile, unlink } from 'node:fs/promises';
+import { existsSync, lstatSync, unlinkSync } from 'node:fs';
+import { chmod, chown, link, lstat, mkdtemp, readFile, rename, rm, stat, unlink } from 'node:fs/promises';
 import { connect } from 'node:net';
 import type { Server } from 'node:net';
-import { dirname } from 'node:path';
-import process from 'node:process';
+import { dirname, join } from 'node:path';
 import { InputError } from 'policy-cache';
 
 const SOCKET = 'doors.socket';
+/** What the kernel keeps of a socket's path. */
+const MOST_BYTES = 107;
 
 export type Address =
   | { readonly host: string; readonly port: number }
-  /** `group`: name or number; without it the process's own. `everybody`: mode 0666 instead of 0660. */
-  | { readonly path: string; readonly group?: string; readonly everybody?: boolean };
+  /**
+   * `group`: name or number; without it the process's own. `everybody`: mode 0666 instead of 0660. `takeOver`: another process that
+   * listens there loses the name, and keeps the connections that it has.
+   */
+  | { readonly path: string; readonly group?: string; readonly everybody?: boolean; readonly takeOver?: boolean };
 
 /**
  * Listens; resolves to the address in words (`127.0.0.1:9191`, `unix:/run/authz/http.sock`), with the port that was really taken.
@@ -29,34 +37,77 @@ export async function listen(server: Server, address: Address, settings: 'doors'
     const port = typeof bound === 'object' && bound !== null ? bound.port : address.port;
     return address.host.includes(':') ? `[${address.host}]:${port}` : `${address.host}:${port}`;
   }
-  const { path, group, everybody = false } = address;
-  if (Buffer.byteLength(path) > 107) throw new InputError(SOCKET, `a socket's path has at most 107 bytes, ${path} has ${Buffer.byteLength(path)}`);
+  const { path, group, everybody = false, takeOver = false } = address;
+  if (Buffer.byteLength(path) > MOST_BYTES)
+    throw new InputError(SOCKET, `a socket's path has at most ${MOST_BYTES} bytes, ${path} has ${Buffer.byteLength(path)}`);
   const gid = group === undefined ? null : await groupNumber(group);
-  await removeStale(path);
-  // Between bind and chmod anybody could connect: born closed, then opened. (umask is the process's; bind happens in this turn.)
-  const before = process.umask(0o177);
+  if (!everybody) await refuseOpenDirectory(dirname(path));
+  await removeStale(path, takeOver);
+  const closed = await mkdtemp(join(dirname(path), '.')).catch((error: NodeJS.ErrnoException) => {
+    throw socketProblem(path, error);
+  });
   try {
-    const bound = bind(server, { path }, 'doors');
-    process.umask(before);
-    await bound;
+    const born = join(closed, 's');
+    if (Buffer.byteLength(born) > MOST_BYTES) throw new InputError(SOCKET, `the directory of a socket has at most ${MOST_BYTES - 9} bytes: ${dirname(path)}`);
+    await bind(server, { path, born }, 'doors');
+    try {
+      await open(born, { gid, group, mode: everybody ? 0o666 : 0o660 });
+      await place(born, path, takeOver);
+    } catch (thrown) {
+      await new Promise<void>((resolve) => void server.close(() => resolve()));
+      throw thrown;
+    }
   } finally {
-    process.umask(before);
+    await rm(closed, { recursive: true, force: true });
   }
-  try {
-    if (gid !== null) await chown(path, -1, gid);
-    await chmod(path, everybody ? 0o666 : 0o660);
-  } catch (thrown) {
-    await new Promise<void>((resolve) => void server.close(() => resolve()));
-    throw new InputError('doors.socketGroup', `cannot give ${path} to the group ${group ?? ''} (${message(thrown)}); be a member of it, or start as root`);
-  }
+  const { ino } = await lstat(path);
+  server.once('close', () => removeOwn(path, ino));
   return `unix:${path}`;
 }
 
-function bind(server: Server, where: { host: string; port: number } | { path: string }, settings: string): Promise<void> {
+async function open(born: string, { gid, group = '', mode }: { gid: number | null; group: string | undefined; mode: number }): Promise<void> {
+  try {
+    if (gid !== null) await chown(born, -1, gid);
+    await chmod(born, mode);
+  } catch (thrown) {
+    throw new InputError('doors.socketGroup', `cannot give a socket to the group ${group} (${message(thrown)}); be a member of it, or start as root`);
+  }
+}
+
+/** Gives a socket the name that others know. */
+async function place(born: string, path: string, takeOver: boolean): Promise<void> {
+  try {
+    if (takeOver) await rename(born, path);
+    else await link(born, path); // no rename: of two that start at once only one gets the name
+  } catch (thrown) {
+    throw socketProblem(path, thrown as NodeJS.ErrnoException);
+  }
+}
+
+/** A closed server's name goes with it, unless it is a successor's by now. */
+function removeOwn(path: string, ino: number): void {
+  try {
+    if (lstatSync(path).ino === ino) unlinkSync(path);
+  } catch {
+    // It is gone, which is what was wanted.
+  }
+}
+
+/** Where everybody may make and remove names, anybody may put a socket of his own there, and allow everything. */
+async function refuseOpenDirectory(directory: string): Promise<void> {
+  const found = await stat(directory).catch(() => null); // that it is not there is said in better words when it is bound
+  if (found === null || (found.mode & 0o002) === 0) return;
+  throw new InputError(
+    SOCKET,
+    `every user of this machine may write to ${directory}, and could put a socket there that allows everything: chmod o-w ${directory}, or use a directory of its own`,
+  );
+}
+
+function bind(server: Server, where: { host: string; port: number } | { path: string; born: string }, settings: string): Promise<void> {
   return new Promise((resolve, reject) => {
     const failed = (error: NodeJS.ErrnoException): void => reject('path' in where ? socketProblem(where.path, error) : addressProblem(where, error, settings));
     server.once('error', failed);
-    server.listen(where, () => {
+    server.listen('path' in where ? { path: where.born } : where, () => {
       server.off('error', failed);
       resolve();
     });
@@ -80,22 +131,23 @@ function addressProblem({ host, port }: { host: string; port: number }, error: N
 
 function socketProblem(path: string, error: NodeJS.ErrnoException): InputError {
   const say = (why: string): InputError => new InputError(SOCKET, `cannot listen on unix:${path}: ${why}`);
-  if (error.code === 'EADDRINUSE') return say('another process listens there');
-  if (error.code !== 'EACCES') return say(error.message);
+  if (error.code === 'EADDRINUSE' || error.code === 'EEXIST') return say('another process listens there');
+  if (error.code !== 'EACCES' && error.code !== 'ENOENT') return say(error.message);
   // libuv says EACCES of a directory that is not there, too.
   const directory = dirname(path);
   return say(existsSync(directory) ? `this user may not write to ${directory}` : `there is no directory ${directory}; make it first`);
 }
 
 /** Removes a socket that nobody listens on. */
-async function removeStale(path: string): Promise<void> {
+async function removeStale(path: string, takeOver: boolean): Promise<void> {
   const found = await lstat(path).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return null;
     throw new InputError(SOCKET, `cannot look at ${path}: ${error.message}`);
   });
   if (found === null) return;
   if (!found.isSocket()) throw new InputError(SOCKET, `${path} exists and is not a socket; remove it or name another path`);
-  if (await answers(path)) throw new InputError(SOCKET, `another process listens on ${path}`);
+  if (takeOver) return; // replaced in one step, whoever listens there
+  if (await answers(path)) throw new InputError(SOCKET, `another process listens on ${path}; end it first, or let this one take over: doors.takeOver: true`);
   await unlink(path).catch((error: unknown) => {
     throw new InputError(SOCKET, `cannot remove the old socket ${path}: ${message(error)}`);
   });

@@ -6,6 +6,7 @@ import { once } from 'node:events';
 import type { Server } from 'node:http';
 import { InputError, PolicyCache, type CacheState } from 'policy-cache';
 import { barrier, postgresSource } from 'policy-cache/postgres';
+import { createAdmission } from './admission.ts';
 import { apiServer, createApi } from './api/app.ts';
 import { createAuthorize, decisionIds } from './authorize.ts';
 import { hostClock } from './clock.ts';
@@ -26,6 +27,8 @@ type Settings = Config['settings'];
 
 /** A lease is a second longer than the staleness; the rest is for the ways. */
 const BARRIER_GRACE_MS = 3_000;
+/** To load the first world in. */
+const TAKE_OVER_LIMIT_MS = 30_000;
 
 export interface ServiceParts {
   readonly settings: Settings;
@@ -63,7 +66,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   const policy = loadPolicy({ vocabulary: settings.vocabulary.file, routes: settings.routes.file, readFile: parts.readFile });
   // Of the shipped table they are known; of somebody's own they are news.
   for (const warning of policy.warnings) log(settings.routes.file === undefined ? 'debug' : 'warn', 'routes', warning);
-  const authenticator = createAuthenticator({ issuers: issuersOf(settings), wall: parts.wall, tokens: settings.cache.tokens });
+  const issuers = issuersOf(settings);
   const database = databaseOptions(settings, parts.readFile);
   const source = postgresSource({
     ...database,
@@ -74,6 +77,8 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     },
   });
   const clock = hostClock();
+  const admission = createAdmission({ clock, delay: settings.overload.delay, inFlight: settings.overload.inFlight });
+  const authenticator = createAuthenticator({ issuers, wall: parts.wall, tokens: settings.cache.tokens, admit: admission.admit });
   const telemetry = createTelemetry({
     vocabulary: policy.vocabulary,
     version: parts.version,
@@ -109,7 +114,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     authenticator,
     clock,
     deadline,
-    pdp: createPdp(cache, { deadline }),
+    pdp: createPdp(cache, { deadline, admit: admission.admit }),
     nextId,
     fault: (thrown) => log('error', 'fault', thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)),
   });
@@ -119,18 +124,18 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     report,
     atLeast: settings.doors.atLeast,
   });
-  telemetry.watch({ cache, tokens: authenticator, log: decisions, doors });
+  telemetry.watch({ cache, tokens: authenticator, log: decisions, doors, admission });
 
   let draining = false;
   const api = apiServer(
     createApi({
-      readiness: () => ({ cache: cache.state(), draining }),
+      readiness: () => ({ cache: cache.state(), draining, overloaded: admission.behindFor() >= settings.overload.notReadyAfter }),
       scrape: settings.api.metrics ? () => telemetry.scrape() : undefined,
       callers: {
         keys: settings.api.keys ?? [],
         keyless: () => log('warn', 'api', 'somebody asks the api, and no key is set: every such question is refused. Set api.keys (GRANTGATE_API_KEYS)'),
       },
-      authzen: { pdp: createPdp(cache, { deadline: settings.api.deadline }), vocabulary: policy.vocabulary, clock, nextId, report },
+      authzen: { pdp: createPdp(cache, { deadline: settings.api.deadline, admit: admission.admit }), vocabulary: policy.vocabulary, clock, nextId, report },
       barrier: (revision, wait) => barrier(database, revision, wait),
       barrierTimeout: settings.cache.maxStaleness + BARRIER_GRACE_MS,
       failed: (error) => log('error', 'api', error instanceof Error ? (error.stack ?? error.message) : String(error)),
@@ -143,18 +148,21 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     await decisions.flush(settings.shutdown.timeout);
     await closeServer(api);
     await telemetry.close();
+    admission.close();
   };
 
   const addresses: string[] = [];
   let apiAddress: string;
   try {
     apiAddress = await listen(api, { host: settings.api.host, port: settings.api.port }, 'api');
+    cache.start();
+    // The other one goes on answering until this one can: a version that never gets ready never takes its place.
+    if (settings.doors.takeOver) await cache.ready(TAKE_OVER_LIMIT_MS);
     for (const address of doorAddresses(settings)) addresses.push(await listen(doors.server(), address));
   } catch (error) {
     await end();
     throw error;
   }
-  cache.start();
 
   let stopped: Promise<void> | null = null;
   return {
@@ -189,10 +197,12 @@ function replicaName(name: string, uuid: string): string {
 }
 
 function doorAddresses({ doors }: Settings): readonly Address[] {
-  const { host, port, socket, socketGroup, insecureWorldWritableSocket } = doors;
+  const { host, port, socket, socketGroup, takeOver, insecureWorldWritableSocket } = doors;
   return [
     ...(port === 'none' ? [] : [{ host, port }]),
-    ...(socket === undefined ? [] : [{ path: socket, everybody: insecureWorldWritableSocket, ...(socketGroup === undefined ? {} : { group: socketGroup }) }]),
+    ...(socket === undefined
+      ? []
+      : [{ path: socket, takeOver, everybody: insecureWorldWritableSocket, ...(socketGroup === undefined ? {} : { group: socketGroup }) }]),
   ];
 }
 

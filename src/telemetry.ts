@@ -20,6 +20,8 @@ export interface Watched {
   readonly log?: { readonly dropped: number };
   /** Checks that a door is answering at this moment, and those it turned away, by cause. */
   readonly doors?: { readonly inFlight: number; readonly shed: Readonly<Record<string, number>> };
+  /** Work that was not begun, by cause. */
+  readonly admission?: { readonly shed: Readonly<Record<string, number>> };
 }
 
 export interface Telemetry {
@@ -254,7 +256,7 @@ function observeWatched(meter: Meter, read: () => Watched): void {
   };
   meter.addBatchObservableCallback(
     (result) => {
-      const { cache, tokens, log, doors } = read();
+      const { cache, tokens, log, doors, admission } = read();
       if (cache) observeCache(result, { stats: cache.stats, state: cache.state(), sizes: cache.sizes() });
       if (tokens) {
         result.observe(requests, tokens.hits, { cache: 'token', result: 'hit' });
@@ -266,6 +268,7 @@ function observeWatched(meter: Meter, read: () => Watched): void {
         result.observe(inFlight, doors.inFlight);
         for (const [cause, count] of Object.entries(doors.shed)) result.observe(shed, count, { cause });
       }
+      if (admission) for (const [cause, count] of Object.entries(admission.shed)) result.observe(shed, count, { cause });
     },
     [requests, entries, storeErrors, revision, age, follower, rings, pulls, unrung, resets, attaches, reports, refused, unavailable, inFlight, shed, dropped],
   );

@@ -98,6 +98,8 @@ export interface SidecarSettings {
   readonly hold?: (what: Held) => Promise<void> | undefined;
   readonly doors?: Partial<HttpDoorsSettings>;
   readonly issuer?: Issuer;
+  /** Asked before a token is verified, and before a check waits. */
+  readonly admit?: { readonly token: (verifying: number) => void; readonly check: (waiting: number) => void };
 }
 
 export async function sidecar(settings: SidecarSettings = {}): Promise<Sidecar> {
@@ -112,14 +114,14 @@ export async function sidecar(settings: SidecarSettings = {}): Promise<Sidecar> 
   cache.start();
   await cache.ready(5000);
   const issuer = settings.issuer ?? createThingsBoardIssuer({ name: 'thingsboard', tenants: settings.tenants ?? '*', signingKeys: [KEY] });
-  const authenticator = createAuthenticator({ issuers: [issuer], wall: () => wall, tokens: 1000 });
+  const authenticator = createAuthenticator({ issuers: [issuer], wall: () => wall, tokens: 1000, ...(settings.admit ? { admit: settings.admit.token } : {}) });
   const faults: unknown[] = [];
   const reports: CheckReport[] = [];
   const { table } = compileRoutes(vocabulary, ROUTES);
   const authorize = createAuthorize({
     table,
     authenticator,
-    pdp: createPdp(cache),
+    pdp: createPdp(cache, settings.admit ? { admit: settings.admit.check } : {}),
     nextId: decisionIds('test'),
     clock,
     fault: (thrown) => void faults.push(thrown),
