@@ -107,8 +107,8 @@ function conflicts(good: ReadonlyMap<string, unknown>, source: (path: string) =>
   if (good.get('doors.socketGroup') !== undefined && good.has('doors.socket') && good.get('doors.socket') === undefined) {
     say('doors.socketGroup', 'means nothing without doors.socket');
   }
-  if (good.get('doors.takeOver') === true && good.has('doors.socket') && (good.get('doors.socket') === undefined || good.get('doors.port') !== 'none')) {
-    say('doors.takeOver', 'a port cannot be taken over: set doors.socket, and doors.port: none');
+  if (good.get('doors.takeOver') === true && typeof good.get('doors.port') === 'number' && good.get('doors.port') !== 0) {
+    say('doors.takeOver', 'a port cannot be taken over while another process listens on it: set doors.port: none');
   }
   if (typeof good.get('doors.socket') === 'string' && Buffer.byteLength(good.get('doors.socket') as string) > 107) {
     say('doors.socket', "a Unix socket's path has at most 107 bytes");
