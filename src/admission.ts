@@ -15,10 +15,11 @@ export type ShedCause = (typeof CAUSES)[number];
 
 export interface Admission {
   /**
-   * Asked in the turn in which work would be begun, and not for a check from memory. `waiting`: how much of its kind is under way.
+   * Asked in the turn in which work would be begun, and not for a check from memory. `waiting`: how much of its kind is under way, and
+   * `most` of it may be.
    * @throws PolicyError `overload`, counted by its cause
    */
-  admit(waiting: number): void;
+  admit(waiting: number, most: number): void;
   /** Work that was turned away. */
   readonly shed: Readonly<Record<ShedCause, number>>;
   /** For how long the loop has been behind without a break, ms; 0: it is not. */
@@ -30,15 +31,13 @@ export interface AdmissionSettings {
   readonly clock: Clock;
   /** Standing delay of the loop from which on no work is begun, ms. */
   readonly delay: number;
-  /** Work of one kind under way at most. */
-  readonly inFlight: number;
 }
 
 const TICK_MS = 20;
 /** Twice the deadline of a check is too long to notice, two ticks are too few to call it standing. */
 const WINDOW_MS = 100;
 
-export function createAdmission({ clock, delay, inFlight }: AdmissionSettings): Admission {
+export function createAdmission({ clock, delay }: AdmissionSettings): Admission {
   const shed: Record<ShedCause, number> = { delay: 0, inflight: 0 };
   let behindSince: number | null = null;
   let least = Infinity;
@@ -71,8 +70,8 @@ export function createAdmission({ clock, delay, inFlight }: AdmissionSettings): 
     throw new PolicyError('overload', why);
   };
   return {
-    admit(waiting) {
-      if (waiting >= inFlight) refuse('inflight', `${waiting} are waited for already`);
+    admit(waiting, most) {
+      if (waiting >= most) refuse('inflight', `${waiting} are waited for already`);
       if (behindSince !== null) refuse('delay', `the event loop is more than ${delay} ms behind`);
     },
     shed,

@@ -77,8 +77,11 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     },
   });
   const clock = hostClock();
-  const admission = createAdmission({ clock, delay: settings.overload.delay, inFlight: settings.overload.inFlight });
-  const authenticator = createAuthenticator({ issuers, wall: parts.wall, tokens: settings.cache.tokens, admit: admission.admit });
+  const admission = createAdmission({ clock, delay: settings.overload.delay });
+  const { overload } = settings;
+  const admitToken = (verifying: number): void => admission.admit(verifying, overload.verifications);
+  const admitCheck = (waiting: number): void => admission.admit(waiting, overload.inFlight);
+  const authenticator = createAuthenticator({ issuers, wall: parts.wall, tokens: settings.cache.tokens, admit: admitToken });
   const telemetry = createTelemetry({
     vocabulary: policy.vocabulary,
     version: parts.version,
@@ -114,7 +117,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     authenticator,
     clock,
     deadline,
-    pdp: createPdp(cache, { deadline, admit: admission.admit }),
+    pdp: createPdp(cache, { deadline, admit: admitCheck }),
     nextId,
     fault: (thrown) => log('error', 'fault', thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)),
   });
@@ -129,13 +132,13 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   let draining = false;
   const api = apiServer(
     createApi({
-      readiness: () => ({ cache: cache.state(), draining, overloaded: admission.behindFor() >= settings.overload.notReadyAfter }),
+      readiness: () => ({ cache: cache.state(), draining, overloaded: admission.behindFor() > overload.notReadyAfter }),
       scrape: settings.api.metrics ? () => telemetry.scrape() : undefined,
       callers: {
         keys: settings.api.keys ?? [],
         keyless: () => log('warn', 'api', 'somebody asks the api, and no key is set: every such question is refused. Set api.keys (GRANTGATE_API_KEYS)'),
       },
-      authzen: { pdp: createPdp(cache, { deadline: settings.api.deadline, admit: admission.admit }), vocabulary: policy.vocabulary, clock, nextId, report },
+      authzen: { pdp: createPdp(cache, { deadline: settings.api.deadline, admit: admitCheck }), vocabulary: policy.vocabulary, clock, nextId, report },
       barrier: (revision, wait) => barrier(database, revision, wait),
       barrierTimeout: settings.cache.maxStaleness + BARRIER_GRACE_MS,
       failed: (error) => log('error', 'api', error instanceof Error ? (error.stack ?? error.message) : String(error)),

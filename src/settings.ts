@@ -219,11 +219,13 @@ export const settings = z.strictObject({
           'Standing delay of the event loop from which on no work is begun: an unknown token is not verified, nothing is read from the database (503). Answers from memory go on.',
         time: true,
       }),
-      inFlight: integer(1, 1_000_000)
-        .default(1000)
-        .register(notes, {
-          description: 'Checks that may wait for the database, and tokens that may be verified, at once; further ones are answered with 503.',
-        }),
+      inFlight: integer(1, 1_000_000).default(1000).register(notes, {
+        description: 'Checks that may wait for the database at once; further ones are answered with 503.',
+      }),
+      // 50 to 170 µs of one processor each, and all of them have to be through within the deadline of a check.
+      verifications: integer(1, 1_000_000)
+        .default(250)
+        .register(notes, { description: 'Tokens that may be verified at once, each of them once; a check with a further one is answered with 503.' }),
       notReadyAfter: duration(0, 3_600_000)
         .default(10_000)
         .register(notes, { description: 'Time behind without a break after which `/readyz` says `overloaded`.', time: true }),

@@ -26,7 +26,11 @@ function pool(port: number, servers: readonly { readonly doors: number; readonly
 listen grantgate
     bind 127.0.0.1:${port}
     mode http
-    option httpchk GET /readyz
+    option httpchk
+    http-check send meth GET uri /readyz ver HTTP/1.1 hdr Host grantgate
+    timeout connect 1s
+    timeout client 60s
+    timeout server 60s
     retries 3
     option redispatch
     retry-on conn-failure empty-response
@@ -53,7 +57,10 @@ test('two ports, one sidecar stopped and started again, then the other killed: n
         file === 'addresses.cfg' ? text + pool(port, [ports.a, ports.b]) : file === 'authz.lua' ? text.replace(/TIMEOUT *= *\d+/, 'TIMEOUT = 5000') : text,
     },
   );
-  onTestFinished(() => proxy.stop());
+  onTestFinished(async () => {
+    console.log(proxy.errors());
+    await proxy.stop();
+  });
   const figures = await underLoad(proxy.port, async (load) => {
     await a.stop('SIGTERM');
     await answered(load, 50);

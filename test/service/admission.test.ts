@@ -6,6 +6,7 @@ import { describe, expect, test } from 'vitest';
 import { createAdmission, type Admission } from '../../src/admission.ts';
 
 const DELAY = 50;
+const MOST = 10;
 
 /** `turn`: the loop comes to its timers after so many milliseconds. */
 function loop(): { clock: Clock; turn(ms: number): void; readonly timers: number } {
@@ -32,7 +33,7 @@ function loop(): { clock: Clock; turn(ms: number): void; readonly timers: number
 
 function refusal(admission: Admission, waiting = 0): string | null {
   try {
-    admission.admit(waiting);
+    admission.admit(waiting, MOST);
     return null;
   } catch (error) {
     return error instanceof PolicyError ? error.code : 'something else';
@@ -42,7 +43,7 @@ function refusal(admission: Admission, waiting = 0): string | null {
 describe('the loop', () => {
   test('behind for a whole window: refused and counted; one turn in time ends it', () => {
     const { clock, turn } = loop();
-    const admission = createAdmission({ clock, delay: DELAY, inFlight: 10 });
+    const admission = createAdmission({ clock, delay: DELAY });
     turn(20);
     expect(refusal(admission)).toBeNull();
     turn(100); // 80 ms late, and the window is not full
@@ -56,7 +57,7 @@ describe('the loop', () => {
   });
   test('a single long turn is not overload, however long', () => {
     const { clock, turn } = loop();
-    const admission = createAdmission({ clock, delay: DELAY, inFlight: 10 });
+    const admission = createAdmission({ clock, delay: DELAY });
     for (const ms of [20, 90, 20, 90, 25, 70, 20, 20, 90, 20]) {
       turn(ms);
       expect(refusal(admission), `after a turn of ${ms} ms`).toBeNull();
@@ -65,7 +66,7 @@ describe('the loop', () => {
   });
   test('it does not leave at a turn between half the limit and the limit', () => {
     const { clock, turn } = loop();
-    const admission = createAdmission({ clock, delay: DELAY, inFlight: 10 });
+    const admission = createAdmission({ clock, delay: DELAY });
     for (let i = 0; i < 3; i++) turn(100);
     for (let i = 0; i < 10; i++) {
       turn(20 + 0.6 * DELAY);
@@ -76,14 +77,14 @@ describe('the loop', () => {
   });
   test('and it does not enter there', () => {
     const { clock, turn } = loop();
-    const admission = createAdmission({ clock, delay: DELAY, inFlight: 10 });
+    const admission = createAdmission({ clock, delay: DELAY });
     for (let i = 0; i < 20; i++) turn(20 + 0.9 * DELAY);
     expect(refusal(admission)).toBeNull();
     admission.close();
   });
   test('closed, it leaves no timer', () => {
     const turns = loop();
-    const admission = createAdmission({ clock: turns.clock, delay: DELAY, inFlight: 10 });
+    const admission = createAdmission({ clock: turns.clock, delay: DELAY });
     turns.turn(20);
     admission.close();
     expect(turns.timers).toBe(0);
@@ -92,7 +93,7 @@ describe('the loop', () => {
 
 test('as much as is allowed may wait, and no more', () => {
   const { clock } = loop();
-  const admission = createAdmission({ clock, delay: DELAY, inFlight: 10 });
+  const admission = createAdmission({ clock, delay: DELAY });
   expect([refusal(admission, 9), refusal(admission, 10), refusal(admission, 11)]).toEqual([null, 'overload', 'overload']);
   expect(admission.shed).toEqual({ delay: 0, inflight: 2 });
   admission.close();

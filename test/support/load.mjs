@@ -1,6 +1,6 @@
 // Who asks while a suite looks at what is asked? A process of its own, so that the time of the one is not taken from the other.
 //
-// Started with one argument: `Plan` as JSON. `look` on stdin: the figures of this period go out as one line of JSON; `period`: they do,
+// The first line on its stdin is `Plan` as JSON, too long for an argument. `look`: the figures of this period go out as one line of JSON; `period`: they do,
 // and the next one begins. It ends with its stdin, and in any case after the plan's seconds.
 
 import { connect } from 'node:net';
@@ -33,7 +33,8 @@ import { createInterface } from 'node:readline';
  * @property {number} gap longest time without a decision, ms
  */
 
-const plan = /** @type {Plan} */ (JSON.parse(process.argv[2] ?? ''));
+const input = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+const plan = /** @type {Plan} */ (JSON.parse((await input.next()).value ?? ''));
 const { fresh = [], share = 0, most = Infinity, ids = '' } = plan;
 const DECIDED = [200, 401, 403];
 /** Each is 2 % above the one before; from 1 µs on. */
@@ -166,11 +167,10 @@ if (plan.rate > 0) {
   }, 2);
 }
 
-const input = createInterface({ input: process.stdin });
-input.on('line', (word) => {
-  process.stdout.write(`${JSON.stringify(figures())}\n`);
-  if (word === 'period') period = newPeriod();
-});
-input.on('close', () => process.exit(0));
 setTimeout(() => process.exit(0), plan.seconds * 1000);
 process.stdout.write('"begun"\n');
+for await (const word of input) {
+  process.stdout.write(`${JSON.stringify(figures())}\n`);
+  if (word === 'period') period = newPeriod();
+}
+process.exit(0);

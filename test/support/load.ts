@@ -23,7 +23,7 @@ const program = fileURLToPath(new URL('load.mjs', import.meta.url));
 export async function startLoad(plan: Omit<Plan, 'seconds'> & { readonly seconds?: number }): Promise<Load> {
   const waiting: ((figures: Figures) => void)[] = [];
   let begun = false;
-  const child = startChild(process.execPath, [program, JSON.stringify({ seconds: LONGEST_S, ...plan })], {
+  const child = startChild(process.execPath, [program], {
     listens: true,
     line(text, from) {
       if (from === 'stderr') return;
@@ -32,6 +32,7 @@ export async function startLoad(plan: Omit<Plan, 'seconds'> & { readonly seconds
       else waiting.shift()?.(said);
     },
   });
+  child.say(JSON.stringify({ seconds: LONGEST_S, ...plan }));
   let over: string | null = null;
   void child.ended.then((how) => (over = how));
   const told = (word: 'look' | 'period'): Promise<Figures> =>
