@@ -46,7 +46,7 @@ export function paths({ kit, stack, token }: Subject): void {
       else if (status === 403) refused++;
       else byProxy++;
       if (status !== 200)
-        expect([0, 301, 302, 307, 308, 400, 401, 403, 404, 414, 431, kit.statuses.error], `${JSON.stringify(sent)}: ${status}`).toContain(status);
+        expect([0, 301, 302, 307, 308, 400, 401, 403, 404, 414, 426, 431, kit.statuses.error], `${JSON.stringify(sent)}: ${status}`).toContain(status);
     }
     return { passed, byProxy, refused };
   };

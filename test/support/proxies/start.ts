@@ -13,13 +13,17 @@ import type { KitOptions, RunningProxy } from './kit.ts';
 
 const run = promisify(execFile);
 
+type Replacement = readonly [from: string, to: string];
+
 export interface Configured {
   /** The directory of deploy/ that is copied. */
   readonly shipped: string;
   /** The file in it that holds addresses. */
   readonly addresses: string;
   /** What stands there, each exactly once, and what the test has in its place. */
-  readonly replace: (port: number) => readonly (readonly [from: string, to: string])[];
+  readonly replace: (port: number) => readonly Replacement[];
+  /** One more address, where a program cannot take it from that file. */
+  readonly elsewhere?: { readonly file: string; readonly replace: (port: number) => Replacement };
   readonly command: (directory: string) => readonly [program: string, ...args: string[]];
   /** What it says when somebody else has taken the port. */
   readonly taken: string;
@@ -55,16 +59,20 @@ export async function versionOf(program: string, flag: string, pattern: RegExp):
   return version;
 }
 
-async function configure(directory: string, port: number, { shipped, addresses, replace, spoil }: Configured): Promise<void> {
+async function configure(directory: string, port: number, { shipped, addresses, replace, elsewhere, spoil }: Configured): Promise<void> {
   await cp(fileURLToPath(new URL(`../../../deploy/${shipped}`, import.meta.url)), directory, { recursive: true });
-  const own = replace(port).reduce(
-    (text, [from, to]) => {
-      if (text.split(from).length !== 2) throw new Error(`deploy/${shipped}/${addresses} must have "${from}" exactly once`);
-      return text.replace(from, () => to);
-    },
-    await readFile(join(directory, addresses), 'utf8'),
-  );
-  await writeFile(join(directory, addresses), own);
+  const put = async (file: string, replacements: readonly Replacement[]): Promise<void> => {
+    const own = replacements.reduce(
+      (text, [from, to]) => {
+        if (text.split(from).length !== 2) throw new Error(`deploy/${shipped}/${file} must have "${from}" exactly once`);
+        return text.replace(from, () => to);
+      },
+      await readFile(join(directory, file), 'utf8'),
+    );
+    await writeFile(join(directory, file), own);
+  };
+  await put(addresses, replace(port));
+  if (elsewhere) await put(elsewhere.file, [elsewhere.replace(port)]);
   if (!spoil) return;
   let spoilt = false;
   for (const name of await readdir(directory)) {

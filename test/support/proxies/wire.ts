@@ -33,7 +33,7 @@ export function tell(port: number, bytes: string | Buffer, { head: headOnly = fa
     }, ms);
     socket.setEncoding('latin1').on('data', (part: string) => {
       text += part;
-      if (headOnly && text.includes('\r\n\r\n')) finish();
+      if (headOnly ? text.includes('\r\n\r\n') : isLast(heard(text))) finish();
     });
     socket.on('error', () => undefined); // a reset is an end, too: `close` follows
     socket.on('close', finish);
@@ -45,6 +45,12 @@ export function wireRequest(line: string, headers: readonly (readonly [name: str
   const all = [['Host', 'app.example'] as const, ...headers];
   if (!headers.some(([name]) => name.toLowerCase() === 'connection')) all.push(['Connection', 'close']);
   return `${line} HTTP/1.1\r\n${all.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n`;
+}
+
+/** Is it whole, and says that nothing follows? Envoy then leaves it to the client to close, for a second. */
+function isLast({ headers, rest }: Heard): boolean {
+  const value = (name: string): string | undefined => headers.find(([other]) => other === name)?.[1];
+  return value('connection') === 'close' && rest.length >= Number(value('content-length') ?? Infinity);
 }
 
 function heard(text: string): Heard {
