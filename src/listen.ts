@@ -31,7 +31,8 @@ export async function listen(server: Server, address: Address, settings: Listene
     return address.host.includes(':') ? `[${address.host}]:${port}` : `${address.host}:${port}`;
   }
   const { path, group, everybody = false } = address;
-  if (Buffer.byteLength(path) > 107) throw new InputError(`${settings}.socket`, `a socket's path has at most 107 bytes, ${path} has ${Buffer.byteLength(path)}`);
+  if (Buffer.byteLength(path) > 107)
+    throw new InputError(`${settings}.socket`, `a socket's path has at most 107 bytes, ${path} has ${Buffer.byteLength(path)}`);
   const gid = group === undefined ? null : await groupNumber(group, settings);
   await removeStale(path, settings);
   // Between bind and chmod anybody could connect: born closed, then opened. (umask is the process's; bind happens in this turn.)
@@ -48,14 +49,18 @@ export async function listen(server: Server, address: Address, settings: Listene
     await chmod(path, everybody ? 0o666 : 0o660);
   } catch (thrown) {
     await new Promise<void>((resolve) => void server.close(() => resolve()));
-    throw new InputError(`${settings}.socketGroup`, `cannot give ${path} to the group ${group ?? ''} (${message(thrown)}); be a member of it, or start as root`);
+    throw new InputError(
+      `${settings}.socketGroup`,
+      `cannot give ${path} to the group ${group ?? ''} (${message(thrown)}); be a member of it, or start as root`,
+    );
   }
   return `unix:${path}`;
 }
 
 function bind(server: Server, where: { host: string; port: number } | { path: string }, settings: Listener): Promise<void> {
   return new Promise((resolve, reject) => {
-    const failed = (error: NodeJS.ErrnoException): void => reject('path' in where ? socketProblem(where.path, error, settings) : addressProblem(where, error, settings));
+    const failed = (error: NodeJS.ErrnoException): void =>
+      reject('path' in where ? socketProblem(where.path, error, settings) : addressProblem(where, error, settings));
     server.once('error', failed);
     server.listen(where, () => {
       server.off('error', failed);

@@ -55,7 +55,8 @@ export function createEnvoyCheck({ authorize, refuseMethodOverride, atLeast: rea
       asserted: asserts === 'none' ? null : asserts === 'principal' ? said.principal : headers.asserted,
       timeout,
       atLeast,
-      parameters: resource === null && operation === null && target === null ? null : { resource: resource ?? '', operation: operation ?? '', target: target ?? '' },
+      parameters:
+        resource === null && operation === null && target === null ? null : { resource: resource ?? '', operation: operation ?? '', target: target ?? '' },
       problem: problemOf(said, headers, { badToken: headers.atLeast !== '' && atLeast === null, refuseMethodOverride }),
     };
     return { outcome: authorize(request), aliases: said.aliases };

@@ -9,9 +9,13 @@ export const FAILED_OPEN = 'x-envoy-auth-failure-mode-allowed';
 
 const NAMES: ReadonlySet<string> = new Set([...IDENTITY.map((name) => name.toLowerCase()), FAILED_OPEN]);
 
-/** The values of IDENTITY, in its order, each a header's value. All are empty on a public route, which asked for nobody. */
+/**
+ * The values of IDENTITY, in its order, each a header's value. All are empty on a public route, which asked for nobody.
+ * @throws RangeError for a decision id that is none: ours are printable, and gRPC has nobody below who would look
+ */
 export function identityValues({ subject, tenant, customer, decisionId, reason }: Outcome): readonly [string, string, string, string] {
-  return [headerValue(subject), headerValue(tenant), headerValue(customer), reason === 'public' ? '' : headerValue(decisionId)];
+  if (!/^[!-~]*$/.test(decisionId)) throw new RangeError('a decision id has other characters than printable ones');
+  return [headerValue(subject), headerValue(tenant), headerValue(customer), reason === 'public' ? '' : decisionId];
 }
 
 /** Is it one of these headers in another spelling (`X_Auth_User`, `X.Auth.User`), as which some application would read it? */
