@@ -6,6 +6,8 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { createServer as createSocketServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { hostClock } from '../../../src/clock.ts';
+import { createGrpcDoor, type GrpcDoor } from '../../../src/doors/grpc.ts';
 import { listen } from '../../../src/listen.ts';
 import { startApplication, type Application } from '../application.ts';
 import { startClient, type Answer, type Ask } from '../ask.ts';
@@ -18,7 +20,7 @@ export interface InMemory {
   /** A directory for sockets, gone after `close`. */
   readonly directory: string;
   /** Doors and application; a suite replaces the socket where it has a door of its own. */
-  readonly to: Pick<Upstreams, 'socket' | 'applicationPort'>;
+  readonly to: Pick<Upstreams, 'socket' | 'grpcSocket' | 'applicationPort'>;
   close(): Promise<void>;
 }
 
@@ -27,18 +29,26 @@ export async function startInMemory(settings: SidecarSettings = {}): Promise<InM
   const side = await sidecar(settings);
   const application = await startApplication();
   const socket = join(directory, 'doors.sock');
+  const grpcSocket = join(directory, 'grpc.sock');
+  const grpc = grpcDoorOf(side);
   await listen(side.doors.server(), { path: socket });
+  await listen(grpc.server(), { path: grpcSocket }, 'grpc');
   return {
     side,
     application,
     directory,
-    to: { socket, applicationPort: application.port },
+    to: { socket, grpcSocket, applicationPort: application.port },
     async close() {
       await application.close();
+      await grpc.close(0);
       await side.close();
       await rm(directory, { recursive: true, force: true });
     },
   };
+}
+
+function grpcDoorOf({ authorize, reports }: Sidecar): GrpcDoor {
+  return createGrpcDoor({ authorize, clock: hostClock(), random: Math.random, ready: () => true, report: (check) => void reports.push(check) });
 }
 
 /** Runs the proxy for one question after another, and ends it. */
