@@ -26,6 +26,8 @@ export interface Configured {
   readonly taken: string;
   /** Does it work on this port? Default: it takes connections. */
   readonly ready?: (port: number) => Promise<boolean>;
+  /** Default: SIGTERM. */
+  readonly end?: NodeJS.Signals;
   readonly spoil?: KitOptions['spoil'];
 }
 
@@ -87,7 +89,7 @@ async function tryStart(what: Configured, directory: string, port: number): Prom
   void child.ended.then((how) => (over = how));
   for (const limit = Date.now() + START_LIMIT_MS; ;) {
     if (over !== null || child.stderr().includes(what.taken)) break;
-    if (await ready(port)) return running(child, directory, port);
+    if (await ready(port)) return running(child, { directory, port, end: what.end });
     if (Date.now() > limit) break;
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
@@ -95,14 +97,14 @@ async function tryStart(what: Configured, directory: string, port: number): Prom
   return `${over ?? `it does not work within ${START_LIMIT_MS} ms`}: ${child.stderr()}`;
 }
 
-function running(child: Child, directory: string, port: number): Started {
+function running(child: Child, { directory, port, end }: { directory: string; port: number; end: NodeJS.Signals | undefined }): Started {
   return {
     port,
     directory,
     pid: child.pid,
     errors: () => child.stderr(),
     async stop() {
-      await child.stop();
+      await child.stop(end);
       await rm(directory, { recursive: true, force: true });
     },
   };

@@ -56,6 +56,7 @@ export const traefik: Kit = {
       }),
       taken: 'address already in use',
       ready,
+      end: 'SIGKILL', // it takes two seconds over anything else, and leaves nothing
       ...(spoil ? { spoil } : {}),
     }),
 };
