@@ -15,7 +15,7 @@ export const traefik: Kit = {
   socket: false,
   statuses: { unauthenticated: 401, denied: 403, error: 503 },
   resets: 500,
-  hangs: 500, // after 30 s, which no setting changes
+  hangs: null, // 500 after 30 s, which no setting changes
   refuses: 500,
   // Any 2xx lets the request pass, everything else is the client's answer as it stands.
   matrix: {
