@@ -91,24 +91,34 @@ function conflicts(good: ReadonlyMap<string, unknown>, source: (path: string) =>
   if (good.get('doors.port') === 'none' && good.has('doors.socket') && good.get('doors.socket') === undefined) {
     say('doors.port', "'none' leaves no door at all; set doors.socket");
   }
-  for (const listener of ['doors', 'api'] as const) {
+  for (const listener of ['doors', 'grpc', 'api'] as const) {
     const host = good.get(`${listener}.host`);
     if (typeof host === 'string' && good.get(`${listener}.insecurePublicListen`) === false && !isLoopback(host)) {
       say(
         `${listener}.host`,
-        `${host} is not a loopback address; whoever reaches it is believed. Use a loopback address${listener === 'doors' ? ' or doors.socket' : ''}, or set ${listener}.insecurePublicListen: true`,
+        `${host} is not a loopback address; whoever reaches it is believed. Use a loopback address${listener === 'api' ? '' : ` or ${listener}.socket`}, or set ${listener}.insecurePublicListen: true`,
       );
     }
   }
-  const port = good.get('doors.port');
-  if (port !== undefined && port !== 0 && port === good.get('api.port') && good.get('doors.host') === good.get('api.host')) {
-    say('api.port', 'is the port of the doors too; give each its own');
+  for (const [listener, other, name] of [
+    ['api', 'doors', 'the doors'],
+    ['grpc', 'doors', 'the doors'],
+    ['api', 'grpc', 'the gRPC door'],
+  ] as const) {
+    const port = good.get(`${listener}.port`);
+    if (typeof port === 'number' && port !== 0 && port === good.get(`${other}.port`) && good.get(`${listener}.host`) === good.get(`${other}.host`)) {
+      say(`${listener}.port`, `is the port of ${name} too; give each its own`);
+    }
   }
-  if (good.get('doors.socketGroup') !== undefined && good.has('doors.socket') && good.get('doors.socket') === undefined) {
-    say('doors.socketGroup', 'means nothing without doors.socket');
+  for (const listener of ['doors', 'grpc'] as const) {
+    const socket = good.get(`${listener}.socket`);
+    if (good.get(`${listener}.socketGroup`) !== undefined && good.has(`${listener}.socket`) && socket === undefined) {
+      say(`${listener}.socketGroup`, `means nothing without ${listener}.socket`);
+    }
+    if (typeof socket === 'string' && Buffer.byteLength(socket) > 107) say(`${listener}.socket`, "a Unix socket's path has at most 107 bytes");
   }
-  if (typeof good.get('doors.socket') === 'string' && Buffer.byteLength(good.get('doors.socket') as string) > 107) {
-    say('doors.socket', "a Unix socket's path has at most 107 bytes");
+  if (typeof good.get('grpc.socket') === 'string' && good.get('grpc.socket') === good.get('doors.socket')) {
+    say('grpc.socket', 'is the socket of the doors too; give each its own');
   }
   return problems;
 }

@@ -11,7 +11,8 @@ import { dirname } from 'node:path';
 import process from 'node:process';
 import { InputError } from 'policy-cache';
 
-const SOCKET = 'doors.socket';
+/** The settings that an address comes from: problems are told in their names. */
+type Listener = 'doors' | 'grpc' | 'api';
 
 export type Address =
   | { readonly host: string; readonly port: number }
@@ -22,7 +23,7 @@ export type Address =
  * Listens; resolves to the address in words (`127.0.0.1:9191`, `unix:/run/authz/http.sock`), with the port that was really taken.
  * @throws InputError, in the names of `settings`, if the address is in use, not ours to use, or the path is not a socket of nobody
  */
-export async function listen(server: Server, address: Address, settings: 'doors' | 'api' = 'doors'): Promise<string> {
+export async function listen(server: Server, address: Address, settings: Listener = 'doors'): Promise<string> {
   if (!('path' in address)) {
     await bind(server, { host: address.host, port: address.port }, settings);
     const bound = server.address();
@@ -30,13 +31,14 @@ export async function listen(server: Server, address: Address, settings: 'doors'
     return address.host.includes(':') ? `[${address.host}]:${port}` : `${address.host}:${port}`;
   }
   const { path, group, everybody = false } = address;
-  if (Buffer.byteLength(path) > 107) throw new InputError(SOCKET, `a socket's path has at most 107 bytes, ${path} has ${Buffer.byteLength(path)}`);
-  const gid = group === undefined ? null : await groupNumber(group);
-  await removeStale(path);
+  if (Buffer.byteLength(path) > 107)
+    throw new InputError(`${settings}.socket`, `a socket's path has at most 107 bytes, ${path} has ${Buffer.byteLength(path)}`);
+  const gid = group === undefined ? null : await groupNumber(group, settings);
+  await removeStale(path, settings);
   // Between bind and chmod anybody could connect: born closed, then opened. (umask is the process's; bind happens in this turn.)
   const before = process.umask(0o177);
   try {
-    const bound = bind(server, { path }, 'doors');
+    const bound = bind(server, { path }, settings);
     process.umask(before);
     await bound;
   } finally {
@@ -47,14 +49,18 @@ export async function listen(server: Server, address: Address, settings: 'doors'
     await chmod(path, everybody ? 0o666 : 0o660);
   } catch (thrown) {
     await new Promise<void>((resolve) => void server.close(() => resolve()));
-    throw new InputError('doors.socketGroup', `cannot give ${path} to the group ${group ?? ''} (${message(thrown)}); be a member of it, or start as root`);
+    throw new InputError(
+      `${settings}.socketGroup`,
+      `cannot give ${path} to the group ${group ?? ''} (${message(thrown)}); be a member of it, or start as root`,
+    );
   }
   return `unix:${path}`;
 }
 
-function bind(server: Server, where: { host: string; port: number } | { path: string }, settings: string): Promise<void> {
+function bind(server: Server, where: { host: string; port: number } | { path: string }, settings: Listener): Promise<void> {
   return new Promise((resolve, reject) => {
-    const failed = (error: NodeJS.ErrnoException): void => reject('path' in where ? socketProblem(where.path, error) : addressProblem(where, error, settings));
+    const failed = (error: NodeJS.ErrnoException): void =>
+      reject('path' in where ? socketProblem(where.path, error, settings) : addressProblem(where, error, settings));
     server.once('error', failed);
     server.listen(where, () => {
       server.off('error', failed);
@@ -63,7 +69,7 @@ function bind(server: Server, where: { host: string; port: number } | { path: st
   });
 }
 
-function addressProblem({ host, port }: { host: string; port: number }, error: NodeJS.ErrnoException, settings: string): InputError {
+function addressProblem({ host, port }: { host: string; port: number }, error: NodeJS.ErrnoException, settings: Listener): InputError {
   const say = (setting: string, why: string): InputError => new InputError(`${settings}.${setting}`, `cannot listen on ${host}:${port}: ${why}`);
   switch (error.code) {
     case 'EADDRINUSE':
@@ -78,8 +84,8 @@ function addressProblem({ host, port }: { host: string; port: number }, error: N
   }
 }
 
-function socketProblem(path: string, error: NodeJS.ErrnoException): InputError {
-  const say = (why: string): InputError => new InputError(SOCKET, `cannot listen on unix:${path}: ${why}`);
+function socketProblem(path: string, error: NodeJS.ErrnoException, settings: Listener): InputError {
+  const say = (why: string): InputError => new InputError(`${settings}.socket`, `cannot listen on unix:${path}: ${why}`);
   if (error.code === 'EADDRINUSE') return say('another process listens there');
   if (error.code !== 'EACCES') return say(error.message);
   // libuv says EACCES of a directory that is not there, too.
@@ -88,16 +94,17 @@ function socketProblem(path: string, error: NodeJS.ErrnoException): InputError {
 }
 
 /** Removes a socket that nobody listens on. */
-async function removeStale(path: string): Promise<void> {
+async function removeStale(path: string, settings: Listener): Promise<void> {
+  const setting = `${settings}.socket`;
   const found = await lstat(path).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return null;
-    throw new InputError(SOCKET, `cannot look at ${path}: ${error.message}`);
+    throw new InputError(setting, `cannot look at ${path}: ${error.message}`);
   });
   if (found === null) return;
-  if (!found.isSocket()) throw new InputError(SOCKET, `${path} exists and is not a socket; remove it or name another path`);
-  if (await answers(path)) throw new InputError(SOCKET, `another process listens on ${path}`);
+  if (!found.isSocket()) throw new InputError(setting, `${path} exists and is not a socket; remove it or name another path`);
+  if (await answers(path)) throw new InputError(setting, `another process listens on ${path}`);
   await unlink(path).catch((error: unknown) => {
-    throw new InputError(SOCKET, `cannot remove the old socket ${path}: ${message(error)}`);
+    throw new InputError(setting, `cannot remove the old socket ${path}: ${message(error)}`);
   });
 }
 
@@ -114,7 +121,7 @@ function answers(path: string): Promise<boolean> {
 }
 
 /** Node knows no group names: /etc/group does (directory services do not get there; give their groups by number). */
-async function groupNumber(group: string): Promise<number> {
+async function groupNumber(group: string, settings: Listener): Promise<number> {
   if (/^\d{1,10}$/.test(group)) return Number(group);
   const file = await readFile('/etc/group', 'utf8').catch(() => '');
   const line = file
@@ -123,7 +130,7 @@ async function groupNumber(group: string): Promise<number> {
     .find(([name]) => name === group);
   const gid = Number(line?.[2]);
   if (line === undefined || !Number.isInteger(gid))
-    throw new InputError('doors.socketGroup', `no group ${JSON.stringify(group)} in /etc/group; give its number`);
+    throw new InputError(`${settings}.socketGroup`, `no group ${JSON.stringify(group)} in /etc/group; give its number`);
   return gid;
 }
 

@@ -12,6 +12,7 @@ import { hostClock } from './clock.ts';
 import type { Config } from './config.ts';
 import { databaseOptions } from './database.ts';
 import { createDecisionLog, type LineSink } from './decisionlog.ts';
+import { createGrpcDoor } from './doors/grpc.ts';
 import { createHttpDoors } from './doors/http.ts';
 import { createAuthenticator, type Issuer } from './identity.ts';
 import { createThingsBoardIssuer } from './issuers/thingsboard.ts';
@@ -46,6 +47,8 @@ export interface ServiceParts {
 export interface Service {
   /** Where the doors listen, in words: `127.0.0.1:9191`, `unix:/run/authz/http.sock`. */
   readonly doors: readonly string[];
+  /** Where the gRPC door listens, likewise. */
+  readonly grpc: readonly string[];
   readonly api: string;
   state(): CacheState;
   /** Resolves when the first world is current; rejects with PolicyError `starting` after `ms`. */
@@ -119,9 +122,18 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     report,
     atLeast: settings.doors.atLeast,
   });
-  telemetry.watch({ cache, tokens: authenticator, log: decisions, doors });
-
   let draining = false;
+  const grpc = createGrpcDoor({
+    authorize,
+    clock,
+    report,
+    random: parts.random,
+    ready: () => cache.state().fresh && !draining,
+    atLeast: settings.doors.atLeast,
+    connectionAge: settings.grpc.connectionAge,
+  });
+  telemetry.watch({ cache, tokens: authenticator, log: decisions, doors: [doors, grpc] });
+
   const api = apiServer(
     createApi({
       readiness: () => ({ cache: cache.state(), draining }),
@@ -138,18 +150,19 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   );
   const pause = (ms: number): Promise<void> => new Promise((resolve) => void clock.after(ms, resolve));
   const end = async (): Promise<void> => {
-    await doors.close(settings.shutdown.timeout);
+    await Promise.all([doors.close(settings.shutdown.timeout), grpc.close(settings.shutdown.timeout)]);
     cache.close();
     await decisions.flush(settings.shutdown.timeout);
     await closeServer(api);
     await telemetry.close();
   };
 
-  const addresses: string[] = [];
+  const addresses = { doors: [] as string[], grpc: [] as string[] };
   let apiAddress: string;
   try {
     apiAddress = await listen(api, { host: settings.api.host, port: settings.api.port }, 'api');
-    for (const address of doorAddresses(settings)) addresses.push(await listen(doors.server(), address));
+    for (const address of addressesOf(settings.doors)) addresses.doors.push(await listen(doors.server(), address));
+    for (const address of addressesOf(settings.grpc)) addresses.grpc.push(await listen(grpc.server(), address, 'grpc'));
   } catch (error) {
     await end();
     throw error;
@@ -158,7 +171,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
 
   let stopped: Promise<void> | null = null;
   return {
-    doors: addresses,
+    ...addresses,
     api: apiAddress,
     state: () => cache.state(),
     ready: (ms) => cache.ready(ms),
@@ -167,6 +180,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
         draining = true;
         // While proxies take notice, every answer already ends its connection: at the close nothing is under way on an idle one.
         doors.drain();
+        grpc.drain();
         await pause(settings.shutdown.delay);
         await end();
       })();
@@ -188,8 +202,7 @@ function replicaName(name: string, uuid: string): string {
   return `${name.replace(/[^!-~]/g, '-').slice(0, 200)}/${uuid.slice(0, 8)}`;
 }
 
-function doorAddresses({ doors }: Settings): readonly Address[] {
-  const { host, port, socket, socketGroup, insecureWorldWritableSocket } = doors;
+function addressesOf({ host, port, socket, socketGroup, insecureWorldWritableSocket }: Settings['doors'] | Settings['grpc']): readonly Address[] {
   return [
     ...(port === 'none' ? [] : [{ host, port }]),
     ...(socket === undefined ? [] : [{ path: socket, everybody: insecureWorldWritableSocket, ...(socketGroup === undefined ? {} : { group: socketGroup }) }]),

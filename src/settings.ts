@@ -92,6 +92,25 @@ export const settings = z.strictObject({
       }),
     })
     .prefault({}),
+  grpc: z
+    .strictObject({
+      host: text.default('127.0.0.1').register(notes, { description: "Address of the gRPC door (Envoy's `ext_authz`)." }),
+      port: port.default(9192).register(notes, {
+        description: 'Port of the gRPC door; `0` takes any free one, `none` leaves the socket alone, or no gRPC door where there is none.',
+      }),
+      socket: text.optional().register(notes, { description: 'Unix socket of the gRPC door, beside or instead of the port. Its mode is 0660.' }),
+      socketGroup: text.optional().register(notes, { description: 'Group (name or number) that may connect to that socket.' }),
+      insecurePublicListen: flag
+        .default(false)
+        .register(notes, { description: 'Let the gRPC door listen on an address that is not loopback. Whoever reaches it can ask it anything.' }),
+      insecureWorldWritableSocket: flag.default(false).register(notes, { description: 'Give that socket mode 0666: every local user may ask.' }),
+      connectionAge: duration(0, 86_400_000).default(1_800_000).register(notes, {
+        description:
+          "Age, a tenth more or less, at which a proxy's connection is renewed without losing a check, so that new sidecars get their share; `0` never.",
+        time: true,
+      }),
+    })
+    .prefault({}),
   api: z
     .strictObject({
       host: text.default('127.0.0.1').register(notes, { description: 'Address of the api listener (health, metrics, AuthZEN).' }),

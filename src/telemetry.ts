@@ -18,8 +18,8 @@ export interface Watched {
   /** The cache of verified tokens. */
   readonly tokens?: { readonly hits: number; readonly misses: number; readonly size: number };
   readonly log?: { readonly dropped: number };
-  /** Checks that a door is answering at this moment, and those it turned away, by cause. */
-  readonly doors?: { readonly inFlight: number; readonly shed: Readonly<Record<string, number>> };
+  /** Of each listener: checks that it is answering at this moment, and those it turned away, by cause. */
+  readonly doors?: readonly { readonly inFlight: number; readonly shed: Readonly<Record<string, number>> }[];
 }
 
 export interface Telemetry {
@@ -263,10 +263,15 @@ function observeWatched(meter: Meter, read: () => Watched): void {
       }
       if (log) result.observe(dropped, log.dropped);
       if (doors) {
-        result.observe(inFlight, doors.inFlight);
-        for (const [cause, count] of Object.entries(doors.shed)) result.observe(shed, count, { cause });
+        result.observe(inFlight, sum(doors.map((door) => door.inFlight)));
+        const causes = new Set(doors.flatMap((door) => Object.keys(door.shed)));
+        for (const cause of causes) result.observe(shed, sum(doors.map((door) => door.shed[cause] ?? 0)), { cause });
       }
     },
     [requests, entries, storeErrors, revision, age, follower, rings, pulls, unrung, resets, attaches, reports, refused, unavailable, inFlight, shed, dropped],
   );
+}
+
+function sum(counts: readonly number[]): number {
+  return counts.reduce((all, count) => all + count, 0);
 }
