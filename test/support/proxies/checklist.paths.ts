@@ -84,7 +84,8 @@ export function paths({ kit, stack, token }: Subject): void {
       const { passed } = await run('nobody');
       expect(passed.filter(({ line }) => line.reason !== 'public')).toEqual([]);
     });
-    test.skipIf(!kit.constants)('one area is not the way into another', { timeout: 120_000 }, async () => {
+    if (!kit.constants) return;
+    test('one area is not the way into another', { timeout: 120_000 }, async () => {
       const { passed } = await run('driver'); // reads devices, and no asset
       expect(passed.filter((each) => !agrees(each))).toEqual([]);
       expect(passed.filter(({ got }) => got.startsWith('/estate'))).toEqual([]);

@@ -25,8 +25,13 @@ export interface Configured {
   /** One more address, where a program cannot take it from that file. */
   readonly elsewhere?: { readonly file: string; readonly replace: (port: number) => Replacement };
   readonly command: (directory: string) => readonly [program: string, ...args: string[]];
+  readonly env?: (directory: string) => Readonly<Record<string, string>>;
   /** What it says when somebody else has taken the port. */
   readonly taken: string;
+  /** Does it work on this port? Default: it takes connections. */
+  readonly ready?: (port: number) => Promise<boolean>;
+  /** Default: SIGTERM. */
+  readonly end?: NodeJS.Signals;
   readonly spoil?: KitOptions['spoil'];
 }
 
@@ -86,27 +91,28 @@ async function configure(directory: string, port: number, { shipped, addresses, 
 
 async function tryStart(what: Configured, directory: string, port: number): Promise<Started | string> {
   const [program, ...args] = what.command(directory);
-  const child = startChild(program, args, { cwd: directory });
+  const child = startChild(program, args, { cwd: directory, ...(what.env ? { env: what.env(directory) } : {}) });
+  const ready = what.ready ?? accepts;
   let over: string | null = null;
   void child.ended.then((how) => (over = how));
   for (const limit = Date.now() + START_LIMIT_MS; ;) {
     if (over !== null || child.stderr().includes(what.taken)) break;
-    if (await accepts(port)) return running(child, directory, port);
+    if (await ready(port)) return running(child, { directory, port, end: what.end });
     if (Date.now() > limit) break;
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
   await child.stop('SIGKILL');
-  return `${over ?? `nothing on its port within ${START_LIMIT_MS} ms`}: ${child.stderr()}`;
+  return `${over ?? `it does not work within ${START_LIMIT_MS} ms`}: ${child.stderr()}`;
 }
 
-function running(child: Child, directory: string, port: number): Started {
+function running(child: Child, { directory, port, end }: { directory: string; port: number; end: NodeJS.Signals | undefined }): Started {
   return {
     port,
     directory,
     pid: child.pid,
     errors: () => child.stderr(),
     async stop() {
-      await child.stop();
+      await child.stop(end);
       await rm(directory, { recursive: true, force: true });
     },
   };
