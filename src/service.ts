@@ -4,7 +4,7 @@
 
 import { once } from 'node:events';
 import type { Server } from 'node:http';
-import { InputError, PolicyCache, type CacheState } from 'policy-cache';
+import { PolicyCache, type CacheState } from 'policy-cache';
 import { barrier, postgresSource } from 'policy-cache/postgres';
 import { apiServer, createApi } from './api/app.ts';
 import { createAuthorize, decisionIds } from './authorize.ts';
@@ -13,8 +13,7 @@ import type { Config } from './config.ts';
 import { databaseOptions } from './database.ts';
 import { createDecisionLog, type LineSink } from './decisionlog.ts';
 import { createHttpDoors } from './doors/http.ts';
-import { createAuthenticator, type Issuer } from './identity.ts';
-import { createThingsBoardIssuer } from './issuers/thingsboard.ts';
+import { createIdentity, missingKeys } from './authorities.ts';
 import { listen, type Address } from './listen.ts';
 import type { Log } from './log.ts';
 import { createPdp } from './pdp.ts';
@@ -63,7 +62,6 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   const policy = loadPolicy({ vocabulary: settings.vocabulary.file, routes: settings.routes.file, readFile: parts.readFile });
   // Of the shipped table they are known; of somebody's own they are news.
   for (const warning of policy.warnings) log(settings.routes.file === undefined ? 'debug' : 'warn', 'routes', warning);
-  const authenticator = createAuthenticator({ issuers: issuersOf(settings), wall: parts.wall, tokens: settings.cache.tokens });
   const database = databaseOptions(settings, parts.readFile);
   const source = postgresSource({
     ...database,
@@ -74,6 +72,8 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     },
   });
   const clock = hostClock();
+  const identity = createIdentity(settings, { clock, wall: parts.wall, random: parts.random, log });
+  const { authenticator, keys } = identity;
   const telemetry = createTelemetry({
     vocabulary: policy.vocabulary,
     version: parts.version,
@@ -107,6 +107,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   const authorize = createAuthorize({
     table: policy.routes,
     authenticator,
+    ...(identity.believe ? { believe: identity.believe } : {}),
     clock,
     deadline,
     pdp: createPdp(cache, { deadline }),
@@ -118,13 +119,14 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     clock,
     report,
     atLeast: settings.doors.atLeast,
+    subjectHeader: settings.doors.subjectHeader ?? null,
   });
-  telemetry.watch({ cache, tokens: authenticator, log: decisions, doors });
+  telemetry.watch({ cache, tokens: authenticator, log: decisions, doors, keys });
 
   let draining = false;
   const api = apiServer(
     createApi({
-      readiness: () => ({ cache: cache.state(), draining }),
+      readiness: () => ({ cache: cache.state(), draining, missingKeys: missingKeys(keys) }),
       scrape: settings.api.metrics ? () => telemetry.scrape() : undefined,
       callers: {
         keys: settings.api.keys ?? [],
@@ -140,6 +142,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   const end = async (): Promise<void> => {
     await doors.close(settings.shutdown.timeout);
     cache.close();
+    for (const source of keys) source.close();
     await decisions.flush(settings.shutdown.timeout);
     await closeServer(api);
     await telemetry.close();
@@ -155,6 +158,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     throw error;
   }
   cache.start();
+  for (const source of keys) source.start();
 
   let stopped: Promise<void> | null = null;
   return {
@@ -173,14 +177,6 @@ export async function startService(parts: ServiceParts): Promise<Service> {
       return stopped;
     },
   };
-}
-
-/** @throws InputError if nobody could be known */
-function issuersOf({ identity }: Settings): readonly Issuer[] {
-  const { signingKey, issuer, tenants, clockTolerance } = identity.thingsboard;
-  if (signingKey === undefined)
-    throw new InputError('identity.thingsboard.signingKey', 'is not set, so no token could be believed: set it to the token signing key of ThingsBoard');
-  return [createThingsBoardIssuer({ name: 'thingsboard', tenants, signingKeys: signingKey, iss: issuer ?? null, clockTolerance: clockTolerance / 1000 })];
 }
 
 /** Unique to this process: two with one name would overwrite each other's report. */

@@ -19,6 +19,8 @@ export interface Headers {
   /** All of `Cookie`, joined as one. */
   readonly cookies: string;
   readonly origin: string;
+  /** Value of the header in which the proxy names the subject; '' where there is none. */
+  readonly subject: string;
   readonly preflight: boolean;
   /** A header that replaces the method in some applications. */
   readonly override: boolean;
@@ -37,6 +39,7 @@ type Role =
   | 'request-id'
   | 'cookie'
   | 'origin'
+  | 'subject'
   | 'preflight-method'
   | 'length'
   | 'transfer'
@@ -65,8 +68,10 @@ const COMMON: readonly (readonly [string, Role])[] = [
 /** Spellings remembered; nginx sends about ten, a client who invents more only costs itself the look-up. */
 const REMEMBERED = 256;
 
-export function readerOf(dialect: Pick<Dialect, 'origin' | 'target' | 'atLeast'> | null): HeaderReader {
+/** `subject`: header in which the proxy names the subject; null: it is not asked. */
+export function readerOf(dialect: Pick<Dialect, 'origin' | 'target' | 'atLeast'> | null, subject: string | null = null): HeaderReader {
   const roles = new Map<string, Role>(COMMON);
+  if (subject !== null) roles.set(subject.toLowerCase(), 'subject');
   if (dialect !== null) {
     if (dialect.origin.kind === 'headers') roles.set(dialect.origin.method, 'method').set(dialect.origin.uri, 'uri');
     if (dialect.target !== null) roles.set(dialect.target, 'target');
@@ -77,7 +82,7 @@ export function readerOf(dialect: Pick<Dialect, 'origin' | 'target' | 'atLeast'>
     const plain = lower.replace(/[_.]/g, '-');
     const role = roles.get(plain) ?? 'none';
     if (plain === lower) return role;
-    if (role === 'method' || role === 'uri' || role === 'target' || role === 'at-least') return 'alias';
+    if (role === 'method' || role === 'uri' || role === 'target' || role === 'at-least' || role === 'subject') return 'alias';
     return role === 'credential' ? 'credential-alias' : role === 'override' || role === 'length' || role === 'transfer' ? role : 'none';
   };
   const remembered = new Map<string, Role>();
@@ -105,11 +110,13 @@ export function readHeaders(reader: HeaderReader, raw: readonly string[]): Heade
     credential = '',
     requestId = '',
     cookies = '',
-    origin = '';
+    origin = '',
+    subject = '';
   let methods = 0,
     uris = 0,
     targets = 0,
     atLeasts = 0,
+    subjects = 0,
     credentials = 0,
     requestIds = 0,
     aliases = 0;
@@ -158,6 +165,10 @@ export function readHeaders(reader: HeaderReader, raw: readonly string[]): Heade
       case 'origin':
         origin = origin === '' ? value : `${origin}, ${value}`; // two are none that anybody expects
         break;
+      case 'subject':
+        subject = value;
+        subjects++;
+        break;
       case 'preflight-method':
         preflightMethod = value !== '';
         break;
@@ -183,9 +194,10 @@ export function readHeaders(reader: HeaderReader, raw: readonly string[]): Heade
     credentials,
     override,
     body,
-    repeated: aliases > 0 || methods > 1 || uris > 1 || targets > 1 || atLeasts > 1,
+    repeated: aliases > 0 || methods > 1 || uris > 1 || targets > 1 || atLeasts > 1 || subjects > 1,
     cookies,
     origin,
+    subject,
     preflight: origin !== '' && preflightMethod,
     requestId: requestIds === 1 && /^[!-~]{1,128}$/.test(requestId) ? requestId : '',
   };
