@@ -25,6 +25,8 @@ export interface KeySourceSettings {
   readonly cooldown: number;
   /** Milliseconds after which keys that could not be fetched again are not believed. */
   readonly maxKeyAge: number;
+  /** Milliseconds that one answer may take; default 5,000. */
+  readonly timeout?: number;
   readonly clock: Clock;
   /** Milliseconds since 1970. */
   readonly wall: () => number;
@@ -54,13 +56,12 @@ export interface KeySource {
   find(kid: string | null, alg: string): Found;
 }
 
-const TIMEOUT_MS = 5_000;
 const FIRST_PAUSE_MS = 1_000;
 /** Checks that wait for one fetch. More are turned away: each holds a request of its proxy. */
 const MAX_WAITING = 256;
 
 export function createKeySource(settings: KeySourceSettings): KeySource {
-  const { name, algorithms, refreshInterval, cooldown, maxKeyAge, clock, wall, random, log } = settings;
+  const { name, algorithms, refreshInterval, cooldown, maxKeyAge, timeout = 5_000, clock, wall, random, log } = settings;
   const refreshes = { success: 0, failure: 0 };
   const closed = new AbortController();
   let keys: Keys | null = null;
@@ -77,7 +78,7 @@ export function createKeySource(settings: KeySourceSettings): KeySource {
   const attempt = async (): Promise<void> => {
     const began = wall();
     try {
-      const limits = { insecureHttp: settings.insecureHttp, timeout: TIMEOUT_MS, signal: closed.signal };
+      const limits = { insecureHttp: settings.insecureHttp, timeout, signal: closed.signal };
       discovered ??= settings.jwksUri ?? jwksUriOf(await download(discoveryUrl(settings.issuer), limits), settings.issuer);
       const read = await readKeys(await download(discovered, limits), algorithms);
       const gone = keys === null ? [] : [...keys.ids].filter((id) => !read.ids.has(id));
