@@ -39,7 +39,7 @@ export function presented({ method, uri, cookies, origin }: Carrier, place: Toke
   }
 }
 
-/** `name=value` among the parts. A name that is this one only when it is decoded counts as one too many: the application might take that one. */
+/** `name=value` among the parts. A name that is this one only when it is decoded or trimmed counts as one too many: the application might take that one. */
 function named(parts: readonly string[], name: string, read: (part: string) => string): Presented {
   let count = 0;
   let value = '';
@@ -50,7 +50,7 @@ function named(parts: readonly string[], name: string, read: (part: string) => s
     if (key === name) {
       count++;
       value = equals < 0 ? '' : text.slice(equals + 1);
-    } else if (key.includes('%') && decoded(key) === name) count += 2;
+    } else if (key.trim() === name || (key.includes('%') && decoded(key) === name)) count += 2;
   }
   return count === 0 ? NONE : { count, value, problem: null };
 }

@@ -43,6 +43,12 @@ export interface TestIssuer {
   close(): Promise<void>;
 }
 
+/** An adapter of oidc-provider. */
+function forgetful(): object {
+  const nothing = (): Promise<void> => Promise.resolve();
+  return { upsert: nothing, find: nothing, findByUserCode: nothing, findByUid: nothing, consume: nothing, destroy: nothing, revokeByGrantId: nothing };
+}
+
 const SECRET = 'a secret of a client of the tests, long enough';
 
 export async function startIssuer(users: readonly string[]): Promise<TestIssuer> {
@@ -81,6 +87,7 @@ export async function startIssuer(users: readonly string[]): Promise<TestIssuer>
     );
     const provider = new Provider(url, {
       jwks: { keys },
+      adapter: forgetful, // what it would keep nobody asks for: its tokens are JWTs, its clients stand here
       ttl: { ClientCredentials: 600 },
       clients: users.flatMap((user) =>
         ALGORITHMS.map((alg) => ({
