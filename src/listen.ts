@@ -14,7 +14,9 @@ import type { Server } from 'node:net';
 import { dirname, join } from 'node:path';
 import { InputError } from 'policy-cache';
 
-const SOCKET = 'doors.socket';
+/** The settings that an address comes from: problems are told in their names. */
+type Listener = 'doors' | 'grpc' | 'api';
+
 /** What the kernel keeps of a socket's path. */
 const MOST_BYTES = 107;
 
@@ -30,7 +32,7 @@ export type Address =
  * Listens; resolves to the address in words (`127.0.0.1:9191`, `unix:/run/authz/http.sock`), with the port that was really taken.
  * @throws InputError, in the names of `settings`, if the address is in use, not ours to use, or the path is not a socket of nobody
  */
-export async function listen(server: Server, address: Address, settings: 'doors' | 'api' = 'doors'): Promise<string> {
+export async function listen(server: Server, address: Address, settings: Listener = 'doors'): Promise<string> {
   if (!('path' in address)) {
     await bind(server, { host: address.host, port: address.port }, settings);
     const bound = server.address();
@@ -38,21 +40,24 @@ export async function listen(server: Server, address: Address, settings: 'doors'
     return address.host.includes(':') ? `[${address.host}]:${port}` : `${address.host}:${port}`;
   }
   const { path, group, everybody = false, takeOver = false } = address;
+  const setting = `${settings}.socket`;
   if (Buffer.byteLength(path) > MOST_BYTES)
-    throw new InputError(SOCKET, `a socket's path has at most ${MOST_BYTES} bytes, ${path} has ${Buffer.byteLength(path)}`);
-  const gid = group === undefined ? null : await groupNumber(group);
-  if (!everybody) await refuseOpenDirectory(dirname(path));
-  await removeStale(path, takeOver);
-  const closed = await mkdtemp(join(dirname(path), '.')).catch((error: NodeJS.ErrnoException) => {
-    throw socketProblem(path, error);
+    throw new InputError(setting, `a socket's path has at most ${MOST_BYTES} bytes, ${path} has ${Buffer.byteLength(path)}`);
+  const gid = group === undefined ? null : await groupNumber(group, settings);
+  if (!everybody) await refuseOpenDirectory(dirname(path), settings);
+  await removeStale(path, settings, takeOver);
+  const closed = await mkdtemp(`${dirname(path)}/.`).catch((error: NodeJS.ErrnoException) => {
+    throw socketProblem(path, error, settings);
   });
   try {
     const born = join(closed, 's');
-    if (Buffer.byteLength(born) > MOST_BYTES) throw new InputError(SOCKET, `the directory of a socket has at most ${MOST_BYTES - 9} bytes: ${dirname(path)}`);
-    await bind(server, { path, born }, 'doors');
+    if (Buffer.byteLength(born) > MOST_BYTES) throw new InputError(setting, `the directory of a socket has at most ${MOST_BYTES - 9} bytes: ${dirname(path)}`);
+    await bind(server, { path, born }, settings);
     try {
-      await open(born, { gid, group, mode: everybody ? 0o666 : 0o660 });
-      await place(born, path, takeOver);
+      if (gid !== null) await chown(born, -1, gid).catch((error: unknown) => Promise.reject(groupProblem(settings, error)));
+      await chmod(born, everybody ? 0o666 : 0o660);
+      // A link and no rename, unless asked: of two that start at once only one gets the name.
+      await (takeOver ? rename : link)(born, path).catch((error: NodeJS.ErrnoException) => Promise.reject(socketProblem(path, error, settings)));
     } catch (thrown) {
       await new Promise<void>((resolve) => void server.close(() => resolve()));
       throw thrown;
@@ -65,23 +70,8 @@ export async function listen(server: Server, address: Address, settings: 'doors'
   return `unix:${path}`;
 }
 
-async function open(born: string, { gid, group = '', mode }: { gid: number | null; group: string | undefined; mode: number }): Promise<void> {
-  try {
-    if (gid !== null) await chown(born, -1, gid);
-    await chmod(born, mode);
-  } catch (thrown) {
-    throw new InputError('doors.socketGroup', `cannot give a socket to the group ${group} (${message(thrown)}); be a member of it, or start as root`);
-  }
-}
-
-/** Gives a socket the name that others know. */
-async function place(born: string, path: string, takeOver: boolean): Promise<void> {
-  try {
-    if (takeOver) await rename(born, path);
-    else await link(born, path); // no rename: of two that start at once only one gets the name
-  } catch (thrown) {
-    throw socketProblem(path, thrown as NodeJS.ErrnoException);
-  }
+function groupProblem(settings: Listener, error: unknown): InputError {
+  return new InputError(`${settings}.socketGroup`, `cannot give the socket to this group (${message(error)}); be a member of it, or start as root`);
 }
 
 /** A closed server's name goes with it, unless it is a successor's by now. */
@@ -94,18 +84,19 @@ function removeOwn(path: string, ino: number): void {
 }
 
 /** Where everybody may make and remove names, anybody may put a socket of his own there, and allow everything. */
-async function refuseOpenDirectory(directory: string): Promise<void> {
+async function refuseOpenDirectory(directory: string, settings: Listener): Promise<void> {
   const found = await stat(directory).catch(() => null); // that it is not there is said in better words when it is bound
   if (found === null || (found.mode & 0o002) === 0) return;
   throw new InputError(
-    SOCKET,
+    `${settings}.socket`,
     `every user of this machine may write to ${directory}, and could put a socket there that allows everything: chmod o-w ${directory}, or use a directory of its own`,
   );
 }
 
-function bind(server: Server, where: { host: string; port: number } | { path: string; born: string }, settings: string): Promise<void> {
+function bind(server: Server, where: { host: string; port: number } | { path: string; born: string }, settings: Listener): Promise<void> {
   return new Promise((resolve, reject) => {
-    const failed = (error: NodeJS.ErrnoException): void => reject('path' in where ? socketProblem(where.path, error) : addressProblem(where, error, settings));
+    const failed = (error: NodeJS.ErrnoException): void =>
+      reject('path' in where ? socketProblem(where.path, error, settings) : addressProblem(where, error, settings));
     server.once('error', failed);
     server.listen('path' in where ? { path: where.born } : where, () => {
       server.off('error', failed);
@@ -114,7 +105,7 @@ function bind(server: Server, where: { host: string; port: number } | { path: st
   });
 }
 
-function addressProblem({ host, port }: { host: string; port: number }, error: NodeJS.ErrnoException, settings: string): InputError {
+function addressProblem({ host, port }: { host: string; port: number }, error: NodeJS.ErrnoException, settings: Listener): InputError {
   const say = (setting: string, why: string): InputError => new InputError(`${settings}.${setting}`, `cannot listen on ${host}:${port}: ${why}`);
   switch (error.code) {
     case 'EADDRINUSE':
@@ -129,8 +120,8 @@ function addressProblem({ host, port }: { host: string; port: number }, error: N
   }
 }
 
-function socketProblem(path: string, error: NodeJS.ErrnoException): InputError {
-  const say = (why: string): InputError => new InputError(SOCKET, `cannot listen on unix:${path}: ${why}`);
+function socketProblem(path: string, error: NodeJS.ErrnoException, settings: Listener): InputError {
+  const say = (why: string): InputError => new InputError(`${settings}.socket`, `cannot listen on unix:${path}: ${why}`);
   if (error.code === 'EADDRINUSE' || error.code === 'EEXIST') return say('another process listens there');
   if (error.code !== 'EACCES' && error.code !== 'ENOENT') return say(error.message);
   // libuv says EACCES of a directory that is not there, too.
@@ -139,17 +130,18 @@ function socketProblem(path: string, error: NodeJS.ErrnoException): InputError {
 }
 
 /** Removes a socket that nobody listens on. */
-async function removeStale(path: string, takeOver: boolean): Promise<void> {
+async function removeStale(path: string, settings: Listener, takeOver: boolean): Promise<void> {
+  const setting = `${settings}.socket`;
   const found = await lstat(path).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return null;
-    throw new InputError(SOCKET, `cannot look at ${path}: ${error.message}`);
+    throw new InputError(setting, `cannot look at ${path}: ${error.message}`);
   });
   if (found === null) return;
-  if (!found.isSocket()) throw new InputError(SOCKET, `${path} exists and is not a socket; remove it or name another path`);
+  if (!found.isSocket()) throw new InputError(setting, `${path} exists and is not a socket; remove it or name another path`);
   if (takeOver) return; // replaced in one step, whoever listens there
-  if (await answers(path)) throw new InputError(SOCKET, `another process listens on ${path}; end it first, or let this one take over: doors.takeOver: true`);
+  if (await answers(path)) throw new InputError(setting, `another process listens on ${path}; end it first, or let this one take over: doors.takeOver: true`);
   await unlink(path).catch((error: unknown) => {
-    throw new InputError(SOCKET, `cannot remove the old socket ${path}: ${message(error)}`);
+    throw new InputError(setting, `cannot remove the old socket ${path}: ${message(error)}`);
   });
 }
 
@@ -166,7 +158,7 @@ function answers(path: string): Promise<boolean> {
 }
 
 /** Node knows no group names: /etc/group does (directory services do not get there; give their groups by number). */
-async function groupNumber(group: string): Promise<number> {
+async function groupNumber(group: string, settings: Listener): Promise<number> {
   if (/^\d{1,10}$/.test(group)) return Number(group);
   const file = await readFile('/etc/group', 'utf8').catch(() => '');
   const line = file
@@ -175,7 +167,7 @@ async function groupNumber(group: string): Promise<number> {
     .find(([name]) => name === group);
   const gid = Number(line?.[2]);
   if (line === undefined || !Number.isInteger(gid))
-    throw new InputError('doors.socketGroup', `no group ${JSON.stringify(group)} in /etc/group; give its number`);
+    throw new InputError(`${settings}.socketGroup`, `no group ${JSON.stringify(group)} in /etc/group; give its number`);
   return gid;
 }
 

@@ -4,18 +4,19 @@
 
 import { once } from 'node:events';
 import type { Server } from 'node:http';
-import { InputError, PolicyCache, type CacheState } from 'policy-cache';
+import { PolicyCache, PolicyError, type CacheState } from 'policy-cache';
 import { barrier, postgresSource } from 'policy-cache/postgres';
 import { createAdmission } from './admission.ts';
 import { apiServer, createApi } from './api/app.ts';
+import { isReady, type Readiness } from './api/health.ts';
 import { createAuthorize, decisionIds } from './authorize.ts';
 import { hostClock } from './clock.ts';
 import type { Config } from './config.ts';
 import { databaseOptions } from './database.ts';
 import { createDecisionLog, type LineSink } from './decisionlog.ts';
+import { createGrpcDoor } from './doors/grpc.ts';
 import { createHttpDoors } from './doors/http.ts';
-import { createAuthenticator, type Issuer } from './identity.ts';
-import { createThingsBoardIssuer } from './issuers/thingsboard.ts';
+import { createIdentity, missingKeys } from './authorities.ts';
 import { listen, type Address } from './listen.ts';
 import type { Log } from './log.ts';
 import { createPdp } from './pdp.ts';
@@ -27,8 +28,9 @@ type Settings = Config['settings'];
 
 /** A lease is a second longer than the staleness; the rest is for the ways. */
 const BARRIER_GRACE_MS = 3_000;
-/** To load the first world in. */
+/** To load the first world and the keys in, before another process loses its socket. */
 const TAKE_OVER_LIMIT_MS = 30_000;
+const TAKE_OVER_LOOK_MS = 50;
 
 export interface ServiceParts {
   readonly settings: Settings;
@@ -49,6 +51,8 @@ export interface ServiceParts {
 export interface Service {
   /** Where the doors listen, in words: `127.0.0.1:9191`, `unix:/run/authz/http.sock`. */
   readonly doors: readonly string[];
+  /** Where the gRPC door listens, likewise. */
+  readonly grpc: readonly string[];
   readonly api: string;
   state(): CacheState;
   /** Resolves when the first world is current; rejects with PolicyError `starting` after `ms`. */
@@ -66,7 +70,6 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   const policy = loadPolicy({ vocabulary: settings.vocabulary.file, routes: settings.routes.file, readFile: parts.readFile });
   // Of the shipped table they are known; of somebody's own they are news.
   for (const warning of policy.warnings) log(settings.routes.file === undefined ? 'debug' : 'warn', 'routes', warning);
-  const issuers = issuersOf(settings);
   const database = databaseOptions(settings, parts.readFile);
   const source = postgresSource({
     ...database,
@@ -77,11 +80,12 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     },
   });
   const clock = hostClock();
-  const admission = createAdmission({ clock, delay: settings.overload.delay });
   const { overload } = settings;
-  const admitToken = (verifying: number): void => admission.admit(verifying, overload.verifications);
+  const admission = createAdmission({ clock, delay: overload.delay });
   const admitCheck = (waiting: number): void => admission.admit(waiting, overload.inFlight);
-  const authenticator = createAuthenticator({ issuers, wall: parts.wall, tokens: settings.cache.tokens, admit: admitToken });
+  const admitToken = (verifying: number): void => admission.admit(verifying, overload.verifications);
+  const identity = createIdentity(settings, { clock, wall: parts.wall, random: parts.random, log, admit: admitToken });
+  const { authenticator, keys } = identity;
   const telemetry = createTelemetry({
     vocabulary: policy.vocabulary,
     version: parts.version,
@@ -115,6 +119,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   const authorize = createAuthorize({
     table: policy.routes,
     authenticator,
+    ...(identity.believe ? { believe: identity.believe } : {}),
     clock,
     deadline,
     pdp: createPdp(cache, { deadline, admit: admitCheck }),
@@ -126,13 +131,29 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     clock,
     report,
     atLeast: settings.doors.atLeast,
+    subjectHeader: settings.doors.subjectHeader ?? null,
   });
-  telemetry.watch({ cache, tokens: authenticator, log: decisions, doors, admission });
-
   let draining = false;
+  const readiness = (): Readiness => ({
+    cache: cache.state(),
+    draining,
+    overloaded: admission.behindFor() > overload.notReadyAfter,
+    missingKeys: missingKeys(keys),
+  });
+  const grpc = createGrpcDoor({
+    authorize,
+    clock,
+    report,
+    random: parts.random,
+    ready: () => isReady(readiness()),
+    atLeast: settings.doors.atLeast,
+    connectionAge: settings.grpc.connectionAge,
+  });
+  telemetry.watch({ cache, tokens: authenticator, log: decisions, doors: [doors, grpc], keys, admission });
+
   const api = apiServer(
     createApi({
-      readiness: () => ({ cache: cache.state(), draining, overloaded: admission.behindFor() > overload.notReadyAfter }),
+      readiness,
       scrape: settings.api.metrics ? () => telemetry.scrape() : undefined,
       callers: {
         keys: settings.api.keys ?? [],
@@ -146,22 +167,35 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   );
   const pause = (ms: number): Promise<void> => new Promise((resolve) => void clock.after(ms, resolve));
   const end = async (): Promise<void> => {
-    await doors.close(settings.shutdown.timeout);
+    await Promise.all([doors.close(settings.shutdown.timeout), grpc.close(settings.shutdown.timeout)]);
     cache.close();
+    for (const source of keys) source.close();
     await decisions.flush(settings.shutdown.timeout);
     await closeServer(api);
     await telemetry.close();
     admission.close();
   };
 
-  const addresses: string[] = [];
+  /** @throws PolicyError `starting` if it takes too long */
+  const readyToTakeOver = async (): Promise<void> => {
+    const limit = clock.now() + TAKE_OVER_LIMIT_MS;
+    await cache.ready(TAKE_OVER_LIMIT_MS);
+    for (let missing = missingKeys(keys); missing !== null; missing = missingKeys(keys)) {
+      if (clock.now() > limit) throw new PolicyError('starting', missing);
+      await pause(TAKE_OVER_LOOK_MS);
+    }
+  };
+  const addresses = { doors: [] as string[], grpc: [] as string[] };
   let apiAddress: string;
   try {
     apiAddress = await listen(api, { host: settings.api.host, port: settings.api.port }, 'api');
     cache.start();
+    for (const source of keys) source.start();
+    const { takeOver } = settings.doors;
     // The other one goes on answering until this one can: a version that never gets ready never takes its place.
-    if (settings.doors.takeOver) await cache.ready(TAKE_OVER_LIMIT_MS);
-    for (const address of doorAddresses(settings)) addresses.push(await listen(doors.server(), address));
+    if (takeOver) await readyToTakeOver();
+    for (const address of addressesOf(settings.doors, takeOver)) addresses.doors.push(await listen(doors.server(), address));
+    for (const address of addressesOf(settings.grpc, takeOver)) addresses.grpc.push(await listen(grpc.server(), address, 'grpc'));
   } catch (error) {
     await end();
     throw error;
@@ -169,7 +203,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
 
   let stopped: Promise<void> | null = null;
   return {
-    doors: addresses,
+    ...addresses,
     api: apiAddress,
     state: () => cache.state(),
     ready: (ms) => cache.ready(ms),
@@ -178,6 +212,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
         draining = true;
         // While proxies take notice, every answer already ends its connection: at the close nothing is under way on an idle one.
         doors.drain();
+        grpc.drain();
         await pause(settings.shutdown.delay);
         await end();
       })();
@@ -186,21 +221,13 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   };
 }
 
-/** @throws InputError if nobody could be known */
-function issuersOf({ identity }: Settings): readonly Issuer[] {
-  const { signingKey, issuer, tenants, clockTolerance } = identity.thingsboard;
-  if (signingKey === undefined)
-    throw new InputError('identity.thingsboard.signingKey', 'is not set, so no token could be believed: set it to the token signing key of ThingsBoard');
-  return [createThingsBoardIssuer({ name: 'thingsboard', tenants, signingKeys: signingKey, iss: issuer ?? null, clockTolerance: clockTolerance / 1000 })];
-}
-
 /** Unique to this process: two with one name would overwrite each other's report. */
 function replicaName(name: string, uuid: string): string {
   return `${name.replace(/[^!-~]/g, '-').slice(0, 200)}/${uuid.slice(0, 8)}`;
 }
 
-function doorAddresses({ doors }: Settings): readonly Address[] {
-  const { host, port, socket, socketGroup, takeOver, insecureWorldWritableSocket } = doors;
+function addressesOf(listener: Settings['doors'] | Settings['grpc'], takeOver: boolean): readonly Address[] {
+  const { host, port, socket, socketGroup, insecureWorldWritableSocket } = listener;
   return [
     ...(port === 'none' ? [] : [{ host, port }]),
     ...(socket === undefined

@@ -50,6 +50,7 @@ export async function demoCommand(context: Context, options: DemoOptions): Promi
   const key = await signingKey(home);
   const presets = {
     'identity.thingsboard.signingKey': key,
+    'grpc.port': 'none',
     'shutdown.delay': '0',
     'doors.deadline': '2s',
     'log.level': 'warn',

@@ -21,7 +21,11 @@ export async function serveCommand(context: Context): Promise<ExitCode> {
     uuid: host.uuid,
     hostname: host.hostname(),
   });
-  log('info', 'listening', `doors on ${service.doors.join(' and ')}, api on ${service.api}`);
+  log(
+    'info',
+    'listening',
+    `doors on ${service.doors.join(' and ')}, ${service.grpc.length === 0 ? 'no gRPC' : `gRPC on ${service.grpc.join(' and ')}`}, api on ${service.api}`,
+  );
   const signal = await signalled;
   log('info', 'stopping', `${signal}: not ready from now on, doors close in ${settings.shutdown.delay} ms`);
   await service.stop();

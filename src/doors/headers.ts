@@ -18,6 +18,8 @@ export interface Headers {
   readonly requestId: string;
   /** All of `Cookie`, joined as one. */
   readonly cookies: string;
+  /** Of the header in which the proxy names the subject, where there is one. */
+  readonly asserted: string;
   readonly origin: string;
   readonly preflight: boolean;
   /** A header that replaces the method in some applications. */
@@ -31,6 +33,7 @@ type Role =
   | 'uri'
   | 'target'
   | 'at-least'
+  | 'asserted'
   | 'credential'
   | 'alias'
   | 'credential-alias'
@@ -65,8 +68,10 @@ const COMMON: readonly (readonly [string, Role])[] = [
 /** Spellings remembered; nginx sends about ten, a client who invents more only costs itself the look-up. */
 const REMEMBERED = 256;
 
-export function readerOf(dialect: Pick<Dialect, 'origin' | 'target' | 'atLeast'> | null): HeaderReader {
+/** @param asserts the header, in lower case, in which the proxy names the subject; null: it names none */
+export function readerOf(dialect: Pick<Dialect, 'origin' | 'target' | 'atLeast'> | null, asserts: string | null = null): HeaderReader {
   const roles = new Map<string, Role>(COMMON);
+  if (asserts !== null) roles.set(asserts, 'asserted');
   if (dialect !== null) {
     if (dialect.origin.kind === 'headers') roles.set(dialect.origin.method, 'method').set(dialect.origin.uri, 'uri');
     if (dialect.target !== null) roles.set(dialect.target, 'target');
@@ -77,7 +82,7 @@ export function readerOf(dialect: Pick<Dialect, 'origin' | 'target' | 'atLeast'>
     const plain = lower.replace(/[_.]/g, '-');
     const role = roles.get(plain) ?? 'none';
     if (plain === lower) return role;
-    if (role === 'method' || role === 'uri' || role === 'target' || role === 'at-least') return 'alias';
+    if (role === 'method' || role === 'uri' || role === 'target' || role === 'at-least' || role === 'asserted') return 'alias';
     return role === 'credential' ? 'credential-alias' : role === 'override' || role === 'length' || role === 'transfer' ? role : 'none';
   };
   const remembered = new Map<string, Role>();
@@ -103,6 +108,7 @@ export function readHeaders(reader: HeaderReader, raw: readonly string[]): Heade
     target = '',
     atLeast = '',
     credential = '',
+    asserted = '',
     requestId = '',
     cookies = '',
     origin = '';
@@ -110,6 +116,7 @@ export function readHeaders(reader: HeaderReader, raw: readonly string[]): Heade
     uris = 0,
     targets = 0,
     atLeasts = 0,
+    asserteds = 0,
     credentials = 0,
     requestIds = 0,
     aliases = 0;
@@ -137,6 +144,10 @@ export function readHeaders(reader: HeaderReader, raw: readonly string[]): Heade
       case 'at-least':
         atLeast = value;
         atLeasts++;
+        break;
+      case 'asserted':
+        asserted = value;
+        asserteds++;
         break;
       case 'alias':
         aliases++;
@@ -183,8 +194,9 @@ export function readHeaders(reader: HeaderReader, raw: readonly string[]): Heade
     credentials,
     override,
     body,
-    repeated: aliases > 0 || methods > 1 || uris > 1 || targets > 1 || atLeasts > 1,
+    repeated: aliases > 0 || methods > 1 || uris > 1 || targets > 1 || atLeasts > 1 || asserteds > 1,
     cookies,
+    asserted,
     origin,
     preflight: origin !== '' && preflightMethod,
     requestId: requestIds === 1 && /^[!-~]{1,128}$/.test(requestId) ? requestId : '',

@@ -17,6 +17,7 @@ import { DIALECTS, doorPath, entranceOf, targetOf } from './dialects.ts';
 import type { Dialect, Entrance } from './dialects.ts';
 import { OUTSIDE, readHeaders, readerOf } from './headers.ts';
 import type { HeaderReader, Headers } from './headers.ts';
+import { IDENTITY, identityValues } from './identity-headers.ts';
 
 export interface HttpDoorsSettings {
   readonly authorize: Authorize;
@@ -28,6 +29,8 @@ export interface HttpDoorsSettings {
   readonly refuseMethodOverride?: boolean;
   /** Read from clients which revision an answer must be of, where the dialect has a header for it; default false. */
   readonly atLeast?: boolean;
+  /** Header in which the proxy names who asks; then no credential of a client is read. Default null: the credential says it. */
+  readonly subjectHeader?: string | null;
   /** Connections of one server at most; default 10,000. */
   readonly maxConnections?: number;
 }
@@ -56,9 +59,21 @@ const REFUSAL: Readonly<Record<number, string[]>> = { 401: [...EMPTY, 'WWW-Authe
 const CLOSE: readonly string[] = ['Connection', 'close'];
 
 export function createHttpDoors(settings: HttpDoorsSettings): HttpDoors {
-  const { authorize, report, clock, dialects = DIALECTS, refuseMethodOverride = true, atLeast: reads = false, maxConnections = 10_000 } = settings;
+  const {
+    authorize,
+    report,
+    clock,
+    dialects = DIALECTS,
+    refuseMethodOverride = true,
+    atLeast: reads = false,
+    subjectHeader = null,
+    maxConnections = 10_000,
+  } = settings;
   const doors = new Map<string, Door>(
-    dialects.map((dialect) => [doorPath(dialect), { dialect, reader: readerOf(reads ? dialect : { ...dialect, atLeast: null }) }]),
+    dialects.map((dialect) => [
+      doorPath(dialect),
+      { dialect, reader: readerOf(reads ? dialect : { ...dialect, atLeast: null }, subjectHeader?.toLowerCase() ?? null) },
+    ]),
   );
   const servers: Server[] = [];
   /** Connections whose last request came: whatever follows on them may be an unread body, and is not looked at (rule 4). */
@@ -99,7 +114,7 @@ export function createHttpDoors(settings: HttpDoorsSettings): HttpDoors {
       credentials: headers.credentials,
       cookies: headers.cookies,
       origin: headers.origin,
-      asserted: null,
+      asserted: subjectHeader === null ? null : headers.asserted,
       timeout: null,
       atLeast,
       parameters:
@@ -201,32 +216,8 @@ function write(res: ServerResponse, outcome: Outcome, last: boolean): void {
   }
 }
 
-/** Rule 8: the whole set, once each, empty where there is none. All four are empty on a public route, which asked for nobody. */
-function identityHeaders({ subject, tenant, customer, decisionId, reason }: Outcome): string[] {
-  return [
-    'Content-Length',
-    '0',
-    'Cache-Control',
-    'no-store',
-    'X-Auth-User',
-    headerValue(subject),
-    'X-Auth-Tenant',
-    headerValue(tenant),
-    'X-Auth-Customer',
-    headerValue(customer),
-    'X-Authz-Decision-Id',
-    reason === 'public' ? '' : decisionId,
-  ];
-}
-
-/**
- * An id as a header value: as it is if it is printable ASCII, else its UTF-8 bytes percent-encoded. A `%` and a blank at either end
- * count as not printable: two ids never have one value.
- */
-export function headerValue(id: string): string {
-  if (/^(?:[!-$&-~](?:[ -$&-~]*[!-$&-~])?)?$/.test(id)) return id;
-  return Buffer.from(id, 'utf8').reduce(
-    (text, byte) => text + (byte > 0x20 && byte < 0x7f && byte !== 0x25 ? String.fromCharCode(byte) : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`),
-    '',
-  );
+/** Rule 8: the whole set, once each, empty where there is none. */
+function identityHeaders(outcome: Outcome): string[] {
+  const [user, tenant, customer, decision] = identityValues(outcome);
+  return [...EMPTY, IDENTITY[0], user, IDENTITY[1], tenant, IDENTITY[2], customer, IDENTITY[3], decision];
 }

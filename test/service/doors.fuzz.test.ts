@@ -1,7 +1,7 @@
 // Can any bytes at all make a door say 200 that should not? `GRANTGATE_FUZZ` lengthens the run; a failure prints its seed.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { headerValue } from '../../src/doors/http.ts';
+import { headerValue } from '../../src/doors/identity-headers.ts';
 import { NASTY_TARGETS } from '../corpus/targets.ts';
 import { connectRaw, requestBytes } from '../support/raw.ts';
 import { at, DOOR, FORM, HOST, side, subrequest, useDoor } from '../support/subrequest.ts';

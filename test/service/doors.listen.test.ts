@@ -1,7 +1,7 @@
 // Who can reach a listener, and what becomes of the file that an earlier process left?
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, existsSync, lstatSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -128,6 +128,14 @@ describe('a Unix socket', () => {
     await closed;
     expect((await exchange({ path }, ASK)).status).toBe(403);
     expect(readdirSync(dirname(path))).toEqual(['http.sock']);
+  });
+  test('needs no right but to its own directory', async () => {
+    const path = place();
+    const inner = join(dirname(path), 'inner');
+    mkdirSync(inner);
+    await door({ path: join(inner, 'http.sock') });
+    expect([readdirSync(dirname(path)), readdirSync(inner)]).toEqual([['inner'], ['http.sock']]);
+    expect(lstatSync(inner).ctimeMs).toBeGreaterThan(lstatSync(dirname(path)).mtimeMs);
   });
   test('of two that begin at once, one gets the name', async () => {
     const path = place();

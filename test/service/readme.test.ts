@@ -109,7 +109,14 @@ test.skipIf(isMissing('nginx') || isMissing('root'))(
       writeFileSync(join(directory, 'addresses.conf'), here(readFileSync(join(root, 'deploy/nginx/addresses.conf'), 'utf8')));
       const [first = '', second = '', third = '', ...more] = blocks(section('Five minutes')).map(here);
       expect(more).toEqual([]);
-      const env = { PATH: `${process.env['PATH'] ?? ''}:/usr/sbin`, HOME: directory, GRANTGATE_API_PORT: String(apiPort), GRANTGATE_API_KEYS: KEY, KEY };
+      const env = {
+        PATH: `${process.env['PATH'] ?? ''}:/usr/sbin`,
+        HOME: directory,
+        GRANTGATE_API_PORT: String(apiPort),
+        GRANTGATE_GRPC_PORT: '0',
+        GRANTGATE_API_KEYS: KEY,
+        KEY,
+      };
       const shell = async (script: string): Promise<string> => (await run('/bin/bash', ['-ec', script], { cwd: root, env })).stdout;
       const exports = `${first}${second}`
         .split('\n')

@@ -41,6 +41,7 @@ async function start(sets: Record<string, string | number> = {}, url = reader): 
   const events: Running['events'] = [];
   const all = {
     'doors.port': 0,
+    'grpc.port': 0,
     'api.port': 0,
     'shutdown.delay': 0,
     'log.allowSample': 1,

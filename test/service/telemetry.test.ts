@@ -61,7 +61,13 @@ const cacheOf = () => ({
 test('every metric of the contract is there with its type, its labels and its value', async () => {
   const made = telemetry();
   made.watch({ cache: cacheOf(), tokens: { hits: 11, misses: 12, size: 13 } });
-  made.watch({ log: { dropped: 14 }, doors: { inFlight: 15, shed: { overload: 16 } } });
+  made.watch({
+    log: { dropped: 14 },
+    doors: [
+      { inFlight: 8, shed: { overload: 16 } },
+      { inFlight: 7, shed: { timeout: 17 } },
+    ],
+  });
   made.report(check);
   made.observer.filled!(3);
   made.observer.applied!(0.8);

@@ -7,6 +7,7 @@ import type { Clock } from 'policy-cache';
 import { MemorySource } from 'policy-cache/memory';
 import type { Held } from 'policy-cache/memory';
 import { parse } from 'yaml';
+import type { Believe } from '../../src/asserted.ts';
 import { createAuthorize, decisionIds } from '../../src/authorize.ts';
 import type { Authorize } from '../../src/authorize.ts';
 import { hostClock } from '../../src/clock.ts';
@@ -100,6 +101,9 @@ export interface SidecarSettings {
   readonly issuer?: Issuer;
   /** Asked before a token is verified, and before a check waits. */
   readonly admit?: { readonly token: (verifying: number) => void; readonly check: (waiting: number) => void };
+  /** A route file as an object. */
+  readonly routes?: unknown;
+  readonly believe?: Believe;
 }
 
 export async function sidecar(settings: SidecarSettings = {}): Promise<Sidecar> {
@@ -117,10 +121,11 @@ export async function sidecar(settings: SidecarSettings = {}): Promise<Sidecar> 
   const authenticator = createAuthenticator({ issuers: [issuer], wall: () => wall, tokens: 1000, ...(settings.admit ? { admit: settings.admit.token } : {}) });
   const faults: unknown[] = [];
   const reports: CheckReport[] = [];
-  const { table } = compileRoutes(vocabulary, ROUTES);
+  const { table } = compileRoutes(vocabulary, settings.routes ?? ROUTES);
   const authorize = createAuthorize({
     table,
     authenticator,
+    ...(settings.believe ? { believe: settings.believe } : {}),
     pdp: createPdp(cache, settings.admit ? { admit: settings.admit.check } : {}),
     nextId: decisionIds('test'),
     clock,

@@ -22,7 +22,8 @@ export default class implements Reporter {
 
   onTestRunEnd(modules: readonly TestModule[], unhandled: readonly unknown[]): void {
     const rows = modules.map((module) => row(module, relative(this.#root, module.moduleId)));
-    const print = (status: number): boolean => process.stdout.write(`\n${table(rows)}${omissions(rows)}\n${closing(rows, unhandled.length, status)}\n`);
+    const print = (status: number): boolean =>
+      process.stdout.write(`\n${table(rows)}${proxies(modules)}${omissions(rows)}\n${closing(rows, unhandled.length, status)}\n`);
     // Errors are still being printed when the other reporter has been told the same. A watching run does not end.
     if (this.#watching) print(0);
     else process.once('exit', print);
@@ -56,6 +57,21 @@ function table(rows: readonly Row[]): string {
   return (
     all.map((line) => line.map((cell, column) => (column === 0 ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!))).join('  ')).join('\n') + '\n'
   );
+}
+
+/** Tests passed by program and version, of the suites that say which program they ran (task.meta). */
+function proxies(modules: readonly TestModule[]): string {
+  const passed = new Map<string, number>();
+  for (const module of modules)
+    for (const test of module.children.allTests()) {
+      const { proxy, version } = test.meta() as { proxy?: string; version?: string };
+      if (proxy === undefined || version === undefined) continue;
+      const key = `${proxy.padEnd(14)}  ${version.padEnd(8)}`;
+      passed.set(key, (passed.get(key) ?? 0) + (test.result().state === 'passed' ? 1 : 0));
+    }
+  if (passed.size === 0) return '';
+  const lines = [...passed].sort(([a], [b]) => a.localeCompare(b, 'en')).map(([key, count]) => `${key}  ${String(count).padStart(6)}`);
+  return `\n${'proxy'.padEnd(14)}  ${'version'.padEnd(8)}  passed\n${lines.join('\n')}\n`;
 }
 
 function omissions(rows: readonly Row[]): string {

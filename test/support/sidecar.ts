@@ -46,6 +46,10 @@ export interface ServedSidecar {
   readonly doors: string;
   /** Their port on loopback. */
   readonly doorsPort: number;
+  /** Unix socket of the gRPC door. */
+  readonly grpcSocket: string;
+  /** Its port on loopback. */
+  readonly grpcPort: number;
   /** Port of the api, which API_KEY opens. */
   readonly api: number;
   /** Takes the decision line of a request out of the log; waits until it is there. */
@@ -78,14 +82,17 @@ export async function startSidecar({ databaseUrl, routes, set = {}, ready = true
   const directory = await mkdtemp(join(tmpdir(), 'grantgate-sidecar-'));
   await chmod(directory, 0o711); // nginx's workers pass through
   const doors = String(set['doors.socket'] ?? join(directory, 'doors.sock'));
+  const grpcSocket = String(set['grpc.socket'] ?? join(directory, 'grpc.sock'));
   const settings: Record<string, string | number> = {
     'doors.port': 0,
     'doors.socket': doors,
+    'grpc.port': 0,
+    'grpc.socket': grpcSocket,
     'api.port': 0,
     'log.allowSample': 1,
     'log.buffer': 1_000_000,
     'shutdown.delay': 0,
-    ...(process.getuid?.() === 0 ? { 'doors.socketGroup': SOCKET_GROUP } : {}),
+    ...(process.getuid?.() === 0 ? { 'doors.socketGroup': SOCKET_GROUP, 'grpc.socketGroup': SOCKET_GROUP } : {}),
     ...set,
   };
   if (routes !== undefined) {
@@ -96,6 +103,7 @@ export async function startSidecar({ databaseUrl, routes, set = {}, ready = true
   const waiting = new Map<string, (line: DecisionLine) => void>();
   let api: string | undefined;
   let doorsPort = NaN;
+  let grpcPort = NaN;
   const args = Object.entries(settings).flatMap(([path, value]) => ['--set', `${path}=${value}`]);
   const child = startChild(process.execPath, [join(root, 'dist/main.js'), 'serve', ...args], {
     env: { DATABASE_URL: databaseUrl, GRANTGATE_IDENTITY_THINGSBOARD_SIGNING_KEY: SIGNING_KEY, GRANTGATE_API_KEYS: API_KEY }, // secrets are no arguments: everybody sees those
@@ -108,6 +116,7 @@ export async function startSidecar({ databaseUrl, routes, set = {}, ready = true
       } else {
         api ??= /api on (127\.0\.0\.1:\d+)/.exec(text)?.[1];
         doorsPort ||= Number(/doors on 127\.0\.0\.1:(\d+)/.exec(text)?.[1]);
+        grpcPort ||= Number(/gRPC on 127\.0\.0\.1:(\d+)/.exec(text)?.[1]);
       }
     },
   });
@@ -126,6 +135,10 @@ export async function startSidecar({ databaseUrl, routes, set = {}, ready = true
     doors,
     get doorsPort() {
       return doorsPort;
+    },
+    grpcSocket,
+    get grpcPort() {
+      return grpcPort;
     },
     get api() {
       return Number(api?.split(':')[1]);

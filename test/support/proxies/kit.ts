@@ -40,7 +40,8 @@ export interface Kit {
   readonly statuses: { readonly unauthenticated: 401; readonly denied: 403; readonly error: number };
   /** Client's status where the sidecar ends the connection, does not answer in time, or is not there; default: `statuses.error`. */
   readonly resets?: number;
-  readonly hangs?: number;
+  /** null: how long it waits is its own affair, and longer than a test does. */
+  readonly hangs?: number | null;
   readonly refuses?: number;
   /** What the client gets for an answer that this sidecar never gives, by its status: the matrix of the reference page. Absent for gRPC. */
   readonly matrix?: Readonly<Record<number, number>>;

@@ -13,16 +13,25 @@ import type { KitOptions, RunningProxy } from './kit.ts';
 
 const run = promisify(execFile);
 
+type Replacement = readonly [from: string, to: string];
+
 export interface Configured {
   /** The directory of deploy/ that is copied. */
   readonly shipped: string;
   /** The file in it that holds addresses. */
   readonly addresses: string;
   /** What stands there, each exactly once, and what the test has in its place. */
-  readonly replace: (port: number) => readonly (readonly [from: string, to: string])[];
+  readonly replace: (port: number) => readonly Replacement[];
+  /** One more address, where a program cannot take it from that file. */
+  readonly elsewhere?: { readonly file: string; readonly replace: (port: number) => Replacement };
   readonly command: (directory: string) => readonly [program: string, ...args: string[]];
+  readonly env?: (directory: string) => Readonly<Record<string, string>>;
   /** What it says when somebody else has taken the port. */
   readonly taken: string;
+  /** Does it work on this port? Default: it takes connections. */
+  readonly ready?: (port: number) => Promise<boolean>;
+  /** Default: SIGTERM. */
+  readonly end?: NodeJS.Signals;
   readonly spoil?: KitOptions['spoil'];
 }
 
@@ -55,16 +64,20 @@ export async function versionOf(program: string, flag: string, pattern: RegExp):
   return version;
 }
 
-async function configure(directory: string, port: number, { shipped, addresses, replace, spoil }: Configured): Promise<void> {
+async function configure(directory: string, port: number, { shipped, addresses, replace, elsewhere, spoil }: Configured): Promise<void> {
   await cp(fileURLToPath(new URL(`../../../deploy/${shipped}`, import.meta.url)), directory, { recursive: true });
-  const own = replace(port).reduce(
-    (text, [from, to]) => {
-      if (text.split(from).length !== 2) throw new Error(`deploy/${shipped}/${addresses} must have "${from}" exactly once`);
-      return text.replace(from, () => to);
-    },
-    await readFile(join(directory, addresses), 'utf8'),
-  );
-  await writeFile(join(directory, addresses), own);
+  const put = async (file: string, replacements: readonly Replacement[]): Promise<void> => {
+    const own = replacements.reduce(
+      (text, [from, to]) => {
+        if (text.split(from).length !== 2) throw new Error(`deploy/${shipped}/${file} must have "${from}" exactly once`);
+        return text.replace(from, () => to);
+      },
+      await readFile(join(directory, file), 'utf8'),
+    );
+    await writeFile(join(directory, file), own);
+  };
+  await put(addresses, replace(port));
+  if (elsewhere) await put(elsewhere.file, [elsewhere.replace(port)]);
   if (!spoil) return;
   let spoilt = false;
   for (const name of await readdir(directory)) {
@@ -78,27 +91,28 @@ async function configure(directory: string, port: number, { shipped, addresses, 
 
 async function tryStart(what: Configured, directory: string, port: number): Promise<Started | string> {
   const [program, ...args] = what.command(directory);
-  const child = startChild(program, args, { cwd: directory });
+  const child = startChild(program, args, { cwd: directory, ...(what.env ? { env: what.env(directory) } : {}) });
+  const ready = what.ready ?? accepts;
   let over: string | null = null;
   void child.ended.then((how) => (over = how));
   for (const limit = Date.now() + START_LIMIT_MS; ;) {
     if (over !== null || child.stderr().includes(what.taken)) break;
-    if (await accepts(port)) return running(child, directory, port);
+    if (await ready(port)) return running(child, { directory, port, end: what.end });
     if (Date.now() > limit) break;
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
   await child.stop('SIGKILL');
-  return `${over ?? `nothing on its port within ${START_LIMIT_MS} ms`}: ${child.stderr()}`;
+  return `${over ?? `it does not work within ${START_LIMIT_MS} ms`}: ${child.stderr()}`;
 }
 
-function running(child: Child, directory: string, port: number): Started {
+function running(child: Child, { directory, port, end }: { directory: string; port: number; end: NodeJS.Signals | undefined }): Started {
   return {
     port,
     directory,
     pid: child.pid,
     errors: () => child.stderr(),
     async stop() {
-      await child.stop();
+      await child.stop(end);
       await rm(directory, { recursive: true, force: true });
     },
   };

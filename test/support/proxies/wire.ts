@@ -12,7 +12,7 @@ export interface Heard {
 }
 
 export interface TellOptions {
-  /** Resolve at the end of the head: the request's body is still owed, or the connection goes on. Default: at the end of the connection. */
+  /** Resolve at the end of the head: the request's body is still owed, or the connection goes on. Default: at the end of the answer. */
   readonly head?: boolean;
   readonly ms?: number;
 }
@@ -33,7 +33,8 @@ export function tell(port: number, bytes: string | Buffer, { head: headOnly = fa
     }, ms);
     socket.setEncoding('latin1').on('data', (part: string) => {
       text += part;
-      if (headOnly && text.includes('\r\n\r\n')) finish();
+      // Not at the end of the connection: Envoy leaves one that is to be closed open for a second.
+      if (headOnly ? text.includes('\r\n\r\n') : isWhole(text)) finish();
     });
     socket.on('error', () => undefined); // a reset is an end, too: `close` follows
     socket.on('close', finish);
@@ -45,6 +46,14 @@ export function wireRequest(line: string, headers: readonly (readonly [name: str
   const all = [['Host', 'app.example'] as const, ...headers];
   if (!headers.some(([name]) => name.toLowerCase() === 'connection')) all.push(['Connection', 'close']);
   return `${line} HTTP/1.1\r\n${all.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n`;
+}
+
+function isWhole(text: string): boolean {
+  const { status, headers, rest } = heard(text);
+  const value = (name: string): string | undefined => headers.find(([other]) => other === name)?.[1];
+  if (!text.includes('\r\n\r\n') || status < 200) return false;
+  const length = value('content-length');
+  return length === undefined ? value('transfer-encoding') === 'chunked' && rest.endsWith('0\r\n\r\n') : rest.length >= Number(length);
 }
 
 function heard(text: string): Heard {

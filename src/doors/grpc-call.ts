@@ -1,0 +1,120 @@
+// What is a gRPC call on HTTP/2: which message came, until when does anybody wait, how is it answered?
+//
+// One message in, one out; statuses and framing as the protocol's own document has them (PROTOCOL-HTTP2). An error has no message:
+// a stream that says `grpc-status: 0` without one is an error at Envoy too (measured), but none is sent.
+
+import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerHttp2Stream } from 'node:http2';
+
+/** google.rpc.Code, as far as a door says it. */
+export const GRPC = {
+  invalidArgument: 3,
+  deadlineExceeded: 4,
+  notFound: 5,
+  resourceExhausted: 8,
+  unimplemented: 12,
+  internal: 13,
+  unavailable: 14,
+} as const;
+
+export interface GrpcProblem {
+  readonly status: (typeof GRPC)[keyof typeof GRPC];
+  /** Printable ASCII. */
+  readonly message: string;
+}
+
+/** Of a message: header-only checks are a hundredth of it. */
+export const MAX_MESSAGE = 256 * 1024;
+
+const PREFIX = 5;
+const NOTHING = Buffer.alloc(0);
+const COMPRESSED: GrpcProblem = { status: GRPC.unimplemented, message: 'compressed messages are not read' };
+const TOO_LONG: GrpcProblem = { status: GRPC.resourceExhausted, message: `a message has at most ${MAX_MESSAGE} bytes` };
+const MORE: GrpcProblem = { status: GRPC.invalidArgument, message: 'more than one message' };
+
+/** Of RFC 9113, section 7. */
+const NO_ERROR = 0;
+const INTERNAL_ERROR = 2;
+
+const ANSWER = { ':status': 200, 'content-type': 'application/grpc' } as const;
+const ENCODINGS = { 'grpc-accept-encoding': 'identity' } as const;
+const WITH_TRAILERS = { waitForTrailers: true } as const;
+const DONE: OutgoingHttpHeaders = { 'grpc-status': '0' };
+
+const UNITS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 };
+
+/** Milliseconds of a `grpc-timeout`; null: it is none. */
+export function parseTimeout(text: string): number | null {
+  return /^\d{1,8}[HMSmun]$/.test(text) ? Number(text.slice(0, -1)) * UNITS[text.slice(-1)]! : null;
+}
+
+export function isGrpc(contentType: string | undefined): boolean {
+  return contentType !== undefined && /^application\/grpc(?:\+proto)?(?:;|$)/.test(contentType);
+}
+
+/** Why it is no call of ours, before any of its bytes is read: a status of HTTP, for whoever asks speaks no gRPC. */
+export function httpProblem(headers: IncomingHttpHeaders): 405 | 415 | null {
+  if (headers[':method'] !== 'POST') return 405;
+  return isGrpc(headers['content-type']) ? null : 415;
+}
+
+/** Puts the one message of a call together. It nearly always comes in one part, and is not copied then. */
+export class Message {
+  #bytes: Buffer = NOTHING;
+  #length = 0;
+  /** With the prefix; not known before that is there. */
+  #expected: number | null = null;
+
+  /** What is wrong, as soon as it can be known. */
+  add(part: Buffer): GrpcProblem | null {
+    if (this.#expected === null) {
+      this.#bytes = this.#length === 0 ? part : Buffer.concat([this.#bytes, part]);
+      this.#length = this.#bytes.length;
+      if (this.#length < PREFIX) return null;
+      if (this.#bytes[0] !== 0) return COMPRESSED;
+      const length = this.#bytes.readUInt32BE(1);
+      if (length > MAX_MESSAGE) return TOO_LONG;
+      this.#expected = PREFIX + length;
+      // At once in its size: parts of a byte each must not be copied again and again.
+      if (this.#length < this.#expected) this.#bytes = Buffer.concat([this.#bytes], this.#expected);
+    } else {
+      if (this.#length < this.#expected) part.copy(this.#bytes, this.#length);
+      this.#length += part.length;
+    }
+    return this.#length > this.#expected ? MORE : null;
+  }
+
+  /** Once the call is sent; null: its message is not all there. */
+  whole(): Buffer | null {
+    return this.#length === this.#expected ? this.#bytes.subarray(PREFIX) : null;
+  }
+}
+
+/** The answer to a call: one framed message, and that it went well. */
+export function reply(stream: ServerHttp2Stream, frame: Buffer): void {
+  stream.respond(ANSWER, WITH_TRAILERS);
+  finish(stream, frame, DONE);
+}
+
+/** Trailers after what was sent; `frame`: what is left to send. */
+export function finish(stream: ServerHttp2Stream, frame: Buffer | null, trailers: OutgoingHttpHeaders): void {
+  stream.once('wantTrailers', () => stream.sendTrailers(trailers));
+  if (frame === null) stream.end();
+  else stream.end(frame);
+}
+
+/** An error in place of a message. Whatever the client still sends is not wanted any more. */
+export function fail(stream: ServerHttp2Stream, { status, message }: GrpcProblem): void {
+  if (stream.headersSent || stream.destroyed || stream.closed) return void (stream.destroyed || stream.close(INTERNAL_ERROR));
+  stream.respond({ ...ANSWER, ...trailersOf({ status, message }), ...(status === GRPC.unimplemented ? ENCODINGS : {}) }, { endStream: true });
+  stream.close(NO_ERROR);
+}
+
+export function trailersOf({ status, message }: GrpcProblem): OutgoingHttpHeaders {
+  return { 'grpc-status': String(status), 'grpc-message': message };
+}
+
+/** To whoever speaks no gRPC. */
+export function refuse(stream: ServerHttp2Stream, status: number): void {
+  stream.respond({ ':status': status }, { endStream: true });
+  stream.close(NO_ERROR);
+}

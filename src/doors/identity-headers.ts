@@ -1,0 +1,36 @@
+// Who goes with an allow, and in which headers? The same for every door (rule 8 of the contract's section 3.0).
+
+import type { Outcome } from '../authorize.ts';
+
+export const IDENTITY = ['X-Auth-User', 'X-Auth-Tenant', 'X-Auth-Customer', 'X-Authz-Decision-Id'] as const;
+
+/** By which Envoy says that a check failed and the request was let through. A client's own copy passes while that switch is off. */
+export const FAILED_OPEN = 'x-envoy-auth-failure-mode-allowed';
+
+const NAMES: ReadonlySet<string> = new Set([...IDENTITY.map((name) => name.toLowerCase()), FAILED_OPEN]);
+
+/**
+ * The values of IDENTITY, in its order, each a header's value. All are empty on a public route, which asked for nobody.
+ * @throws RangeError for a decision id that is none: ours are printable, and gRPC has nobody below who would look
+ */
+export function identityValues({ subject, tenant, customer, decisionId, reason }: Outcome): readonly [string, string, string, string] {
+  if (!/^[!-~]*$/.test(decisionId)) throw new RangeError('a decision id has other characters than printable ones');
+  return [headerValue(subject), headerValue(tenant), headerValue(customer), reason === 'public' ? '' : decisionId];
+}
+
+/** Is it one of these headers in another spelling (`X_Auth_User`, `X.Auth.User`), as which some application would read it? */
+export function isIdentityAlias(name: string): boolean {
+  return /[_.]/.test(name) && NAMES.has(name.toLowerCase().replace(/[_.]/g, '-'));
+}
+
+/**
+ * An id as a header value: as it is if it is printable ASCII, else its UTF-8 bytes percent-encoded. A `%` and a blank at either end
+ * count as not printable: two ids never have one value.
+ */
+export function headerValue(id: string): string {
+  if (/^(?:[!-$&-~](?:[ -$&-~]*[!-$&-~])?)?$/.test(id)) return id;
+  return Buffer.from(id, 'utf8').reduce(
+    (text, byte) => text + (byte > 0x20 && byte < 0x7f && byte !== 0x25 ? String.fromCharCode(byte) : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`),
+    '',
+  );
+}

@@ -1,0 +1,91 @@
+// Does a deny stay a deny, and "cannot decide" what the operator made of it? Under both values of failure_mode_allow, for each way in
+// which an answer can be missing, over HTTP and over gRPC.
+
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { startEnvoy, type Configuration } from '../support/proxies/envoy.ts';
+import { startInMemory, startSilentDoor, through, type InMemory } from '../support/proxies/in-front.ts';
+
+let behind: InMemory, undecided: InMemory;
+let silent: Awaited<ReturnType<typeof startSilentDoor>>;
+let token: string;
+beforeAll(async () => {
+  behind = await startInMemory();
+  // Its database does not answer: 503, and UNAVAILABLE.
+  undecided = await startInMemory({ deadline: 50, hold: (what) => (what === 'objects' ? new Promise<void>(() => undefined) : undefined) });
+  silent = await startSilentDoor(join(behind.directory, 'silent.sock'));
+  token = await behind.side.token('admin');
+});
+afterAll(async () => {
+  await silent?.close();
+  await undecided?.close();
+  await behind?.close();
+});
+
+/** As an operator would write it who lets pass what cannot be decided. */
+const open = (text: string): string =>
+  text.replace('failure_mode_allow: false', 'failure_mode_allow: true\n                      failure_mode_allow_header_add: true');
+
+describe.each<[Configuration, boolean]>([
+  ['http.yaml', false],
+  ['http.yaml', true],
+  ['prefix.yaml', false],
+  ['prefix.yaml', true],
+  ['grpc.yaml', false],
+  ['grpc.yaml', true],
+])('%s, failure_mode_allow: %s', (configuration, allow) => {
+  type Request = readonly [path: string, credential: string | null];
+  /** What came of each request, asked in turn through one Envoy. */
+  const ask = (to: Pick<InMemory['to'], 'socket' | 'grpcSocket'>, requests: readonly Request[]) =>
+    through(
+      startEnvoy(
+        configuration,
+        { ...to, applicationPort: behind.to.applicationPort },
+        allow ? { spoil: (file, text) => (file === configuration ? open(text) : text) } : {},
+      ),
+      async (send) => {
+        const came: { status: number; reached: number; mark: string; user: string; ms: number }[] = [];
+        for (const [path, credential] of requests) {
+          const { seen } = behind.application;
+          const before = seen.length;
+          const started = performance.now();
+          const headers = { 'x-envoy-auth-failure-mode-allowed': 'a client', 'X-Auth-User': 'mallory' };
+          const { status } = await send({ path, headers, ...(credential === null ? {} : { token: credential }) });
+          const [mark = '', user = ''] = ['x-envoy-auth-failure-mode-allowed', 'x-auth-user'].map((name) => behind.application.values(name).join('|'));
+          came.push({ status, reached: seen.length - before, mark, user, ms: performance.now() - started });
+        }
+        return came;
+      },
+    );
+
+  test('an allow is one, without the mark; a deny is one', async () => {
+    const [allowed, ...refused] = await ask(behind.to, [
+      ['/api/device/d1', token],
+      ['/api/device/x1', token],
+      ['/api/nowhere', token],
+      ['/api/device/d1', null],
+      ['/api/device/d1', 'garbage'],
+    ]);
+    expect(allowed).toMatchObject({ status: 200, reached: 1, mark: '', user: 'admin' });
+    expect(refused.map(({ status, reached }) => [status, reached])).toEqual([
+      [403, 0],
+      [403, 0],
+      [401, 0],
+      [401, 0],
+    ]);
+  });
+  test('a door that cannot decide, says nothing, is not there: what the operator says', async () => {
+    const nobody = join(behind.directory, 'nobody.sock');
+    for (const [door, to] of [
+      ['cannot decide', undecided.to],
+      ['says nothing', { socket: silent.socket, grpcSocket: silent.socket }],
+      ['is not there', { socket: nobody, grpcSocket: nobody }],
+    ] as const) {
+      const [came] = await ask(to, [['/api/device/d1', token]]);
+      console.log(`failures: ${configuration}, failure_mode_allow ${allow}: ${door}: ${came!.status} after ${Math.round(came!.ms)} ms`);
+      // Let through, nobody is named; the mark is Envoy's.
+      expect(came, door).toMatchObject(allow ? { status: 200, reached: 1, mark: 'true', user: '' } : { status: 503, reached: 0 });
+    }
+    expect(undecided.side.reports.splice(0).map(({ verdict }) => verdict)).toEqual(['unavailable']);
+  });
+});

@@ -1,0 +1,5 @@
+// Debian's Caddy.
+
+import { caddyKit } from './caddy-files.ts';
+
+export const caddy = caddyKit('caddy-2.6', 'caddy');

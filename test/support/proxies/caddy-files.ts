@@ -1,0 +1,60 @@
+// What is the same of every Caddy that runs the files of deploy/caddy?
+
+import { requirePart, type PartName } from '../require.ts';
+import type { Kit } from './kit.ts';
+import { startConfigured, versionOf } from './start.ts';
+
+/** @throws MissingPart if this Caddy is not here, so a module that calls it skips the files that import it */
+export function caddyKit(name: string, part: PartName): Kit {
+  const program = requirePart(part);
+  return {
+    name,
+    version: () => versionOf(program, 'version', /v?(\d[\d.]*)/),
+    protocol: 'caddy',
+    socket: true,
+    statuses: { unauthenticated: 401, denied: 403, error: 503 },
+    resets: 502,
+    hangs: 504,
+    refuses: 502,
+    // Any 2xx lets the request pass, everything else is the client's answer as it stands.
+    matrix: {
+      200: 200,
+      201: 200,
+      204: 200,
+      206: 200,
+      301: 301,
+      302: 302,
+      304: 304,
+      400: 400,
+      401: 401,
+      402: 402,
+      403: 403,
+      404: 404,
+      407: 407,
+      429: 429,
+      451: 451,
+      500: 500,
+      502: 502,
+      503: 503,
+      504: 504,
+    },
+    pools: true,
+    constants: true,
+    computed: false,
+    start: ({ socket, applicationPort }, { spoil } = {}) =>
+      startConfigured({
+        shipped: 'caddy',
+        addresses: 'addresses.caddyfile',
+        replace: (port) => [
+          ['unix//run/grantgate/doors.sock', `unix/${socket}`],
+          ['to 127.0.0.1:8080', `to 127.0.0.1:${applicationPort}`],
+          ['http_port 8088', `http_port ${port}`],
+        ],
+        command: (directory) => [program, 'run', '--config', `${directory}/Caddyfile`],
+        // It keeps things at home, whatever it is told.
+        env: (directory) => ({ HOME: directory, XDG_DATA_HOME: directory, XDG_CONFIG_HOME: directory }),
+        taken: 'address already in use',
+        ...(spoil ? { spoil } : {}),
+      }),
+  };
+}

@@ -1,0 +1,108 @@
+// What do the suites of one proxy alone put it before? The real doors over a world in memory, and an application that remembers.
+// Where an answer is wanted that these doors never give, a door that gives it.
+
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer as createSocketServer, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { hostClock } from '../../../src/clock.ts';
+import { createGrpcDoor, type GrpcDoor } from '../../../src/doors/grpc.ts';
+import { listen } from '../../../src/listen.ts';
+import { startApplication, type Application } from '../application.ts';
+import { startClient, type Answer, type Ask } from '../ask.ts';
+import { sidecar, type Sidecar, type SidecarSettings } from '../doors.ts';
+import type { RunningProxy, Upstreams } from './kit.ts';
+
+export interface InMemory {
+  readonly side: Sidecar;
+  readonly application: Application;
+  /** A directory for sockets, gone after `close`. */
+  readonly directory: string;
+  /** Doors and application; a suite replaces the socket where it has a door of its own. */
+  readonly to: Pick<Upstreams, 'socket' | 'grpcSocket' | 'applicationPort'>;
+  close(): Promise<void>;
+}
+
+export async function startInMemory(settings: SidecarSettings = {}): Promise<InMemory> {
+  const directory = await mkdtemp(join(tmpdir(), 'grantgate-front-'));
+  const side = await sidecar(settings);
+  const application = await startApplication();
+  const socket = join(directory, 'doors.sock');
+  const grpcSocket = join(directory, 'grpc.sock');
+  const grpc = grpcDoorOf(side);
+  await listen(side.doors.server(), { path: socket });
+  await listen(grpc.server(), { path: grpcSocket }, 'grpc');
+  return {
+    side,
+    application,
+    directory,
+    to: { socket, grpcSocket, applicationPort: application.port },
+    async close() {
+      await application.close();
+      await grpc.close(0);
+      await side.close();
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+function grpcDoorOf({ authorize, reports }: Sidecar): GrpcDoor {
+  return createGrpcDoor({ authorize, clock: hostClock(), random: Math.random, ready: () => true, report: (check) => void reports.push(check) });
+}
+
+/** Runs the proxy for one question after another, and ends it. */
+export async function through<T>(starting: Promise<RunningProxy>, use: (ask: (what: Ask) => Promise<Answer>, proxy: RunningProxy) => Promise<T>): Promise<T> {
+  const proxy = await starting;
+  const client = startClient(proxy.port);
+  try {
+    return await use(client.ask, proxy);
+  } finally {
+    client.close();
+    await proxy.stop();
+  }
+}
+
+export interface ScriptedDoor {
+  readonly socket: string;
+  /** Every check so far: its request line, its headers in turn. */
+  readonly seen: { readonly line: string; readonly rawHeaders: readonly string[] }[];
+  close(): Promise<void>;
+}
+
+/** A door that answers as it is told. */
+export async function startScriptedDoor(socket: string, answer: (req: IncomingMessage, res: ServerResponse) => void): Promise<ScriptedDoor> {
+  const seen: ScriptedDoor['seen'] = [];
+  const server = createServer({ keepAliveTimeout: 75_000 }, (req, res) => {
+    seen.push({ line: `${req.method} ${req.url}`, rawHeaders: req.rawHeaders });
+    answer(req, res);
+  });
+  await new Promise<void>((resolve) => server.listen(socket, resolve));
+  return {
+    socket,
+    seen,
+    async close() {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      server.closeAllConnections();
+      await closed;
+    },
+  };
+}
+
+/** A door that takes every connection and says nothing. */
+export async function startSilentDoor(socket: string): Promise<{ readonly socket: string; close(): Promise<void> }> {
+  const open = new Set<Socket>();
+  const server = createSocketServer((connection) => {
+    open.add(connection.on('error', () => undefined).resume());
+    connection.on('close', () => open.delete(connection));
+  });
+  await new Promise<void>((resolve) => server.listen(socket, resolve));
+  return {
+    socket,
+    async close() {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      for (const connection of open) connection.destroy();
+      await closed;
+    },
+  };
+}
