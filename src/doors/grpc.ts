@@ -63,6 +63,8 @@ const CHECK = '/envoy.service.auth.v3.Authorization/Check';
 /** A call that never ends its message is ended; looked at so often. */
 const RECEIVE_MS = 10_000;
 const TICK_MS = 100;
+/** Node's timers go off up to so much early. */
+const TIMER_GRAIN_MS = 1;
 
 const UNDECIDED: GrpcProblem = { status: GRPC.unavailable, message: 'cannot decide' };
 const TOO_LATE: GrpcProblem = { status: GRPC.deadlineExceeded, message: 'too late' };
@@ -75,17 +77,17 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
   const { report, clock, random, ready, refuseMethodOverride = true, atLeast = false, asserts = 'none' } = settings;
   const { connectionAge = 1_800_000, maxConnections = 10_000 } = settings;
   const checkEnvoy = createEnvoyCheck({ authorize: settings.authorize, refuseMethodOverride, atLeast, asserts });
+  const shed = { malformed: 0, timeout: 0, connections: 0 };
   const health = createHealth({ clock, ready });
-  const sessions = createSessions({ clock, random, age: connectionAge, closing: (session) => health.end(session) });
+  const sessions = createSessions({ clock, random, age: connectionAge, closing: (session) => health.end(session), silent: () => shed.timeout++ });
   const servers: Http2Server[] = [];
   /** Calls whose message is not all there, in the order they came. */
   const receiving = new Set<Call>();
-  const shed = { malformed: 0, timeout: 0, connections: 0 };
   let sweeping = false;
   let inFlight = 0;
 
   const waited = ({ started }: Call): number => clock.now() - started;
-  const isLate = (call: Call): boolean => call.timeout !== null && waited(call) >= call.timeout;
+  const isLate = (call: Call, grain = 0): boolean => call.timeout !== null && waited(call) + grain >= call.timeout;
 
   const end = (call: Call, problem: GrpcProblem): void => {
     receiving.delete(call);
@@ -115,7 +117,7 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
     try {
       const frame = checkResponse(outcome, aliases);
       if (frame !== null) reply(stream, frame);
-      else fail(stream, outcome.reason === 'deadline' && isLate(call) ? TOO_LATE : UNDECIDED);
+      else fail(stream, outcome.reason === 'deadline' && isLate(call, TIMER_GRAIN_MS) ? TOO_LATE : UNDECIDED);
     } catch {
       fail(stream, UNDECIDED);
     }
@@ -141,12 +143,12 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
   const receive = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void => {
     stream.on('error', () => undefined); // a client that resets its call: `close` follows
     const status = httpProblem(headers);
-    if (status !== null) return void refuse(stream, status);
+    if (status !== null) return refuse(stream, status);
     const path = headers[':path'] ?? '';
-    if (path !== CHECK && !health.methods.has(path)) return void fail(stream, NO_METHOD);
+    if (path !== CHECK && !health.methods.has(path)) return fail(stream, NO_METHOD);
     const given = headers['grpc-timeout'];
     const timeout = given === undefined ? null : parseTimeout(String(given));
-    if (given !== undefined && timeout === null) return void fail(stream, NO_TIME);
+    if (given !== undefined && timeout === null) return fail(stream, NO_TIME);
     const call: Call = { stream, started: clock.now(), timeout };
     const message = new Message();
     receiving.add(call);
@@ -194,7 +196,8 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
     },
     async close(ms) {
       health.drain();
-      const closed = servers.splice(0).map((each) => (each.listening ? new Promise<void>((resolve) => void each.close(() => resolve())) : null));
+      const listening = servers.splice(0).filter((each) => each.listening);
+      const closed = listening.map((each) => new Promise<void>((resolve) => void each.close(() => resolve())));
       await sessions.close(ms);
       await Promise.all(closed);
     },
