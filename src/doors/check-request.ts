@@ -19,7 +19,7 @@ export interface CheckRequest {
   readonly resource: string | null;
   readonly operation: string | null;
   readonly target: string | null;
-  /** `source.principal`: what the client's certificate names. */
+  /** `source.principal`: what the client's certificate names; '' where it is no text. */
   readonly principal: string;
   /** What may be said once is said twice: in both encodings of the headers, in both of one value, or in one key of the context. */
   readonly twice: boolean;
@@ -89,8 +89,12 @@ function readAttributes(reader: Reader, end: number, draft: Draft): void {
 function readSource(reader: Reader, end: number, draft: Draft): void {
   while (reader.at < end) {
     const tag = reader.tag(end);
-    if (tag === PRINCIPAL) draft.principal = reader.utf8(end);
-    else reader.skip(tag, end);
+    if (tag !== PRINCIPAL) reader.skip(tag, end);
+    else {
+      const name = reader.utf8(end);
+      // Bytes that are no character become this one, so two names would be one. Not an error of the message: a client chose its certificate.
+      draft.principal = name.includes('\ufffd') ? '' : name;
+    }
   }
 }
 

@@ -57,11 +57,14 @@ interface Call {
   readonly started: number;
   /** Milliseconds that the client waits; null: not said. */
   readonly timeout: number | null;
+  /** All of it came, or no more of it is read. */
+  ended: boolean;
 }
 
 const CHECK = '/envoy.service.auth.v3.Authorization/Check';
-/** A call that never ends its message is ended; looked at so often. */
+/** A call that never ends its message is ended, and one whose client never reads its answer; looked at so often. */
 const RECEIVE_MS = 10_000;
+const UNREAD_MS = 20_000;
 const TICK_MS = 100;
 /** Node's timers go off up to so much early. */
 const TIMER_GRAIN_MS = 1;
@@ -81,8 +84,7 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
   const health = createHealth({ clock, ready });
   const sessions = createSessions({ clock, random, age: connectionAge, closing: (session) => health.end(session), silent: () => shed.timeout++ });
   const servers: Http2Server[] = [];
-  /** Calls whose message is not all there, in the order they came. */
-  const receiving = new Set<Call>();
+  const open = new Set<Call>();
   let sweeping = false;
   let inFlight = 0;
 
@@ -90,14 +92,17 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
   const isLate = (call: Call, grain = 0): boolean => call.timeout !== null && waited(call) + grain >= call.timeout;
 
   const end = (call: Call, problem: GrpcProblem): void => {
-    receiving.delete(call);
+    call.ended = true;
     shed[problem === TOO_LATE ? 'timeout' : 'malformed']++;
     fail(call.stream, problem);
   };
   // A timer for each call would cost as much as its check: nearly all are whole in the turn in which they come.
   const sweep = (): void => {
-    for (const call of receiving) if (waited(call) >= Math.min(call.timeout ?? RECEIVE_MS, RECEIVE_MS)) end(call, TOO_LATE);
-    sweeping = receiving.size > 0;
+    for (const call of open) {
+      if (!call.ended && waited(call) >= Math.min(call.timeout ?? RECEIVE_MS, RECEIVE_MS)) end(call, TOO_LATE);
+      if (waited(call) >= UNREAD_MS) call.stream.destroy();
+    }
+    sweeping = open.size > 0;
     if (sweeping) clock.after(TICK_MS, sweep);
   };
 
@@ -134,7 +139,10 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
     try {
       const method = health.methods.get(path);
       if (method === undefined) check(call, message);
-      else method(call.stream, message);
+      else {
+        open.delete(call); // what is watched has no end
+        method(call.stream, message);
+      }
     } catch (thrown) {
       if (thrown instanceof ProtobufError) end(call, NO_MESSAGE);
       else fail(call.stream, UNDECIDED);
@@ -149,22 +157,23 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
     const given = headers['grpc-timeout'];
     const timeout = given === undefined ? null : parseTimeout(String(given));
     if (given !== undefined && timeout === null) return fail(stream, NO_TIME);
-    const call: Call = { stream, started: clock.now(), timeout };
+    const call: Call = { stream, started: clock.now(), timeout, ended: false };
     const message = new Message();
-    receiving.add(call);
+    open.add(call);
     if (!sweeping) sweep();
     stream.on('data', (part: Buffer) => {
-      const problem = receiving.has(call) ? message.add(part) : null;
+      const problem = call.ended ? null : message.add(part);
       if (problem !== null) end(call, problem);
     });
     stream.once('end', () => {
-      if (!receiving.delete(call)) return;
+      if (call.ended) return;
+      call.ended = true;
       const whole = message.whole();
       if (whole === null) end(call, NOT_WHOLE);
       else if (isLate(call)) end(call, TOO_LATE);
       else handle(call, whole, path);
     });
-    stream.once('close', () => receiving.delete(call));
+    stream.once('close', () => open.delete(call));
   };
 
   const server = (): Http2Server => {

@@ -71,8 +71,6 @@ export class Reader {
   utf8(end: number): string {
     const to = this.enter(end);
     const text = this.bytes.toString('utf8', this.at, to);
-    // Two that are none would be one name here.
-    if (text.includes('\ufffd')) throw new ProtobufError('a string that is not UTF-8');
     this.at = to;
     return text;
   }

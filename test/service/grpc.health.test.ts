@@ -26,7 +26,7 @@ let haste: number;
 /** Time runs as fast as the test wants. */
 function hasty(): Clock {
   const clock = hostClock();
-  return { now: () => clock.now(), after: (ms, f) => clock.after(ms / haste, f) };
+  return { now: () => clock.now() * haste, after: (ms, f) => clock.after(ms / haste, f) };
 }
 async function begin(more: Partial<GrpcDoorSettings> = {}): Promise<void> {
   door = createGrpcDoor({ authorize: side.authorize, clock: hasty(), random: () => 0.5, report: () => undefined, ready: () => ready, ...more });
@@ -173,6 +173,15 @@ describe('a connection', () => {
     expect(verdictOf(messageOf(await call(session, [await message()])))).toBe(ALLOWED);
     await until(() => silent.destroyed, 'the end of the silent one');
     expect(door.shed.timeout).toBe(2);
+  });
+
+  test('whose client reads no answer: each call is given up', async () => {
+    haste = 100;
+    const session = await connectHttp2(port, { initialWindowSize: 0 });
+    onTestFinished(() => session.destroy());
+    const reply = await call(session, [await message()]);
+    expect([reply.status, reply.grpcStatus, reply.body.length]).toEqual([200, null, 0]); // the headers, and then the end
+    expect(verdictOf((await client.check(checkRequest({ headers: { authorization: `Bearer ${await side.token('admin')}` } }))).answer ?? {})).toBe(ALLOWED);
   });
 
   test('beyond the most that there may be is dropped, and counted', async () => {

@@ -1,6 +1,6 @@
 // How does a test speak gRPC to a door? By a client that is none of ours (grpc-js, protobufjs), and by bare HTTP/2 for what no client sends.
 
-import { connect, type ClientHttp2Session, type IncomingHttpHeaders } from 'node:http2';
+import { connect, type ClientHttp2Session, type IncomingHttpHeaders, type Settings } from 'node:http2';
 import { fileURLToPath } from 'node:url';
 import { credentials, loadPackageDefinition, type ClientReadableStream, type ServiceError } from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
@@ -167,8 +167,8 @@ export function call(
 }
 
 /** A connection of HTTP/2, without TLS. */
-export async function connectHttp2(port: number): Promise<ClientHttp2Session> {
-  const session = connect(`http://127.0.0.1:${port}`);
+export async function connectHttp2(port: number, settings: Settings = {}): Promise<ClientHttp2Session> {
+  const session = connect(`http://127.0.0.1:${port}`, { settings });
   session.on('error', () => undefined); // told by what is asked over it
   await new Promise<void>((resolve, reject) => session.once('connect', () => resolve()).once('error', reject));
   return session;
