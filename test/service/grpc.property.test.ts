@@ -50,7 +50,10 @@ describe('the encoder, read by protobufjs: rules 6, 7 and 8', () => {
     fc.assert(
       fc.property(outcomes, aliases, (outcome, seen) => {
         const bytes = checkResponse(outcome, seen);
-        if (outcome.verdict === 'unavailable') return void expect(bytes).toBeNull();
+        if (outcome.verdict === 'unavailable') {
+          expect(bytes).toBeNull();
+          return;
+        }
         // One frame, one message, and its first field the one status with its code, 0 too.
         expect(bytes![0]).toBe(0);
         expect(bytes!.readUInt32BE(1)).toBe(bytes!.length - 5);
@@ -62,7 +65,8 @@ describe('the encoder, read by protobufjs: rules 6, 7 and 8', () => {
         if (outcome.verdict !== 'permit') {
           const nobody = outcome.verdict === 'unauthenticated';
           const headers = nobody ? { headers: [{ header: { key: 'www-authenticate', value: 'Bearer' } }] } : {};
-          return void expect(answer).toEqual({ status: { code: nobody ? 16 : 7 }, denied_response: { status: { code: nobody ? 401 : 403 }, ...headers } });
+          expect(answer).toEqual({ status: { code: nobody ? 16 : 7 }, denied_response: { status: { code: nobody ? 401 : 403 }, ...headers } });
+          return;
         }
         expect(Object.keys(answer).toSorted()).toEqual(['ok_response', 'status']);
         expect(answer.status).toEqual({ code: 0 });
@@ -206,7 +210,10 @@ describe('through the listener', () => {
         side.reports.length = 0;
         const reply = await call(session, bodies);
         // A byte may make another path of it; then somebody decided, and the log says what.
-        if (reply.grpcStatus !== 0) return void expect(reply.body).toHaveLength(0);
+        if (reply.grpcStatus !== 0) {
+          expect(reply.body).toHaveLength(0);
+          return;
+        }
         const allowed = decodeResponse(reply.body.subarray(5)).status?.code === 0;
         expect(allowed).toBe(side.reports[0]?.verdict === 'permit');
         if (allowed) expect(side.reports[0]?.target).not.toBe('x1');
@@ -216,6 +223,7 @@ describe('through the listener', () => {
   });
 
   test('the same decision as the HTTP door', async () => {
+    type Pairs = readonly (readonly [name: string, value: string])[];
     const often = <T>(usual: fc.Arbitrary<T>, weight: number, rare: fc.Arbitrary<T>): fc.Arbitrary<T> =>
       fc.oneof({ weight, arbitrary: usual }, { weight: 1, arbitrary: rare });
     const value = fc.constantFrom('', 'GET', 'https://a', 'a=b; c=d', 'Basic x', 'r1');
@@ -232,8 +240,8 @@ describe('through the listener', () => {
       list: fc
         .tuple(
           fc.array(credential, { minLength: 1, maxLength: 1 }),
-          often(fc.constant([]), 5, fc.array(credential, { maxLength: 1 })),
-          often(fc.constant([]), 2, others),
+          often<Pairs>(fc.constant([]), 5, fc.array(credential, { maxLength: 1 })),
+          often<Pairs>(fc.constant([]), 2, others),
         )
         .map((parts) => parts.flat()),
       form: often<{ resource: string; operation: string; target: string } | null>(

@@ -152,7 +152,7 @@ export function call(
     let got: IncomingHttpHeaders = {};
     let trailers: IncomingHttpHeaders = {};
     stream.on('response', (response) => void (got = response));
-    stream.on('trailers', (response) => void (trailers = response));
+    stream.on('trailers', (response: IncomingHttpHeaders) => void (trailers = response));
     stream.on('data', (part: Buffer) => body.push(part));
     stream.on('error', reject);
     stream.on('close', () => {
