@@ -73,8 +73,8 @@ async function authority(name: string): Promise<void> {
 }
 
 /** `subject`: as openssl writes it, the least specific part first. */
-async function certificate(name: string, subject: string, by: string, days = '1'): Promise<void> {
-  const signed = ['-CA', `${by}.pem`, '-CAkey', `${by}.key`, '-days', days];
+async function certificate(name: string, subject: string, by: string): Promise<void> {
+  const signed = ['-CA', `${by}.pem`, '-CAkey', `${by}.key`, '-days', '1'];
   await openssl('req', '-x509', ...EC, '-keyout', `${name}.key`, '-out', `${name}.pem`, '-subj', subject, '-utf8', '-multivalue-rdn', ...signed);
 }
 
@@ -114,7 +114,8 @@ test.each<[string, string, number]>([
 
 test('no certificate, one of another authority, one that has ended: nobody is asked', async () => {
   await certificate('stranger', '/O=example/OU=users/CN=ada', 'strangers');
-  await certificate('ended', '/O=example/OU=users/CN=ada', 'clients', '-1');
+  await openssl('req', '-new', ...EC, '-keyout', 'ended.key', '-out', 'ended.csr', '-subj', '/O=example/OU=users/CN=ada');
+  await openssl('x509', '-req', '-in', 'ended.csr', '-CA', 'clients.pem', '-CAkey', 'clients.key', '-days', '-1', '-out', 'ended.pem');
   const before = stack.application.seen.length;
   expect(await ask(null)).toBe(400);
   expect(await ask('stranger')).toBe(400);
