@@ -12,6 +12,7 @@ import { hostClock } from './clock.ts';
 import type { Config } from './config.ts';
 import { databaseOptions } from './database.ts';
 import { createDecisionLog, type LineSink } from './decisionlog.ts';
+import type { Asserts } from './doors/envoy.ts';
 import { createGrpcDoor } from './doors/grpc.ts';
 import { createHttpDoors } from './doors/http.ts';
 import { createIdentity, missingKeys } from './authorities.ts';
@@ -132,6 +133,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     random: parts.random,
     ready: () => cache.state().fresh && !draining && missingKeys(keys) === null,
     atLeast: settings.doors.atLeast,
+    asserts: assertsOf(settings.grpc),
     connectionAge: settings.grpc.connectionAge,
   });
   telemetry.watch({ cache, tokens: authenticator, log: decisions, doors: [doors, grpc], keys });
@@ -191,6 +193,20 @@ export async function startService(parts: ServiceParts): Promise<Service> {
       return stopped;
     },
   };
+}
+
+function assertsOf({ identity, subjectHeader }: Settings['grpc']): Asserts {
+  switch (identity) {
+    case 'token':
+      return 'none';
+    case 'principal':
+      return 'principal';
+    case 'header':
+      // Without one config.ts lets nobody start; '' would be a header that no request has.
+      return { header: subjectHeader?.toLowerCase() ?? '' };
+    default:
+      return identity satisfies never;
+  }
 }
 
 /** Unique to this process: two with one name would overwrite each other's report. */
