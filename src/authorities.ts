@@ -47,7 +47,7 @@ export function createIdentity(settings: Settings, parts: IdentityParts): Believ
     issuers.push(createOidcIssuer({ ...each, clockTolerance: each.clockTolerance / 1000 }, source));
   }
   const proxy = proxyOf(settings);
-  if (issuers.length === 0 && settings.doors.identity === 'token')
+  if (issuers.length === 0 && proxy === null)
     throw new InputError(
       'identity.thingsboard.signingKey',
       'is not set, so no token could be believed: set it to the token signing key of ThingsBoard, or name an issuer in identity.oidc',
@@ -60,8 +60,8 @@ export function createIdentity(settings: Settings, parts: IdentityParts): Believ
 }
 
 /** The proxy in front of a listener that takes its word. */
-function proxyOf({ doors, identity }: Settings): Authority | null {
-  if (doors.identity !== 'header') return null;
+function proxyOf({ doors, grpc, identity }: Settings): Authority | null {
+  if (doors.identity === 'token' && grpc.identity === 'token') return null;
   const { tenants } = identity.asserted;
   if (tenants === undefined) throw new InputError('identity.asserted.tenants', 'is not set, and a listener believes its proxy');
   return { name: 'the proxy (identity.asserted)', external: true, tenants };

@@ -14,6 +14,7 @@ import { hostClock } from './clock.ts';
 import type { Config } from './config.ts';
 import { databaseOptions } from './database.ts';
 import { createDecisionLog, type LineSink } from './decisionlog.ts';
+import type { Asserts } from './doors/envoy.ts';
 import { createGrpcDoor } from './doors/grpc.ts';
 import { createHttpDoors } from './doors/http.ts';
 import { createIdentity, missingKeys } from './authorities.ts';
@@ -147,6 +148,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     random: parts.random,
     ready: () => isReady(readiness()),
     atLeast: settings.doors.atLeast,
+    asserts: assertsOf(settings.grpc),
     connectionAge: settings.grpc.connectionAge,
   });
   telemetry.watch({ cache, tokens: authenticator, log: decisions, doors: [doors, grpc], keys, admission });
@@ -219,6 +221,20 @@ export async function startService(parts: ServiceParts): Promise<Service> {
       return stopped;
     },
   };
+}
+
+function assertsOf({ identity, subjectHeader }: Settings['grpc']): Asserts {
+  switch (identity) {
+    case 'token':
+      return 'none';
+    case 'principal':
+      return 'principal';
+    case 'header':
+      // Without one config.ts lets nobody start; '' would be a header that no request has.
+      return { header: subjectHeader?.toLowerCase() ?? '' };
+    default:
+      return identity satisfies never;
+  }
 }
 
 /** Unique to this process: two with one name would overwrite each other's report. */

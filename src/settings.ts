@@ -86,6 +86,13 @@ export const settings = z.strictObject({
       }),
       socket: text.optional().register(notes, { description: 'Unix socket of the gRPC door, beside or instead of the port. Its mode is 0660.' }),
       socketGroup: text.optional().register(notes, { description: 'Group (name or number) that may connect to that socket.' }),
+      identity: z.enum(['token', 'principal', 'header'], 'must be token, principal or header').default('token').register(notes, {
+        description:
+          'Who says who asks: a `token` of the client, the client certificate that Envoy verified (`principal`: its URI, DNS name or subject), or the header `grpc.subjectHeader`; then no token is read.',
+      }),
+      subjectHeader: subjectHeader.optional().register(notes, {
+        description: 'That header. Envoy must overwrite it in every request: whoever can set it can be anybody.',
+      }),
       insecurePublicListen: flag
         .default(false)
         .register(notes, { description: 'Let the gRPC door listen on an address that is not loopback. Whoever reaches it can ask it anything.' }),
