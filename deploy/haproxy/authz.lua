@@ -12,6 +12,8 @@ local TIMEOUT = 250
 local PASSED = {
   "authorization", "x-authorization", "x-request-id", "origin", "access-control-request-method",
   "x-http-method-override", "x-http-method", "x-method-override",
+  -- For routes that take the token from a cookie:
+  -- "cookie",
   -- For clients that must see their own write: "at this revision or later, or not at all". It needs doors.atLeast: true as well.
   -- Whoever sends a revision that is not reached makes that check wait for the database, so it is not passed on unless you say so.
   -- "x-authz-at-least",

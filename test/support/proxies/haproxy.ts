@@ -43,7 +43,7 @@ export const haproxy: Kit = {
         ['127.0.0.1:8080', `127.0.0.1:${applicationPort}`],
         ['127.0.0.1:8089', `127.0.0.1:${port}`],
       ],
-      command: (directory) => [program, '-db', '-f', `${directory}/addresses.cfg`, '-f', `${directory}/haproxy.cfg`],
+      command: (directory) => [program, '-C', directory, '-db', '-f', 'addresses.cfg', '-f', 'haproxy.cfg'],
       taken: 'Address already in use',
       ...(spoil ? { spoil } : {}),
     }),
