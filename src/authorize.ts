@@ -7,14 +7,17 @@
 
 import { ANY } from 'policy-cache';
 import type { AccessRequest, Clock } from 'policy-cache';
+import type { Believe } from './asserted.ts';
 import { refused } from './identity.ts';
 import type { Authentication, Authenticator, Identity } from './identity.ts';
 import type { AtLeast, Pdp, Ruling } from './pdp.ts';
+import { presented } from './presented.ts';
 import { unavailableCode } from './problem.ts';
 import type { OutcomeReason, RequestProblem, Verdict } from './problem.ts';
 import type { CheckReport } from './report.ts';
 import { matchRoute, parseParameters } from './routes.ts';
 import type { RouteMatch, RouteTable, Unmapped, UnmappedReason } from './routes.ts';
+import type { TokenPlace } from './token-place.ts';
 
 /** What a door read of the client's request. */
 export interface DoorRequest {
@@ -61,6 +64,8 @@ export type Authorize = (request: DoorRequest) => Outcome | Promise<Outcome>;
 export interface AuthorizeSettings {
   readonly table: RouteTable;
   readonly authenticator: Authenticator;
+  /** Judges a subject that a listener vouches for; absent: nobody is believed so. */
+  readonly believe?: Believe;
   readonly pdp: Pdp;
   /** A new decision id for each check. */
   readonly nextId: () => string;
@@ -80,7 +85,7 @@ export function decisionIds(prefix: string): () => string {
 type Draft = { -readonly [K in keyof Outcome]: Outcome[K] };
 
 export function createAuthorize(settings: AuthorizeSettings): Authorize {
-  const { table, authenticator, pdp, nextId, clock, deadline = 1000, fault } = settings;
+  const { table, pdp, nextId, clock, deadline = 1000, fault } = settings;
   const { vocabulary } = table;
 
   const decide = (draft: Draft, { asked, atLeast }: { asked: RouteMatch; atLeast: AtLeast | null }, who: Authentication): Outcome | Promise<Outcome> => {
@@ -104,7 +109,7 @@ export function createAuthorize(settings: AuthorizeSettings): Authorize {
     draft.customer = status.customer;
     draft.revision = status.revision;
     draft.cache = status.hit ? 'hit' : 'miss';
-    const { tenants } = who.issuer;
+    const { tenants } = who.authority;
     // A subject that nobody knows has no tenant: that is a deny. No allow passes here without one of the list.
     if (tenants !== '*' && (decision.allow || status.tenant !== '') && !tenants.includes(status.tenant)) return end(draft, 'unauthenticated', 'foreign-tenant');
     if (asked.authenticated) {
@@ -147,7 +152,7 @@ export function createAuthorize(settings: AuthorizeSettings): Authorize {
       if (asked.route !== null) draft.route = asked.route;
       if (asked.kind === 'unmapped') return end(draft, 'unmapped', asked.reason);
       if (asked.public) return end(draft, 'permit', 'public');
-      const who = credentialOf(request, authenticator);
+      const who = whoAsks(request, asked.token, settings);
       const question = { asked, atLeast: request.atLeast };
       const outcome = who instanceof Promise ? who.then((settled) => decide(draft, question, settled)) : decide(draft, question, who);
       return outcome instanceof Promise ? inTime(draft, outcome, Math.min(deadline, request.timeout ?? deadline)) : outcome;
@@ -208,7 +213,7 @@ function questionOf(table: RouteTable, request: DoorRequest): RouteMatch | Unmap
   const explicit = parseParameters(table.vocabulary, parameters);
   if (explicit.kind === 'unmapped') return explicit;
   if (row.kind === 'unmapped') return silent(row) ? explicit : row;
-  if (row.checks.length === 0) return explicit;
+  if (row.checks.length === 0) return row.token === null ? explicit : { ...explicit, token: row.token };
   // Both speak (proxies 3.2): the table must ask for this very thing, and then all that it asks for must pass.
   const [own] = explicit.checks;
   const agreed = row.checks.some((check) => check.resource === own!.resource && check.operation === own!.operation && check.target === own!.target);
@@ -235,6 +240,16 @@ function silent({ reason, route }: Unmapped): boolean {
 function requestsOf({ authenticated, checks }: RouteMatch, subject: string): readonly AccessRequest[] {
   if (authenticated) return [{ subject, operation: 0, resource: 0, target: ANY }];
   return checks.map(({ resource, operation, target }) => ({ subject, operation, resource, target }));
+}
+
+/** One way to say who asks: where a listener vouches for it, no credential is looked at, and where it does not, nothing else is. */
+function whoAsks(request: DoorRequest, place: TokenPlace | null, { authenticator, believe }: AuthorizeSettings): Authentication | Promise<Authentication> {
+  if (request.asserted !== null) return believe === undefined ? refused('bad-subject') : believe(request.asserted);
+  if (place === null) return credentialOf(request, authenticator);
+  const { count, value, problem } = presented(request, place);
+  if (count === 0) return credentialOf(request, authenticator);
+  if (count + request.credentials > 1) return refused('many-credentials');
+  return problem === null ? authenticator.authenticate(value) : refused(problem);
 }
 
 /** Rule 5: one value in the two headers together, `Bearer`, one space, one word. The word itself is judged by the authenticator. */

@@ -4,8 +4,10 @@
 // the start, and every problem is told at once with its place. The result is frozen.
 
 import { LineCounter, isMap, isScalar, parseDocument, type YAMLMap } from 'yaml';
+import { isLoopback } from './loopback.ts';
 import { parserWords } from './parser-words.ts';
-import { leaves, settings, showDuration, type Leaf, type Settings } from './settings.ts';
+import { partsOf, showDuration } from './setting-kinds.ts';
+import { leaves, settings, type Leaf, type Settings } from './settings.ts';
 
 export interface ConfigInput {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -75,13 +77,36 @@ export function loadConfig(input: ConfigInput): Config {
     const found = values.get(path);
     const parsed = schema.safeParse(found?.value);
     if (parsed.success) good.set(path, parsed.data);
-    else problems.push(`${path} (${found?.source ?? 'default'}): ${parsed.error.issues[0]!.message}${note.secret ? '' : `, got ${show(found?.value)}`}`);
+    else problems.push(...leafProblems({ path, note, found }, parsed.error.issues));
   }
   problems.push(...conflicts(good, (path) => values.get(path)?.source ?? 'default'));
   if (problems.length > 0) throw new ConfigError(problems);
 
   const sources = new Map(leaves.map(({ path }) => [path, values.get(path)?.source ?? 'default']));
   return { settings: freeze(settings.parse(nested(values))), sources };
+}
+
+interface Issue {
+  readonly path: readonly PropertyKey[];
+  readonly message: string;
+}
+
+/** One line, or of a list of objects one for each part that is wrong: `identity.oidc[2].audience (…): must be …, got …`. */
+function leafProblems({ path, note, found }: { path: string; note: Leaf['note']; found: Found | undefined }, issues: readonly Issue[]): string[] {
+  const line = (name: string, message: string, value: unknown): string =>
+    `${name} (${found?.source ?? 'default'}): ${message}${note.secret ? '' : `, got ${show(value)}`}`;
+  if (!note.parts) return [line(path, issues[0]!.message, found?.value)];
+  return issues.map((issue) => {
+    const name = issue.path.map((part) => (typeof part === 'number' ? `[${part}]` : `.${String(part)}`)).join('');
+    return line(path + name, issue.message, partAt(partsOf(found?.value), issue.path));
+  });
+}
+
+function partAt(value: unknown, path: readonly PropertyKey[]): unknown {
+  return path.reduce<unknown>(
+    (at, key) => (typeof at === 'object' && at !== null && Object.hasOwn(at, key) ? (at as Record<PropertyKey, unknown>)[key] : undefined),
+    value,
+  );
 }
 
 /** What is wrong between settings that are each good. A setting that is not good itself is not looked at. */
@@ -120,11 +145,22 @@ function conflicts(good: ReadonlyMap<string, unknown>, source: (path: string) =>
   if (typeof good.get('grpc.socket') === 'string' && good.get('grpc.socket') === good.get('doors.socket')) {
     say('grpc.socket', 'is the socket of the doors too; give each its own');
   }
+  problems.push(...beliefs(good, source));
   return problems;
 }
 
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host);
+/** What is wrong with who is believed where. */
+function beliefs(good: ReadonlyMap<string, unknown>, source: (path: string) => string): string[] {
+  const problems: string[] = [];
+  const say = (path: string, problem: string): number => problems.push(`${path} (${source(path)}): ${problem}`);
+  const absent = (path: string): boolean => good.has(path) && good.get(path) === undefined;
+  const believing = good.get('doors.identity') === 'header';
+  if (believing && absent('doors.subjectHeader')) say('doors.subjectHeader', 'is not set, and doors.identity: header means it; name the header');
+  if (!believing && good.has('doors.identity') && good.get('doors.subjectHeader') !== undefined)
+    say('doors.subjectHeader', 'means nothing without doors.identity: header; a token says who asks');
+  if (believing && absent('identity.asserted.tenants'))
+    say('identity.asserted.tenants', "is not set, and a listener believes its proxy; name the tenants that it may speak for, or '*'");
+  return problems;
 }
 
 function readConfigFile(file: string, to: { input: ConfigInput; values: Values; problems: string[] }): void {

@@ -5,7 +5,8 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
-import { leaves, showDuration, type Leaf } from './settings.ts';
+import { showDuration } from './setting-kinds.ts';
+import { leaves, type Leaf } from './settings.ts';
 
 const BEGIN = '<!-- settings: made from src/settings.ts by `npm run docs` -->';
 const END = '<!-- end of settings -->';

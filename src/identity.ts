@@ -2,7 +2,9 @@
 //
 // A bearer token goes to exactly one issuer, chosen by the algorithm and the `iss` that it names: the keys of one issuer are
 // never tried on a token of another. What an issuer proved is kept until the token ends or the issuer's keys change; what it
-// refused is not kept, so forged tokens can neither fill the cache nor push a good one out.
+// refused is not kept, so forged tokens can neither fill the cache nor push a good one out. Verifications under way are bounded: a
+// flood of forged tokens costs its own time and keeps new tokens waiting, or refuses them with `overload`; it never touches one
+// that is kept.
 //
 // One authenticator is one validation profile: its cache key is the whole token, its settings are part of what it is. Measured
 // (Node 20, 363-byte tokens, a busy two-core machine): a verification by jose 170 µs of CPU, a hit 3 µs and no promise.
@@ -16,21 +18,27 @@ export type Proof =
   | { readonly kind: 'user'; readonly subject: string; readonly from: number; readonly until: number }
   /** A system administrator: not a user of any tenant (semantics 1.6). */
   | { readonly kind: 'operator'; readonly subject: string; readonly from: number; readonly until: number }
-  | { readonly kind: 'refused'; readonly problem: CredentialProblem };
+  | { readonly kind: 'refused'; readonly problem: CredentialProblem }
+  /** Its key is being fetched: to be asked again when this resolves. Never rejects. */
+  | { readonly kind: 'later'; readonly ready: Promise<void> };
 
-/** One kind of token and its keys. A new kind is one more file in `issuers/`. */
-export interface Issuer {
+/** Whoever is believed when it says who somebody is: an issuer of tokens, or the proxy in front of a listener. */
+export interface Authority {
   /** For people and logs. */
   readonly name: string;
   /** False for tokens that this service signs itself. */
   readonly external: boolean;
   /** Tenants that it speaks for: a subject of another one is not authenticated by it. */
   readonly tenants: readonly string[] | '*';
+}
+
+/** One kind of token and its keys. A new kind is one more file in `issuers/`. */
+export interface Issuer extends Authority {
   /** Values of `alg` that are its own. */
   readonly algorithms: readonly string[];
   /** The `iss` of its tokens; null: it asks for none, and takes what no other issuer claims. */
   readonly iss: string | null;
-  /** Grows whenever its keys change: everything proved before is proved again. */
+  /** Grows whenever a key is believed no longer: everything proved before is proved again. */
   readonly generation: number;
   /** Never rejects for a bad token; what it throws or rejects with is a fault of ours. `now` is seconds since 1970. */
   verify(token: string, now: number): Promise<Proof>;
@@ -39,7 +47,7 @@ export interface Issuer {
 export interface Identity {
   readonly kind: 'user' | 'operator';
   readonly subject: string;
-  readonly issuer: Issuer;
+  readonly authority: Authority;
   /** When it ends, in seconds since 1970. */
   readonly expires: number;
 }
@@ -60,6 +68,8 @@ export interface Authenticator {
 
 export interface AuthenticatorSettings {
   readonly issuers: readonly Issuer[];
+  /** Who else is believed in this process: counted among those that may speak for every tenant. */
+  readonly others?: readonly Authority[];
   /** Milliseconds since 1970. */
   readonly wall: () => number;
   /** Tokens kept at most; default 20,000. */
@@ -78,39 +88,46 @@ const TOKEN68 = /^[A-Za-z0-9\-._~+/]+=*$/;
 /** What is kept of a token that was proved. */
 interface Proved {
   readonly identity: Identity;
+  readonly issuer: Issuer;
   readonly from: number;
   readonly generation: number;
 }
 
 /** @throws InputError if two issuers would claim the same tokens, or two foreign ones speak for every tenant */
 export function createAuthenticator(settings: AuthenticatorSettings): Authenticator {
-  const { issuers, wall, tokens = 20_000, characters = 32 * 1024 * 1024, verifications = 1000 } = settings;
+  const { issuers, others = [], wall, tokens = 20_000, characters = 32 * 1024 * 1024, verifications = 1000 } = settings;
   const choose = issuerChoice(issuers);
+  onlyOneEverywhere([...issuers, ...others]);
   const proved = new LRUCache<string, Proved>({ max: tokens, maxSize: characters, sizeCalculation: (_, token) => token.length });
   let hits = 0;
   let misses = 0;
   let verifying = 0;
 
-  const verify = async (token: string, issuer: Issuer): Promise<Authentication> => {
+  /** One question to an issuer, counted: what waits for keys does not hold up tokens whose keys are here. */
+  const ask = async (token: string, issuer: Issuer): Promise<Proof> => {
     if (verifying >= verifications) throw new PolicyError('overload', `${verifying} tokens are being verified`);
     verifying++;
     try {
-      return await proveAndKeep(token, issuer);
+      return await issuer.verify(token, seconds(wall));
     } finally {
       verifying--;
     }
   };
-  const proveAndKeep = async (token: string, issuer: Issuer): Promise<Authentication> => {
+  const verify = async (token: string, issuer: Issuer): Promise<Authentication> => {
     for (;;) {
       const { generation } = issuer;
-      const proof = await issuer.verify(token, seconds(wall));
+      const proof = await ask(token, issuer);
+      if (proof.kind === 'later') {
+        await proof.ready;
+        continue;
+      }
       // Keys that changed during a verification: what it found belongs to the old ones.
       if (generation !== issuer.generation) continue;
       if (proof.kind === 'refused') return proof;
-      const identity: Identity = { kind: proof.kind, subject: proof.subject, issuer, expires: proof.until };
+      const identity: Identity = { kind: proof.kind, subject: proof.subject, authority: issuer, expires: proof.until };
       const now = seconds(wall);
       if (now >= proof.until) return refused('expired-token');
-      proved.set(token, { identity, from: proof.from, generation });
+      proved.set(token, { identity, issuer, from: proof.from, generation });
       return identity;
     }
   };
@@ -121,7 +138,7 @@ export function createAuthenticator(settings: AuthenticatorSettings): Authentica
       if (known !== undefined) {
         const { identity } = known;
         const now = seconds(wall);
-        if (known.generation === identity.issuer.generation && now < identity.expires && now >= known.from) {
+        if (known.generation === known.issuer.generation && now < identity.expires && now >= known.from) {
           hits++;
           return identity;
         }
@@ -173,13 +190,6 @@ function issuerChoice(issuers: readonly Issuer[]): (token: string) => Issuer | n
       byName.set(key(alg, issuer.iss), issuer);
     }
   }
-  const everywhere = issuers.filter((issuer) => issuer.external && issuer.tenants === '*');
-  if (everywhere.length > 1)
-    throw new InputError(
-      'identity',
-      `${everywhere.map((issuer) => issuer.name).join(' and ')} both speak for every tenant ('*'); at most one may, name the tenants of the others`,
-    );
-
   return (token) => {
     const [header, payload] = token.split('.', 2);
     const alg = claim(header, 'alg');
@@ -187,6 +197,15 @@ function issuerChoice(issuers: readonly Issuer[]): (token: string) => Issuer | n
     const iss = claim(payload, 'iss');
     return (typeof iss === 'string' ? byName.get(key(alg, iss)) : undefined) ?? byName.get(key(alg, null)) ?? null;
   };
+}
+
+function onlyOneEverywhere(authorities: readonly Authority[]): void {
+  const everywhere = authorities.filter(({ external, tenants }) => external && tenants === '*');
+  if (everywhere.length > 1)
+    throw new InputError(
+      'identity',
+      `${everywhere.map(({ name }) => name).join(' and ')} both speak for every tenant ('*'); at most one may, name the tenants of the others`,
+    );
 }
 
 /** A member of a token's part, unproved: good for choosing who is to prove it, and for nothing else. */

@@ -26,6 +26,12 @@ export type CredentialProblem =
   | 'bad-claims'
   /** Proved, but not for this use: a refresh token, or one from before the second factor. */
   | 'wrong-scope'
+  /** Proved, but meant for another service. */
+  | 'wrong-audience'
+  /** The subject that a listener's proxy vouches for is no user id, or not of the form that was agreed on. */
+  | 'bad-subject'
+  /** A cookie's token, from a page of an origin that the route does not name. */
+  | 'foreign-origin'
   /** The subject is of a tenant that the issuer does not speak for. */
   | 'foreign-tenant';
 

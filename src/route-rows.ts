@@ -7,6 +7,8 @@
 // and, where wanted:
 //   closed: 'why'      unmapped whatever else the row says, which stays validated: take the line away to open the row
 //   encoded: true      parameters may be percent-encoded (decoded once, checked again as an id)
+//   token: { cookie: NAME, origins: [...] }   the token may stand in this cookie, for requests of pages of these origins
+//   token: { query: NAME }                    ... or in this parameter of the query, as a WebSocket handshake has it
 //   coarse: true       a check whose id is in the body becomes WRITE `*` and CREATE, both of which must pass
 // In a path `{name}` is one segment and `{name...}`, last, the rest. `resource` may be "{name}" (upper-cased, looked up exactly)
 // or "{name}_GROUP" with any such ending. `target` is "{name}", a constant id, or '*' in so many words. Instead of a target a
@@ -14,6 +16,7 @@
 
 import { ANY, InputError, parseId, type Vocabulary } from 'policy-cache';
 import { canonical, isMethod, METHODS, type Method } from './target.ts';
+import { readTokenPlace, type TokenPlace } from './token-place.ts';
 
 export type Segment = { readonly kind: 'literal'; readonly text: string } | { readonly kind: 'parameter' | 'rest'; readonly name: string };
 
@@ -39,6 +42,8 @@ export interface Row {
   readonly segments: readonly Segment[];
   readonly encoded: boolean;
   readonly access: Access;
+  /** Where else than in a header the credential may stand. */
+  readonly token: TokenPlace | null;
 }
 
 /** A problem or a warning: the row, the field, what stands there, how to mend it. */
@@ -46,7 +51,7 @@ export type Complain = (field: string, problem: string) => void;
 
 type Fields = Readonly<Record<string, unknown>>;
 
-const ROW_FIELDS = ['method', 'path', 'resource', 'operation', 'target', 'in', 'checks', 'public', 'authenticated', 'closed', 'encoded', 'coarse'];
+const ROW_FIELDS = ['method', 'path', 'resource', 'operation', 'target', 'in', 'checks', 'public', 'authenticated', 'closed', 'encoded', 'coarse', 'token'];
 const CHECK_FIELDS = ['resource', 'operation', 'target', 'in'];
 const HIDDEN: ReadonlyMap<unknown, HiddenId> = new Map([
   ['body', 'id-in-body'],
@@ -74,7 +79,9 @@ export function readRow(value: unknown, number: number, to: { vocabulary: Vocabu
   const coarse = flag(value, 'coarse', problem);
   if (encoded && segments.every((segment) => segment.kind === 'literal')) problem('encoded', 'the path has no parameter; take the line away');
   const access = readAccess(value, { vocabulary: to.vocabulary, segments, coarse, problem, warn: to.warn });
-  return sound && access ? { number, methods, path, segments, encoded, access } : null;
+  const token = value['token'] === undefined ? null : readTokenPlace(value['token'], problem);
+  if (token !== null && access?.kind === 'public') problem('token', 'a public row never reads a credential; take the line away');
+  return sound && access ? { number, methods, path, segments, encoded, access, token } : null;
 }
 
 function readMethods(value: unknown, problem: Complain): Method[] {

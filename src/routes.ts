@@ -10,6 +10,7 @@ import { ANY, InputError, parseId, type Vocabulary } from 'policy-cache';
 import { covers, overlapsOf } from './route-overlaps.ts';
 import { readRow, type CheckTemplate, type HiddenId, type Row } from './route-rows.ts';
 import { canonical, isMethod, METHODS, type Method, type RefusedTarget } from './target.ts';
+import type { TokenPlace } from './token-place.ts';
 
 export interface RouteCheck {
   /** Numbers of the vocabulary. */
@@ -30,6 +31,8 @@ export interface RouteMatch {
   readonly authenticated: boolean;
   /** All must pass. */
   readonly checks: readonly RouteCheck[];
+  /** Where else than in a header the credential may stand; null: nowhere. */
+  readonly token: TokenPlace | null;
 }
 
 /** Stable: the decision log and the metrics carry these. */
@@ -192,7 +195,7 @@ export function parseParameters(vocabulary: Vocabulary, given: { resource: strin
   const route = `${vocabulary.resources[resource]}/${vocabulary.operations[operation]}`;
   if (given.target === undefined || given.target === '') return unmapped('target-missing', route);
   if (!isPrintableAscii(given.target) || !isId(given.target)) return unmapped('bad-target', route);
-  return { kind: 'match', route, public: false, authenticated: false, checks: [{ resource, operation, target: given.target }] };
+  return { kind: 'match', route, public: false, authenticated: false, checks: [{ resource, operation, target: given.target }], token: null };
 }
 
 function routesOf(parsed: unknown, problems: string[]): readonly unknown[] {
@@ -224,6 +227,7 @@ function leafOf(row: Row): Leaf {
       public: access.kind === 'public',
       authenticated: access.kind === 'authenticated',
       checks: Object.freeze(checks),
+      token: row.token,
     });
   if (access.kind === 'closed') return { row, bound, rivals: [], constant: Object.freeze({ kind: 'unmapped', reason: access.reason, route: row.path }) };
   const checks = access.kind === 'checks' ? access.checks : [];
@@ -334,7 +338,7 @@ function fill(vocabulary: Vocabulary, row: Row, values: readonly string[]): Rout
     if (resource < 0) return unmapped('unknown-resource', row.path);
     checks.push({ resource, operation: check.operation, target: typeof check.target === 'string' ? check.target : values[check.target.parameter]! });
   }
-  return { kind: 'match', route: row.path, public: false, authenticated: false, checks };
+  return { kind: 'match', route: row.path, public: false, authenticated: false, checks, token: row.token };
 }
 
 /** ASCII only: toUpperCase would make an S of a long s, and a name that the vocabulary has. '' stands for no name. */

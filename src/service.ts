@@ -4,7 +4,7 @@
 
 import { once } from 'node:events';
 import type { Server } from 'node:http';
-import { InputError, PolicyCache, type CacheState } from 'policy-cache';
+import { PolicyCache, type CacheState } from 'policy-cache';
 import { barrier, postgresSource } from 'policy-cache/postgres';
 import { apiServer, createApi } from './api/app.ts';
 import { createAuthorize, decisionIds } from './authorize.ts';
@@ -14,8 +14,7 @@ import { databaseOptions } from './database.ts';
 import { createDecisionLog, type LineSink } from './decisionlog.ts';
 import { createGrpcDoor } from './doors/grpc.ts';
 import { createHttpDoors } from './doors/http.ts';
-import { createAuthenticator, type Issuer } from './identity.ts';
-import { createThingsBoardIssuer } from './issuers/thingsboard.ts';
+import { createIdentity, missingKeys } from './authorities.ts';
 import { listen, type Address } from './listen.ts';
 import type { Log } from './log.ts';
 import { createPdp } from './pdp.ts';
@@ -66,7 +65,6 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   const policy = loadPolicy({ vocabulary: settings.vocabulary.file, routes: settings.routes.file, readFile: parts.readFile });
   // Of the shipped table they are known; of somebody's own they are news.
   for (const warning of policy.warnings) log(settings.routes.file === undefined ? 'debug' : 'warn', 'routes', warning);
-  const authenticator = createAuthenticator({ issuers: issuersOf(settings), wall: parts.wall, tokens: settings.cache.tokens });
   const database = databaseOptions(settings, parts.readFile);
   const source = postgresSource({
     ...database,
@@ -77,6 +75,8 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     },
   });
   const clock = hostClock();
+  const identity = createIdentity(settings, { clock, wall: parts.wall, random: parts.random, log });
+  const { authenticator, keys } = identity;
   const telemetry = createTelemetry({
     vocabulary: policy.vocabulary,
     version: parts.version,
@@ -110,6 +110,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   const authorize = createAuthorize({
     table: policy.routes,
     authenticator,
+    ...(identity.believe ? { believe: identity.believe } : {}),
     clock,
     deadline,
     pdp: createPdp(cache, { deadline }),
@@ -121,6 +122,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     clock,
     report,
     atLeast: settings.doors.atLeast,
+    subjectHeader: settings.doors.subjectHeader ?? null,
   });
   let draining = false;
   const grpc = createGrpcDoor({
@@ -128,15 +130,15 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     clock,
     report,
     random: parts.random,
-    ready: () => cache.state().fresh && !draining,
+    ready: () => cache.state().fresh && !draining && missingKeys(keys) === null,
     atLeast: settings.doors.atLeast,
     connectionAge: settings.grpc.connectionAge,
   });
-  telemetry.watch({ cache, tokens: authenticator, log: decisions, doors: [doors, grpc] });
+  telemetry.watch({ cache, tokens: authenticator, log: decisions, doors: [doors, grpc], keys });
 
   const api = apiServer(
     createApi({
-      readiness: () => ({ cache: cache.state(), draining }),
+      readiness: () => ({ cache: cache.state(), draining, missingKeys: missingKeys(keys) }),
       scrape: settings.api.metrics ? () => telemetry.scrape() : undefined,
       callers: {
         keys: settings.api.keys ?? [],
@@ -152,6 +154,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   const end = async (): Promise<void> => {
     await Promise.all([doors.close(settings.shutdown.timeout), grpc.close(settings.shutdown.timeout)]);
     cache.close();
+    for (const source of keys) source.close();
     await decisions.flush(settings.shutdown.timeout);
     await closeServer(api);
     await telemetry.close();
@@ -168,6 +171,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     throw error;
   }
   cache.start();
+  for (const source of keys) source.start();
 
   let stopped: Promise<void> | null = null;
   return {
@@ -187,14 +191,6 @@ export async function startService(parts: ServiceParts): Promise<Service> {
       return stopped;
     },
   };
-}
-
-/** @throws InputError if nobody could be known */
-function issuersOf({ identity }: Settings): readonly Issuer[] {
-  const { signingKey, issuer, tenants, clockTolerance } = identity.thingsboard;
-  if (signingKey === undefined)
-    throw new InputError('identity.thingsboard.signingKey', 'is not set, so no token could be believed: set it to the token signing key of ThingsBoard');
-  return [createThingsBoardIssuer({ name: 'thingsboard', tenants, signingKeys: signingKey, iss: issuer ?? null, clockTolerance: clockTolerance / 1000 })];
 }
 
 /** Unique to this process: two with one name would overwrite each other's report. */

@@ -7,6 +7,8 @@
 import { InputError } from 'policy-cache';
 import { z } from 'zod';
 import { parseSigningKey } from './issuers/thingsboard.ts';
+import { duration, flag, integer, list, port, share, split, text } from './setting-kinds.ts';
+import { oidcIssuers, subjectHeader } from './settings-identity.ts';
 
 export interface SettingNote {
   readonly description: string;
@@ -14,6 +16,8 @@ export interface SettingNote {
   readonly secret?: true;
   /** A time: shown with its unit. */
   readonly time?: true;
+  /** A list of objects: a problem names the part that is wrong. */
+  readonly parts?: true;
   /** An environment variable that other programs use too; read where ours is absent. */
   readonly alias?: string;
 }
@@ -21,35 +25,6 @@ export interface SettingNote {
 /** What is said about each leaf of the schema. */
 export const notes = z.registry<SettingNote>();
 
-const text = z.string().min(1, 'must not be empty');
-const flag = z.preprocess((value) => (value === 'true' ? true : value === 'false' ? false : value), z.boolean('must be true or false'));
-const number = (text: unknown): unknown => (typeof text === 'string' && /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text);
-const integer = (min: number, max: number) => {
-  const problem = `must be a whole number from ${min} to ${max}`;
-  return z.preprocess(number, z.number(problem).int(problem).min(min, problem).max(max, problem));
-};
-const SHARE = 'must be a number from 0 to 1';
-const share = z.preprocess(number, z.number(SHARE).min(0, SHARE).max(1, SHARE));
-
-const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
-const milliseconds = (value: unknown): unknown => {
-  if (typeof value !== 'string') return value;
-  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(value);
-  return match ? Number(match[1]) * UNITS[match[2]!]! : number(value);
-};
-/** A time within bounds, in milliseconds once read. */
-export const duration = (min: number, max: number) => {
-  const problem = `must be a time from ${showDuration(min)} to ${showDuration(max)}, as 250ms, 2s or 1m`;
-  return z.preprocess(milliseconds, z.number(problem).int(problem).min(min, problem).max(max, problem));
-};
-const split = (value: unknown): unknown => (typeof value === 'string' ? value.split(',').map((item) => item.trim()) : value);
-const LIST = "must be '*' or a list of ids";
-const list = z.preprocess(
-  (value) => (value === '*' ? value : split(value)),
-  z.union([z.literal('*'), z.array(z.string(LIST).min(1, LIST), LIST).min(1, LIST)], LIST),
-);
-const PORT = "must be a port from 0 (any free one) to 65535, or 'none'";
-const port = z.preprocess(number, z.union([z.literal('none'), z.number(PORT).int(PORT).min(0, PORT).max(65_535, PORT)], PORT));
 const KEYS = 'must be a base64 key, or a list of them';
 // base64 and openssl break their lines.
 const joined = (value: unknown): unknown => (typeof value === 'string' ? value.replace(/\s*\n\s*/g, '') : value);
@@ -81,6 +56,12 @@ export const settings = z.strictObject({
       port: port.default(9191).register(notes, { description: 'Port of the doors; `0` takes any free one, `none` leaves the socket alone.' }),
       socket: text.optional().register(notes, { description: 'Unix socket of the doors, beside or instead of the port. Its mode is 0660.' }),
       socketGroup: text.optional().register(notes, { description: 'Group (name or number) that may connect to the socket.' }),
+      identity: z.enum(['token', 'header'], 'must be token or header').default('token').register(notes, {
+        description: 'Who says who asks: a `token` of the client, or the proxy in the header `doors.subjectHeader`; then no token is read.',
+      }),
+      subjectHeader: subjectHeader.optional().register(notes, {
+        description: 'That header. The proxy must overwrite it in every request: whoever can set it can be anybody.',
+      }),
       insecurePublicListen: flag
         .default(false)
         .register(notes, { description: 'Let the doors listen on an address that is not loopback. Whoever reaches a door can ask it anything.' }),
@@ -175,6 +156,21 @@ export const settings = z.strictObject({
     .prefault({}),
   identity: z
     .strictObject({
+      oidc: oidcIssuers.register(notes, {
+        description:
+          'OpenID Connect issuers, a list (in the environment: as JSON). Of each: `name`, `issuer`, `audience`, `tenants`; where wanted `jwksUri` (default: by discovery), `algorithms` (`[RS256, ES256, EdDSA]`), `subjectClaim` (`sub`: what holds the user id), `clockTolerance` (`0s`), `refreshInterval` of its keys (`5m`), `cooldown` after a fetch in which a key that is not known is refused (`10s`: publish a key that long before signing with it), `maxKeyAge` after which keys that could not be fetched again are not believed (`24h`), `insecureHttp`.',
+        parts: true,
+      }),
+      asserted: z
+        .strictObject({
+          prefix: text.optional().register(notes, {
+            description: 'What a subject named by a proxy must begin with, as `spiffe://example.org/user/`. It is cut off; the rest is the user id.',
+          }),
+          tenants: list.optional().register(notes, {
+            description: 'Tenants that such a proxy may speak for. Must be said where a listener believes its proxy (`doors.identity`).',
+          }),
+        })
+        .prefault({}),
       thingsboard: z
         .strictObject({
           signingKey: signingKeys.optional().register(notes, {
@@ -259,10 +255,4 @@ function leavesOf(schema: z.ZodType, path: readonly string[]): Leaf[] {
 
 function envName(path: readonly string[]): string {
   return ['grantgate', ...path].map((part) => part.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()).join('_');
-}
-
-/** Milliseconds in the largest unit that is a whole number. */
-export function showDuration(ms: number): string {
-  for (const unit of ['h', 'm', 's']) if (ms > 0 && ms % UNITS[unit]! === 0) return `${ms / UNITS[unit]!}${unit}`;
-  return `${ms}ms`;
 }

@@ -20,6 +20,8 @@ export interface Watched {
   readonly log?: { readonly dropped: number };
   /** Of each listener: checks that it is answering at this moment, and those it turned away, by cause. */
   readonly doors?: readonly { readonly inFlight: number; readonly shed: Readonly<Record<string, number>> }[];
+  /** Keys of issuers, where they are fetched. */
+  readonly keys?: readonly { readonly name: string; readonly refreshes: Readonly<Record<string, number>>; readonly ageMs: number | null }[];
 }
 
 export interface Telemetry {
@@ -233,6 +235,8 @@ function observeWatched(meter: Meter, read: () => Watched): void {
   const unavailable = counter('authz_unavailable_total', 'Checks that could not be decided, by code.');
   const inFlight = gauge('authz_inflight_requests', 'Checks being answered now.');
   const shed = counter('authz_shed_total', 'Checks turned away to protect the process, by cause.');
+  const keyRefreshes = counter('authz_jwks_refresh_total', 'Fetches of the keys of an issuer, by how they ended.');
+  const keyAge = gauge('authz_jwks_age_seconds', 'Time since the keys of an issuer were fetched.');
   const dropped = counter('authz_decision_log_dropped_total', 'Decision-log lines that did not fit the buffer.');
 
   const observeCache = (result: BatchObservableResult, { stats, state, sizes }: { stats: CacheStats; state: CacheState; sizes: CacheSizes }): void => {
@@ -254,12 +258,16 @@ function observeWatched(meter: Meter, read: () => Watched): void {
   };
   meter.addBatchObservableCallback(
     (result) => {
-      const { cache, tokens, log, doors } = read();
+      const { cache, tokens, log, doors, keys = [] } = read();
       if (cache) observeCache(result, { stats: cache.stats, state: cache.state(), sizes: cache.sizes() });
       if (tokens) {
         result.observe(requests, tokens.hits, { cache: 'token', result: 'hit' });
         result.observe(requests, tokens.misses, { cache: 'token', result: 'miss' });
         result.observe(entries, tokens.size, { cache: 'token' });
+      }
+      for (const { name, refreshes, ageMs } of keys) {
+        for (const [how, count] of Object.entries(refreshes)) result.observe(keyRefreshes, count, { issuer: name, result: how });
+        if (ageMs !== null) result.observe(keyAge, ageMs / 1000, { issuer: name });
       }
       if (log) result.observe(dropped, log.dropped);
       if (doors) {
@@ -268,7 +276,27 @@ function observeWatched(meter: Meter, read: () => Watched): void {
         for (const cause of causes) result.observe(shed, sum(doors.map((door) => door.shed[cause] ?? 0)), { cause });
       }
     },
-    [requests, entries, storeErrors, revision, age, follower, rings, pulls, unrung, resets, attaches, reports, refused, unavailable, inFlight, shed, dropped],
+    [
+      requests,
+      entries,
+      storeErrors,
+      revision,
+      age,
+      follower,
+      rings,
+      pulls,
+      unrung,
+      resets,
+      attaches,
+      reports,
+      refused,
+      unavailable,
+      inFlight,
+      shed,
+      keyRefreshes,
+      keyAge,
+      dropped,
+    ],
   );
 }
 

@@ -3,7 +3,7 @@
 import { InputError, parseRevision } from 'policy-cache';
 import { barrier, type BarrierReplica, type BarrierReport } from 'policy-cache/postgres';
 import { databaseOptions } from '../database.ts';
-import { duration } from '../settings.ts';
+import { duration } from '../setting-kinds.ts';
 import { print, type Context, type ExitCode } from './host.ts';
 
 const LONGEST_MS = 3_600_000;

@@ -3,7 +3,7 @@
 import { InputError } from 'policy-cache';
 import { openPool } from 'policy-cache/postgres';
 import { certificatesOf, databaseUrl } from '../database.ts';
-import { duration } from '../settings.ts';
+import { duration } from '../setting-kinds.ts';
 import { print, type Context, type ExitCode } from './host.ts';
 
 /** The database keeps no less. */

@@ -29,6 +29,8 @@ export interface HttpDoorsSettings {
   readonly refuseMethodOverride?: boolean;
   /** Read from clients which revision an answer must be of, where the dialect has a header for it; default false. */
   readonly atLeast?: boolean;
+  /** Header in which the proxy names who asks; then no credential of a client is read. Default null: the credential says it. */
+  readonly subjectHeader?: string | null;
   /** Connections of one server at most; default 10,000. */
   readonly maxConnections?: number;
 }
@@ -57,9 +59,18 @@ const REFUSAL: Readonly<Record<number, string[]>> = { 401: [...EMPTY, 'WWW-Authe
 const CLOSE: readonly string[] = ['Connection', 'close'];
 
 export function createHttpDoors(settings: HttpDoorsSettings): HttpDoors {
-  const { authorize, report, clock, dialects = DIALECTS, refuseMethodOverride = true, atLeast: reads = false, maxConnections = 10_000 } = settings;
+  const {
+    authorize,
+    report,
+    clock,
+    dialects = DIALECTS,
+    refuseMethodOverride = true,
+    atLeast: reads = false,
+    subjectHeader = null,
+    maxConnections = 10_000,
+  } = settings;
   const doors = new Map<string, Door>(
-    dialects.map((dialect) => [doorPath(dialect), { dialect, reader: readerOf(reads ? dialect : { ...dialect, atLeast: null }) }]),
+    dialects.map((dialect) => [doorPath(dialect), { dialect, reader: readerOf(reads ? dialect : { ...dialect, atLeast: null }, subjectHeader?.toLowerCase() ?? null) }]),
   );
   const servers: Server[] = [];
   /** Connections whose last request came: whatever follows on them may be an unread body, and is not looked at (rule 4). */
@@ -100,7 +111,7 @@ export function createHttpDoors(settings: HttpDoorsSettings): HttpDoors {
       credentials: headers.credentials,
       cookies: headers.cookies,
       origin: headers.origin,
-      asserted: null,
+      asserted: subjectHeader === null ? null : headers.asserted,
       timeout: null,
       atLeast,
       parameters:

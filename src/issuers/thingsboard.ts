@@ -8,6 +8,7 @@ import { SignJWT, errors, jwtVerify } from 'jose';
 import { InputError, parseId } from 'policy-cache';
 import { refused } from '../identity.ts';
 import type { Issuer, Proof } from '../identity.ts';
+import { refusal } from './refusal.ts';
 
 const ALGORITHM = 'HS512';
 /** RFC 7518 3.2: a key at least as long as the hash output. */
@@ -98,17 +99,6 @@ function proof(claims: Readonly<Record<string, unknown>>, tolerance: number): Pr
     if (thrown instanceof InputError) return refused('bad-claims');
     throw thrown;
   }
-}
-
-/** What jose refused a token for. Anything else that it throws is a fault, not a refusal. */
-function refusal(thrown: unknown): Proof {
-  if (thrown instanceof errors.JWTExpired) return refused('expired-token');
-  if (thrown instanceof errors.JWTClaimValidationFailed) {
-    if (thrown.claim === 'nbf' && thrown.reason === 'check_failed') return refused('early-token');
-    return refused(thrown.claim === 'iss' ? 'bad-token' : 'bad-claims');
-  }
-  if (thrown instanceof errors.JOSEError) return refused('bad-token');
-  throw thrown;
 }
 
 function parseSigningKeys(texts: readonly string[]): readonly Uint8Array[] {

@@ -365,7 +365,7 @@ describe('what cannot be decided', () => {
     issuer: Issuer = { name: 'i', external: true, tenants: '*', algorithms: [], iss: null, generation: 0, verify: () => Promise.reject(new Error('unused')) },
     told: { push(thrown: unknown): unknown } = [],
   ) {
-    return made(pdp, () => ({ kind: 'user', subject: 'u', issuer, expires: NOW + 1 }), told);
+    return made(pdp, () => ({ kind: 'user', subject: 'u', authority: issuer, expires: NOW + 1 }), told);
   }
   function withIdentity(fault: () => never | Promise<never>, told: unknown[]) {
     return made(
@@ -381,7 +381,7 @@ describe('what cannot be decided', () => {
 });
 
 function withPdp(pdp: Pdp, issuer: Issuer) {
-  return made(pdp, () => ({ kind: 'user', subject: 'u', issuer, expires: NOW + 1 }), []);
+  return made(pdp, () => ({ kind: 'user', subject: 'u', authority: issuer, expires: NOW + 1 }), []);
 }
 
 function made(pdp: Pdp, authenticate: () => Authentication | Promise<Authentication>, told: { push(thrown: unknown): unknown }) {

@@ -1,32 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
-import { ConfigError, loadConfig, showConfig, type Config, type ConfigInput } from '../../src/config.ts';
+import { showConfig } from '../../src/config.ts';
 import { leaves, notes, settings } from '../../src/settings.ts';
+import { load, problems } from '../support/config.ts';
 
 const KEY = Buffer.alloc(64, 'k').toString('base64');
-
-function load(parts: { file?: string; env?: Record<string, string>; sets?: string[]; files?: Record<string, string> }): Config {
-  const files: Record<string, string> = { ...parts.files, ...(parts.file === undefined ? {} : { 'grantgate.yaml': parts.file }) };
-  const input: ConfigInput = {
-    env: parts.env ?? {},
-    sets: parts.sets ?? [],
-    file: parts.file === undefined ? undefined : 'grantgate.yaml',
-    readFile: (path) => {
-      if (files[path] === undefined) throw new Error('ENOENT');
-      return files[path];
-    },
-  };
-  return loadConfig(input);
-}
-function problems(parts: Parameters<typeof load>[0]): readonly string[] {
-  try {
-    load(parts);
-  } catch (error) {
-    if (error instanceof ConfigError) return error.problems;
-    throw error;
-  }
-  return [];
-}
 
 test('without anything, every setting has its default, and the doors are on loopback', () => {
   const { settings: given, sources } = load({});
@@ -37,7 +15,9 @@ test('without anything, every setting has its default, and the doors are on loop
     insecureWorldWritableSocket: false,
     deadline: 100,
     atLeast: false,
+    identity: 'token',
   });
+  expect(given.identity.oidc).toEqual([]);
   expect(given.cache.maxStaleness).toBe(2000);
   expect([...sources.values()].every((source) => source === 'default')).toBe(true);
   expect(sources.size).toBe(leaves.length);

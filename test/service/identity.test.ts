@@ -25,7 +25,7 @@ test('an access token proves its user; the second time in the same turn', async 
 test('claims in the token other than the user and the scopes are not believed, nor asked for', async () => {
   const { auth } = bench();
   const answer = await auth.authenticate(await token({ tenantId: 'another', customerId: 'x', enabled: false, sub: 'u2' }));
-  expect(Object.keys(answer).sort()).toEqual(['expires', 'issuer', 'kind', 'subject']);
+  expect(Object.keys(answer).sort()).toEqual(['authority', 'expires', 'kind', 'subject']);
   expect(word(answer)).toBe('user u1');
 });
 

@@ -7,6 +7,7 @@ import type { Clock } from 'policy-cache';
 import { MemorySource } from 'policy-cache/memory';
 import type { Held } from 'policy-cache/memory';
 import { parse } from 'yaml';
+import type { Believe } from '../../src/asserted.ts';
 import { createAuthorize, decisionIds } from '../../src/authorize.ts';
 import type { Authorize } from '../../src/authorize.ts';
 import { hostClock } from '../../src/clock.ts';
@@ -98,6 +99,9 @@ export interface SidecarSettings {
   readonly hold?: (what: Held) => Promise<void> | undefined;
   readonly doors?: Partial<HttpDoorsSettings>;
   readonly issuer?: Issuer;
+  /** A route file as an object. */
+  readonly routes?: unknown;
+  readonly believe?: Believe;
 }
 
 export async function sidecar(settings: SidecarSettings = {}): Promise<Sidecar> {
@@ -115,10 +119,11 @@ export async function sidecar(settings: SidecarSettings = {}): Promise<Sidecar> 
   const authenticator = createAuthenticator({ issuers: [issuer], wall: () => wall, tokens: 1000 });
   const faults: unknown[] = [];
   const reports: CheckReport[] = [];
-  const { table } = compileRoutes(vocabulary, ROUTES);
+  const { table } = compileRoutes(vocabulary, settings.routes ?? ROUTES);
   const authorize = createAuthorize({
     table,
     authenticator,
+    ...(settings.believe ? { believe: settings.believe } : {}),
     pdp: createPdp(cache),
     nextId: decisionIds('test'),
     clock,
