@@ -34,10 +34,9 @@ export type CheckEnvoy = (message: Buffer, timeout: number | null) => EnvoyCheck
 export function createEnvoyCheck({ authorize, refuseMethodOverride, atLeast: reads, asserts }: EnvoyCheckSettings): CheckEnvoy {
   const header = typeof asserts === 'object' ? asserts.header : null;
   const reader = readerOf({ origin: { kind: 'request-line' }, target: null, atLeast: reads ? 'x-authz-at-least' : null }, header);
-  const wants = (name: string): boolean => reader.role(name) !== 'none';
 
   return (message, timeout) => {
-    const said = readCheckRequest(message, wants);
+    const said = readCheckRequest(message, reader);
     const headers = readHeaders(reader, said.headers);
     // Empty is none, as at an HTTP door.
     const atLeast = headers.atLeast === '' ? null : parseAtLeast(headers.atLeast);

@@ -37,7 +37,9 @@ const INTERNAL_ERROR = 2;
 
 const ANSWER = { ':status': 200, 'content-type': 'application/grpc' } as const;
 const ENCODINGS = { 'grpc-accept-encoding': 'identity' } as const;
-const WITH_TRAILERS = { waitForTrailers: true } as const;
+// Nobody reads a date.
+const WITH_TRAILERS = { waitForTrailers: true, sendDate: false } as const;
+const ALONE = { endStream: true, sendDate: false } as const;
 const DONE: OutgoingHttpHeaders = { 'grpc-status': '0' };
 
 const UNITS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 };
@@ -91,8 +93,13 @@ export class Message {
 
 /** The answer to a call: one framed message, and that it went well. */
 export function reply(stream: ServerHttp2Stream, frame: Buffer): void {
-  stream.respond(ANSWER, WITH_TRAILERS);
+  begin(stream);
   finish(stream, frame, DONE);
+}
+
+/** An answer whose messages and end are to come. */
+export function begin(stream: ServerHttp2Stream): void {
+  stream.respond(ANSWER, WITH_TRAILERS);
 }
 
 /** Trailers after what was sent; `frame`: what is left to send. */
@@ -105,7 +112,7 @@ export function finish(stream: ServerHttp2Stream, frame: Buffer | null, trailers
 /** An error in place of a message. Whatever the client still sends is not wanted any more. */
 export function fail(stream: ServerHttp2Stream, { status, message }: GrpcProblem): void {
   if (stream.headersSent || stream.destroyed || stream.closed) return void (stream.destroyed || stream.close(INTERNAL_ERROR));
-  stream.respond({ ...ANSWER, ...trailersOf({ status, message }), ...(status === GRPC.unimplemented ? ENCODINGS : {}) }, { endStream: true });
+  stream.respond({ ...ANSWER, ...trailersOf({ status, message }), ...(status === GRPC.unimplemented ? ENCODINGS : {}) }, ALONE);
   stream.close(NO_ERROR);
 }
 
@@ -115,6 +122,6 @@ export function trailersOf({ status, message }: GrpcProblem): OutgoingHttpHeader
 
 /** To whoever speaks no gRPC. */
 export function refuse(stream: ServerHttp2Stream, status: number): void {
-  stream.respond({ ':status': status }, { endStream: true });
+  stream.respond({ ':status': status }, ALONE);
   stream.close(NO_ERROR);
 }

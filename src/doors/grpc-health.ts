@@ -5,7 +5,7 @@
 import type { ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
 import type { Clock } from 'policy-cache';
 import { framed } from './check-response.ts';
-import { GRPC, fail, finish, reply, trailersOf } from './grpc-call.ts';
+import { GRPC, begin, fail, finish, reply, trailersOf } from './grpc-call.ts';
 import { Reader, field, lengthTag, number } from './protobuf.ts';
 
 export interface HealthSettings {
@@ -69,7 +69,7 @@ export function createHealth({ clock, ready }: HealthSettings): Health {
   const watch = (stream: ServerHttp2Stream, message: Buffer): void => {
     const known = SERVICES.includes(serviceOf(message));
     const told = known ? status() : SERVICE_UNKNOWN;
-    stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true });
+    begin(stream);
     stream.write(messageOf(told));
     watchers.set(stream, { known, told });
     stream.once('close', () => forget(stream));

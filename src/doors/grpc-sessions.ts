@@ -15,13 +15,12 @@ export interface SessionsSettings {
   readonly age: number;
   /** Told before a connection takes its last call: what has no end of its own is to be ended. */
   readonly closing: (session: ServerHttp2Session) => void;
+  /** Told of a connection that never said a word of HTTP/2. */
+  readonly silent: () => void;
 }
 
 export interface Sessions {
   add(session: ServerHttp2Session): void;
-  readonly count: number;
-  /** Connections that never said a word of HTTP/2. */
-  readonly silent: number;
   /** Asks every proxy for no new calls on what is open, while those that come are answered. */
   drain(): void;
   /** Ends all: when their calls are answered, the rest after `ms`. */
@@ -40,11 +39,10 @@ const LAST_CALLS_MS = 10_000;
 const IDLE_MS = 300_000;
 const JITTER = 0.1;
 
-export function createSessions({ clock, random, age, closing }: SessionsSettings): Sessions {
+export function createSessions({ clock, random, age, closing, silent }: SessionsSettings): Sessions {
   /** Each with the timer of its next step. */
   const open = new Map<ServerHttp2Session, () => void>();
   const retiring = new WeakSet<ServerHttp2Session>();
-  const counts = { silent: 0 };
   let emptied: (() => void) | null = null;
 
   const next = (session: ServerHttp2Session, ms: number, step: () => void): void => {
@@ -63,16 +61,10 @@ export function createSessions({ clock, random, age, closing }: SessionsSettings
   };
 
   return {
-    get count() {
-      return open.size;
-    },
-    get silent() {
-      return counts.silent;
-    },
     add(session) {
       open.set(session, () => undefined);
       next(session, PREFACE_MS, () => {
-        counts.silent++;
+        silent();
         session.destroy();
       });
       session.once('remoteSettings', () => {

@@ -57,12 +57,17 @@ interface Call {
   readonly started: number;
   /** Milliseconds that the client waits; null: not said. */
   readonly timeout: number | null;
+  /** All of it came, or no more of it is read. */
+  ended: boolean;
 }
 
 const CHECK = '/envoy.service.auth.v3.Authorization/Check';
-/** A call that never ends its message is ended; looked at so often. */
+/** A call that never ends its message is ended, and one whose client never reads its answer; looked at so often. */
 const RECEIVE_MS = 10_000;
+const UNREAD_MS = 20_000;
 const TICK_MS = 100;
+/** Node's timers go off so much early at most: both their time and the loop's lose what is less than a millisecond. */
+const TIMER_GRAIN_MS = 2;
 
 const UNDECIDED: GrpcProblem = { status: GRPC.unavailable, message: 'cannot decide' };
 const TOO_LATE: GrpcProblem = { status: GRPC.deadlineExceeded, message: 'too late' };
@@ -75,27 +80,29 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
   const { report, clock, random, ready, refuseMethodOverride = true, atLeast = false, asserts = 'none' } = settings;
   const { connectionAge = 1_800_000, maxConnections = 10_000 } = settings;
   const checkEnvoy = createEnvoyCheck({ authorize: settings.authorize, refuseMethodOverride, atLeast, asserts });
-  const health = createHealth({ clock, ready });
-  const sessions = createSessions({ clock, random, age: connectionAge, closing: (session) => health.end(session) });
-  const servers: Http2Server[] = [];
-  /** Calls whose message is not all there, in the order they came. */
-  const receiving = new Set<Call>();
   const shed = { malformed: 0, timeout: 0, connections: 0 };
+  const health = createHealth({ clock, ready });
+  const sessions = createSessions({ clock, random, age: connectionAge, closing: (session) => health.end(session), silent: () => shed.timeout++ });
+  const servers: Http2Server[] = [];
+  const open = new Set<Call>();
   let sweeping = false;
   let inFlight = 0;
 
   const waited = ({ started }: Call): number => clock.now() - started;
-  const isLate = (call: Call): boolean => call.timeout !== null && waited(call) >= call.timeout;
+  const isLate = (call: Call, grain = 0): boolean => call.timeout !== null && waited(call) + grain >= call.timeout;
 
   const end = (call: Call, problem: GrpcProblem): void => {
-    receiving.delete(call);
+    call.ended = true;
     shed[problem === TOO_LATE ? 'timeout' : 'malformed']++;
     fail(call.stream, problem);
   };
   // A timer for each call would cost as much as its check: nearly all are whole in the turn in which they come.
   const sweep = (): void => {
-    for (const call of receiving) if (waited(call) >= Math.min(call.timeout ?? RECEIVE_MS, RECEIVE_MS)) end(call, TOO_LATE);
-    sweeping = receiving.size > 0;
+    for (const call of open) {
+      if (!call.ended && waited(call) >= Math.min(call.timeout ?? RECEIVE_MS, RECEIVE_MS)) end(call, TOO_LATE);
+      if (waited(call) >= UNREAD_MS) call.stream.destroy();
+    }
+    sweeping = open.size > 0;
     if (sweeping) clock.after(TICK_MS, sweep);
   };
 
@@ -115,7 +122,7 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
     try {
       const frame = checkResponse(outcome, aliases);
       if (frame !== null) reply(stream, frame);
-      else fail(stream, outcome.reason === 'deadline' && isLate(call) ? TOO_LATE : UNDECIDED);
+      else fail(stream, outcome.reason === 'deadline' && isLate(call, TIMER_GRAIN_MS) ? TOO_LATE : UNDECIDED);
     } catch {
       fail(stream, UNDECIDED);
     }
@@ -132,7 +139,10 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
     try {
       const method = health.methods.get(path);
       if (method === undefined) check(call, message);
-      else method(call.stream, message);
+      else {
+        open.delete(call); // what is watched has no end
+        method(call.stream, message);
+      }
     } catch (thrown) {
       if (thrown instanceof ProtobufError) end(call, NO_MESSAGE);
       else fail(call.stream, UNDECIDED);
@@ -141,28 +151,29 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
   const receive = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void => {
     stream.on('error', () => undefined); // a client that resets its call: `close` follows
     const status = httpProblem(headers);
-    if (status !== null) return void refuse(stream, status);
+    if (status !== null) return refuse(stream, status);
     const path = headers[':path'] ?? '';
-    if (path !== CHECK && !health.methods.has(path)) return void fail(stream, NO_METHOD);
+    if (path !== CHECK && !health.methods.has(path)) return fail(stream, NO_METHOD);
     const given = headers['grpc-timeout'];
     const timeout = given === undefined ? null : parseTimeout(String(given));
-    if (given !== undefined && timeout === null) return void fail(stream, NO_TIME);
-    const call: Call = { stream, started: clock.now(), timeout };
+    if (given !== undefined && timeout === null) return fail(stream, NO_TIME);
+    const call: Call = { stream, started: clock.now(), timeout, ended: false };
     const message = new Message();
-    receiving.add(call);
+    open.add(call);
     if (!sweeping) sweep();
     stream.on('data', (part: Buffer) => {
-      const problem = receiving.has(call) ? message.add(part) : null;
+      const problem = call.ended ? null : message.add(part);
       if (problem !== null) end(call, problem);
     });
     stream.once('end', () => {
-      if (!receiving.delete(call)) return;
+      if (call.ended) return;
+      call.ended = true;
       const whole = message.whole();
       if (whole === null) end(call, NOT_WHOLE);
       else if (isLate(call)) end(call, TOO_LATE);
       else handle(call, whole, path);
     });
-    stream.once('close', () => receiving.delete(call));
+    stream.once('close', () => open.delete(call));
   };
 
   const server = (): Http2Server => {
@@ -194,7 +205,8 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
     },
     async close(ms) {
       health.drain();
-      const closed = servers.splice(0).map((each) => (each.listening ? new Promise<void>((resolve) => void each.close(() => resolve())) : null));
+      const listening = servers.splice(0).filter((each) => each.listening);
+      const closed = listening.map((each) => new Promise<void>((resolve) => void each.close(() => resolve())));
       await sessions.close(ms);
       await Promise.all(closed);
     },

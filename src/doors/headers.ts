@@ -49,6 +49,8 @@ type Role =
 /** The roles of a dialect's header names, remembered by spelling. */
 export interface HeaderReader {
   role(name: string): Role;
+  /** May a name of this length with this first byte have a role? For a door that has bytes, and would have to make a name of them. */
+  mayMatter(length: number, first: number): boolean;
 }
 
 const COMMON: readonly (readonly [string, Role])[] = [
@@ -86,7 +88,9 @@ export function readerOf(dialect: Pick<Dialect, 'origin' | 'target' | 'atLeast'>
     return role === 'credential' ? 'credential-alias' : role === 'override' || role === 'length' || role === 'transfer' ? role : 'none';
   };
   const remembered = new Map<string, Role>();
+  const shapes = new Set([...roles.keys()].map((name) => shapeOf(name.length, name.charCodeAt(0))));
   return {
+    mayMatter: (length, first) => shapes.has(shapeOf(length, first)),
     role(name) {
       let role = remembered.get(name);
       if (role === undefined) {
@@ -96,6 +100,11 @@ export function readerOf(dialect: Pick<Dialect, 'origin' | 'target' | 'atLeast'>
       return role;
     },
   };
+}
+
+/** One number for both, whichever case the byte is in. */
+function shapeOf(length: number, first: number): number {
+  return length * 256 + (first | 0x20);
 }
 
 /** For a request that came to no door: all that matters then is whether a body follows. */

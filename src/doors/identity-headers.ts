@@ -8,6 +8,8 @@ export const IDENTITY = ['X-Auth-User', 'X-Auth-Tenant', 'X-Auth-Customer', 'X-A
 export const FAILED_OPEN = 'x-envoy-auth-failure-mode-allowed';
 
 const NAMES: ReadonlySet<string> = new Set([...IDENTITY.map((name) => name.toLowerCase()), FAILED_OPEN]);
+const LENGTHS: ReadonlySet<number> = new Set([...NAMES].map((name) => name.length));
+const X = 0x78; // with which all of them begin
 
 /**
  * The values of IDENTITY, in its order, each a header's value. All are empty on a public route, which asked for nobody.
@@ -16,6 +18,11 @@ const NAMES: ReadonlySet<string> = new Set([...IDENTITY.map((name) => name.toLow
 export function identityValues({ subject, tenant, customer, decisionId, reason }: Outcome): readonly [string, string, string, string] {
   if (!/^[!-~]*$/.test(decisionId)) throw new RangeError('a decision id has other characters than printable ones');
   return [headerValue(subject), headerValue(tenant), headerValue(customer), reason === 'public' ? '' : decisionId];
+}
+
+/** May a name of this length with this first byte be one of them, or another spelling? */
+export function mayBeIdentity(length: number, first: number): boolean {
+  return (first | 0x20) === X && LENGTHS.has(length);
 }
 
 /** Is it one of these headers in another spelling (`X_Auth_User`, `X.Auth.User`), as which some application would read it? */

@@ -35,6 +35,7 @@ export class Reader {
 
   /** Of more than 53 bits only the size is right: nothing that is read here has as many. */
   varint(end: number): number {
+    if (this.at < end && this.bytes[this.at]! < 0x80) return this.bytes[this.at++]!; // nearly every one
     let value = 0;
     for (let factor = 1, length = 1; ; factor *= 128, length++) {
       if (this.at >= end || length > 10) throw new ProtobufError('a number without an end');
@@ -59,11 +60,17 @@ export class Reader {
     return text;
   }
 
+  /** Likewise, if its length and first byte are worth it; else ''. */
+  latin1If(end: number, worth: (length: number, first: number) => boolean): string {
+    const to = this.enter(end);
+    const text = to > this.at && worth(to - this.at, this.bytes[this.at]!) ? this.bytes.toString('latin1', this.at, to) : '';
+    this.at = to;
+    return text;
+  }
+
   utf8(end: number): string {
     const to = this.enter(end);
     const text = this.bytes.toString('utf8', this.at, to);
-    // Two that are none would be one name here.
-    if (text.includes('\ufffd')) throw new ProtobufError('a string that is not UTF-8');
     this.at = to;
     return text;
   }

@@ -38,7 +38,8 @@ const GOAL = 1.2; // less than that would not be worth a codec of our own
 const run = promisify(execFile);
 const protos = fileURLToPath(new URL('../support/protos', import.meta.url));
 /** @type {any} */
-const { Authorization } = /** @type {any} */ (loadPackageDefinition(loadSync('ext_authz.proto', { keepCase: true, includeDirs: [protos] }))).envoy.service.auth.v3;
+const { Authorization } = /** @type {any} */ (loadPackageDefinition(loadSync('ext_authz.proto', { keepCase: true, includeDirs: [protos] }))).envoy.service.auth
+  .v3;
 const service = Authorization.service;
 
 const kind = KINDS.find((each) => each === process.argv[2]);
@@ -73,7 +74,11 @@ async function pipeline() {
     routes: [{ method: 'GET', path: '/api/device/{id}', resource: 'DEVICE', operation: 'READ', target: '{id}' }],
   });
   const wall = () => Date.now();
-  const authenticator = createAuthenticator({ issuers: [createThingsBoardIssuer({ name: 'thingsboard', tenants: '*', signingKeys: [key] })], wall, tokens: 100 });
+  const authenticator = createAuthenticator({
+    issuers: [createThingsBoardIssuer({ name: 'thingsboard', tenants: '*', signingKeys: [key] })],
+    wall,
+    tokens: 100,
+  });
   const authorize = createAuthorize({ table, authenticator, pdp: createPdp(cache, { deadline: 1000 }), nextId: decisionIds('bench'), clock });
   const token = await signToken(key, { userId: 'admin', scope: 'TENANT_ADMIN', issuedAt: Math.floor(wall() / 1000), lifetime: 3600 });
   return { authorize, token, clock };
@@ -140,16 +145,16 @@ async function measure() {
   const directory = mkdtempSync(join(tmpdir(), 'grantgate-bench-'));
   const children = KINDS.map((which) => fork(fileURLToPath(import.meta.url), [which]));
   try {
-    const servers = await Promise.all(
-      children.map(async (child) => /** @type {{ port: number, token: string }} */ ((await once(child, 'message'))[0])),
-    );
+    const servers = await Promise.all(children.map(async (child) => /** @type {{ port: number, token: string }} */ ((await once(child, 'message'))[0])));
     const file = join(directory, 'request');
     /** @type {Record<Kind, { cpu: number[], rate: number[] }>} */
     const figures = { floor: { cpu: [], rate: [] }, ours: { cpu: [], rate: [] }, 'grpc-js': { cpu: [], rate: [] } };
     const requests = servers.map(({ token }) => checkRequest(token));
     for (const [i, which] of KINDS.entries()) await expectAllow(which, servers[i]?.port ?? 0, requests[i] ?? {});
     const bytes = requests.map((request) => framed(service.Check.requestSerialize(request)));
-    say(`${cpus()[0]?.model}, ${cpus().length} cores, node ${process.version}; ${LOAD.connections} connections of ${LOAD.streams} streams, ${bytes[0]?.length} bytes a check`);
+    say(
+      `${cpus()[0]?.model}, ${cpus().length} cores, node ${process.version}; ${LOAD.connections} connections of ${LOAD.streams} streams, ${bytes[0]?.length} bytes a check`,
+    );
     for (let round = -1; round < LOAD.rounds; round++) {
       for (const i of shuffled(KINDS.map((_, index) => index))) {
         const [which, child] = [KINDS[i] ?? 'floor', children[i]];
@@ -174,14 +179,17 @@ async function measure() {
 function report(figures, { json, say }) {
   const ratio = (/** @type {'cpu' | 'rate'} */ what, /** @type {Kind} */ of, /** @type {Kind} */ to) =>
     median(figures[of][what].map((value, i) => value / (figures[to][what][i] ?? NaN)));
-  for (const which of KINDS) say(`${which.padEnd(8)} ${median(figures[which].cpu).toFixed(1)} µs of processor a check, ${Math.round(median(figures[which].rate))} checks/s`);
+  for (const which of KINDS)
+    say(`${which.padEnd(8)} ${median(figures[which].cpu).toFixed(1)} µs of processor a check, ${Math.round(median(figures[which].rate))} checks/s`);
   const rows = [
     { name: 'grpc.cpu.grpc-js/ours', value: ratio('cpu', 'grpc-js', 'ours'), goal: GOAL },
     { name: 'grpc.cpu.ours/floor', value: ratio('cpu', 'ours', 'floor'), goal: null },
     { name: 'grpc.rate.ours/grpc-js', value: ratio('rate', 'ours', 'grpc-js'), goal: null },
   ].map(({ name, value, goal }) => ({ name, value: Math.round(value * 100) / 100, unit: 'ratio', goal, met: goal === null ? null : value >= goal }));
   if (json) process.stdout.write(`${JSON.stringify({ figures: rows })}\n`);
-  else for (const { name, value, goal, met } of rows) say(`${met === null ? '       ' : met ? 'met    ' : 'NOT met'} ${name}: ${value}${goal === null ? '' : `, goal ${goal}`}`);
+  else
+    for (const { name, value, goal, met } of rows)
+      say(`${met === null ? '       ' : met ? 'met    ' : 'NOT met'} ${name}: ${value}${goal === null ? '' : `, goal ${goal}`}`);
 }
 
 /** What Envoy sends of a browser's request. @param {string} token */

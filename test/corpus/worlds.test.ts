@@ -1,4 +1,4 @@
-// Does every world of the corpus answer the same at every door: specification, library, command line, nginx, AuthZEN?
+// Does every world of the corpus answer the same at every door: specification, library, command line, nginx, gRPC, AuthZEN?
 //
 // A door of a proxy has no header for `owner` and `groups` of a CREATE, so checks that name them do not run there; each other one
 // does, with its decision as the client's status, and its reason and rule in the decision log. AuthZEN has a place for both, so all run there.
@@ -13,6 +13,8 @@ import { reference, type Answer, type Names } from '../../policy-cache/test/refe
 import { runCli } from '../../src/cli.ts';
 import { evaluation } from '../support/api.ts';
 import { askDecided, startClient, type Client } from '../support/ask.ts';
+import { ALLOWED, DENIED, checkRequest, verdictOf, type Asked } from '../support/check-requests.ts';
+import { startGrpcClient, type GrpcClient } from '../support/grpc.ts';
 import { startPostgres, type TestServer } from '../support/postgres.ts';
 import { tokenFor } from '../support/sidecar.ts';
 import { checkPath, checkRoutes, startStack, vocabulary, type Stack } from '../support/stack.ts';
@@ -22,7 +24,17 @@ const files = readdirSync(folder).filter((file) => file.endsWith('.yaml'));
 const text = (file: string): string => readFileSync(new URL(file, folder), 'utf8');
 const names = parse(readFileSync(new URL('../../policy-cache/vocabulary/thingsboard.yaml', import.meta.url), 'utf8')) as Names;
 
-const ran = { specification: 0, library: 0, 'command line': 0, authzen: 0, nginx: 0, 'nginx, with parameters': 0, 'nginx, percent-encoded': 0 };
+const ran = {
+  specification: 0,
+  library: 0,
+  'command line': 0,
+  authzen: 0,
+  nginx: 0,
+  'nginx, with parameters': 0,
+  'nginx, percent-encoded': 0,
+  gRPC: 0,
+  'gRPC, with parameters': 0,
+};
 /** Counted in the text, not by our own parser: a check that this drops is missed here. */
 const there = files.flatMap((file) => text(file).match(/^ *- \{ user: .*\bexpect: .*\}$/gm) ?? []);
 const forNginx = there.filter((line) => !/\b(owner|groups):/.test(line));
@@ -100,6 +112,26 @@ describe.each(files)('%s', (file) => {
     expect(answers).toEqual(checks.map((one) => one.expected));
     ran['nginx, percent-encoded'] += answers.length;
   });
+
+  test('gRPC, by the route table and by parameters', async () => {
+    const client = startGrpcClient(`unix:${stack.sidecar.grpcSocket}`);
+    const checks = world.checks
+      .map((check, i) => ({ check, expected: expected[i]! }))
+      .filter(({ check }) => check.owner === undefined && check.groups === undefined);
+    const answers = await Promise.all(checks.map(({ check }, i) => byGrpc(stack, client, { check, asked: { path: checkPath(check) }, id: `grpc-${i}` })));
+    expect(answers).toEqual(checks.map((one) => one.expected));
+    ran.gRPC += answers.length;
+
+    const more = await Promise.all(
+      checks.map(({ check }, i) => {
+        const { resource, operation, target } = check;
+        return byGrpc(stack, client, { check, asked: { path: '/', context: { resource, operation, target } }, id: `context-${i}` });
+      }),
+    );
+    expect(more).toEqual(checks.map((one) => one.expected));
+    ran['gRPC, with parameters'] += more.length;
+    client.close();
+  });
 });
 
 test('the command `check --world` runs them all, and its last line says so', async () => {
@@ -129,6 +161,8 @@ test('no check was left out', () => {
     nginx: forNginx.length,
     'nginx, with parameters': forParameters.length,
     'nginx, percent-encoded': forEncoded.length,
+    gRPC: forNginx.length,
+    'gRPC, with parameters': forNginx.length,
   });
 });
 
@@ -211,4 +245,20 @@ async function throughNginx({ client, sidecar }: Stack, { user }: WorldCheck, { 
   const { decision, reason, rule } = await sidecar.line(requestId);
   expect({ status, decision }).toEqual(status === 200 ? { status, decision: 'allow' } : { status: 403, decision: 'deny' });
   return { allow: status === 200, reason, rule };
+}
+
+/** Straight to the listener, as Envoy asks; reason and rule from the log. A check that takes too long on a busy machine is asked again. */
+async function byGrpc({ sidecar }: Stack, client: GrpcClient, { check, asked, id }: { check: WorldCheck; asked: Asked; id: string }): Promise<Answer> {
+  const authorization = `Bearer ${await tokenFor(check.user)}`;
+  for (let attempt = 1; ; attempt++) {
+    const requestId = `${id}.${attempt}`;
+    const { answer, error } = await client.check(checkRequest({ ...asked, headers: { authorization, 'x-request-id': requestId } }));
+    const { decision, reason, rule } = await sidecar.line(requestId);
+    if (answer === null && attempt < 5) continue;
+    if (answer === null) throw new Error(`gRPC ${error}: ${reason}`);
+    expect({ verdict: verdictOf(answer), decision }).toEqual(
+      answer.ok_response ? { verdict: ALLOWED, decision: 'allow' } : { verdict: DENIED, decision: 'deny' },
+    );
+    return { allow: answer.ok_response !== undefined, reason, rule };
+  }
 }

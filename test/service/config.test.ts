@@ -120,8 +120,8 @@ describe('a bad file', () => {
 });
 
 describe('unsafe choices need a setting that says so', () => {
-  test.each(['0.0.0.0', '10.0.0.5', '::', 'grantgate.example', '127.0.0.1.example', '1270.0.0.1'])('doors and api on %s', (host) => {
-    for (const listener of ['doors', 'api']) {
+  test.each(['0.0.0.0', '10.0.0.5', '::', 'grantgate.example', '127.0.0.1.example', '1270.0.0.1'])('a listener on %s', (host) => {
+    for (const listener of ['doors', 'grpc', 'api']) {
       expect(problems({ sets: [`${listener}.host=${host}`] })).toHaveLength(1);
       expect(problems({ sets: [`${listener}.host=${host}`, `${listener}.insecurePublicListen=true`] })).toEqual([]);
     }
@@ -161,6 +161,13 @@ test('settings that contradict each other are refused', () => {
   expect(problems({ sets: ['doors.port=0', 'api.port=0'] })).toEqual([]);
   expect(problems({ sets: ['doors.socketGroup=www-data'] })[0]).toMatch(/without doors\.socket/);
   expect(problems({ sets: [`doors.socket=/${'x'.repeat(107)}`] })[0]).toMatch(/107 bytes/);
+  expect(problems({ sets: ['grpc.port=none'] })).toEqual([]); // no gRPC door
+  expect(problems({ sets: ['grpc.port=9190'] })).toEqual([expect.stringMatching(/^api\.port .*port of the gRPC door too/)]);
+  expect(problems({ sets: ['grpc.port=9191'] })).toEqual([expect.stringMatching(/^grpc\.port .*port of the doors too/)]);
+  expect(problems({ sets: ['grpc.host=0.0.0.0'] })[0]).toMatch(/or grpc\.socket, or set grpc\.insecurePublicListen/);
+  expect(problems({ sets: ['grpc.socketGroup=envoy'] })[0]).toMatch(/without grpc\.socket/);
+  expect(problems({ sets: [`grpc.socket=/${'x'.repeat(107)}`] })[0]).toMatch(/^grpc\.socket .*107 bytes/);
+  expect(problems({ sets: ['grpc.socket=/run/a.sock', 'doors.socket=/run/a.sock'] })[0]).toMatch(/^grpc\.socket .*socket of the doors too/);
 });
 
 test('the result is frozen, all the way down', () => {

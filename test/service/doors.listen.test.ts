@@ -137,7 +137,11 @@ describe('an address', () => {
     await expect(door({ host: '127.0.0.1', port })).rejects.toThrow(
       `doors.port: cannot listen on 127.0.0.1:${port}: another process listens there; end it, or`,
     );
-    await expect(listen(createServer(), { host: '127.0.0.1', port }, 'api')).rejects.toThrow(/^api\.port: /);
+    for (const listener of ['api', 'grpc'] as const) {
+      await expect(listen(createServer(), { host: '127.0.0.1', port }, listener)).rejects.toThrow(new RegExp(`^${listener}\\.port: `));
+    }
+    await expect(listen(createServer(), { path: '/nowhere/at/all.sock' }, 'grpc')).rejects.toThrow(/^grpc\.socket: /);
+    await expect(listen(createServer(), { path: place(), group: 'no such group' }, 'grpc')).rejects.toThrow(/^grpc\.socketGroup: /);
   });
   test('of another machine: refused in words', async () => {
     await expect(door({ host: '192.0.2.1', port: 0 })).rejects.toThrow('doors.host: cannot listen on 192.0.2.1:0: this machine has no such address');

@@ -11,6 +11,8 @@ import type { Believe } from '../../src/asserted.ts';
 import { createAuthorize, decisionIds } from '../../src/authorize.ts';
 import type { Authorize } from '../../src/authorize.ts';
 import { hostClock } from '../../src/clock.ts';
+import { createGrpcDoor } from '../../src/doors/grpc.ts';
+import type { GrpcDoor, GrpcDoorSettings } from '../../src/doors/grpc.ts';
 import { createHttpDoors } from '../../src/doors/http.ts';
 import type { HttpDoors, HttpDoorsSettings } from '../../src/doors/http.ts';
 import { createAuthenticator } from '../../src/identity.ts';
@@ -82,6 +84,7 @@ export interface Sidecar {
   readonly authenticator: Authenticator;
   readonly authorize: Authorize;
   readonly doors: HttpDoors;
+  readonly grpc: GrpcDoor;
   /** Every report so far. */
   readonly reports: CheckReport[];
   readonly faults: unknown[];
@@ -90,6 +93,8 @@ export interface Sidecar {
   token(userId: string, more?: Partial<TokenClaims>): Promise<string>;
   /** A listening door: what to connect to. */
   listen(): Promise<{ host: string; port: number }>;
+  /** A listening gRPC door: its port on loopback. */
+  listenGrpc(): Promise<number>;
   close(): Promise<void>;
 }
 
@@ -98,6 +103,7 @@ export interface SidecarSettings {
   readonly deadline?: number;
   readonly hold?: (what: Held) => Promise<void> | undefined;
   readonly doors?: Partial<HttpDoorsSettings>;
+  readonly grpc?: Partial<GrpcDoorSettings>;
   readonly issuer?: Issuer;
   /** A route file as an object. */
   readonly routes?: unknown;
@@ -130,13 +136,16 @@ export async function sidecar(settings: SidecarSettings = {}): Promise<Sidecar> 
     fault: (thrown) => void faults.push(thrown),
     deadline: settings.deadline ?? 10_000,
   });
-  const doors = createHttpDoors({ authorize, clock, report: (check) => void reports.push(check), ...settings.doors });
+  const report = (check: CheckReport): void => void reports.push(check);
+  const doors = createHttpDoors({ authorize, clock, report, ...settings.doors });
+  const grpc = createGrpcDoor({ authorize, clock, report, random: Math.random, ready: () => cache.state().fresh, ...settings.grpc });
   return {
     source,
     cache,
     authenticator,
     authorize,
     doors,
+    grpc,
     reports,
     faults,
     set: (seconds) => void (wall = seconds * 1000),
@@ -145,8 +154,9 @@ export async function sidecar(settings: SidecarSettings = {}): Promise<Sidecar> 
       const [host = '', port = ''] = (await listen(doors.server(), { host: '127.0.0.1', port: 0 })).split(':');
       return { host, port: Number(port) };
     },
+    listenGrpc: async () => Number((await listen(grpc.server(), { host: '127.0.0.1', port: 0 }, 'grpc')).split(':')[1]),
     async close() {
-      await doors.close(0);
+      await Promise.all([doors.close(0), grpc.close(0)]);
       cache.close();
     },
   };

