@@ -80,6 +80,23 @@ describe('with a constant path', () => {
       expect(check()).toEqual(plain);
     }));
 
+  test('they would be, if everything of the client’s went', () =>
+    through(
+      scripted('http.yaml', (text) =>
+        text.replace('x-(auth|authz|original|rewrite|envoy)-.*', 'none').replace('exact: x-authorization', "safe_regex: { regex: '.*' }"),
+      ),
+      async (ask) => {
+        await ask({ ...request, headers: { ...request.headers, ...FORGED } });
+        const { headers } = check();
+        expect(headers).toMatchObject({
+          'x-original-method': 'DELETE',
+          'x-original-uri': '/api/device/d1?x=1',
+          'x-authz-target': 'd2',
+          'x-auth-user': 'mallory',
+        });
+      },
+    ));
+
   test('a route with parameters has a door and a target of its own', () =>
     through(scripted('http.yaml'), async (ask) => {
       for (const [path, line] of [

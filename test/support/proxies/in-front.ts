@@ -6,6 +6,16 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { createServer as createSocketServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import {
+  Server as GrpcServer,
+  ServerCredentials,
+  loadPackageDefinition,
+  type sendUnaryData,
+  type ServerUnaryCall,
+  type ServiceDefinition,
+} from '@grpc/grpc-js';
+import { loadSync } from '@grpc/proto-loader';
 import { hostClock } from '../../../src/clock.ts';
 import { createGrpcDoor, type GrpcDoor } from '../../../src/doors/grpc.ts';
 import { listen } from '../../../src/listen.ts';
@@ -13,6 +23,13 @@ import { startApplication, type Application } from '../application.ts';
 import { startClient, type Answer, type Ask } from '../ask.ts';
 import { sidecar, type Sidecar, type SidecarSettings } from '../doors.ts';
 import type { RunningProxy, Upstreams } from './kit.ts';
+
+const { envoy } = loadPackageDefinition(
+  loadSync(fileURLToPath(new URL('../protos/ext_authz.proto', import.meta.url)), { keepCase: true, defaults: true }),
+) as unknown as {
+  readonly envoy: { readonly service: { readonly auth: { readonly v3: { readonly Authorization: { readonly service: ServiceDefinition } } } } };
+};
+const AUTHORIZATION = envoy.service.auth.v3.Authorization.service;
 
 export interface InMemory {
   readonly side: Sidecar;
@@ -103,6 +120,54 @@ export async function startSilentDoor(socket: string): Promise<{ readonly socket
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       for (const connection of open) connection.destroy();
       await closed;
+    },
+  };
+}
+
+/** What of a check's message these suites look at, as proto-loader gives it. */
+export interface CheckMessage {
+  readonly attributes: {
+    readonly source?: { readonly principal: string };
+    readonly request: {
+      readonly http: {
+        readonly method: string;
+        readonly path: string;
+        readonly host: string;
+        readonly headers: Readonly<Record<string, string>>;
+        readonly header_map?: { readonly headers: readonly { readonly key: string; readonly value: string; readonly raw_value: Buffer }[] };
+      };
+    };
+    readonly context_extensions: Readonly<Record<string, string>>;
+  };
+}
+
+export interface ScriptedGrpcDoor {
+  readonly socket: string;
+  readonly seen: CheckMessage[];
+  close(): Promise<void>;
+}
+
+/** A gRPC door of another make (grpc-js), which answers with a CheckResponse or with an error of gRPC, as it is told. */
+export async function startScriptedGrpcDoor(socket: string, answer: () => object | { readonly grpc: number }): Promise<ScriptedGrpcDoor> {
+  const seen: CheckMessage[] = [];
+  const server = new GrpcServer();
+  server.addService(AUTHORIZATION, {
+    Check({ request }: ServerUnaryCall<CheckMessage, object>, done: sendUnaryData<object>) {
+      seen.push(request);
+      const told = answer();
+      if ('grpc' in told) done({ code: told.grpc, details: 'as told' });
+      else done(null, told);
+    },
+  });
+  await new Promise<void>((resolve, reject) =>
+    server.bindAsync(`unix:${socket}`, ServerCredentials.createInsecure(), (error) => (error === null ? resolve() : reject(error))),
+  );
+  return {
+    socket,
+    seen,
+    close() {
+      server.forceShutdown();
+      return Promise.resolve();
     },
   };
 }
