@@ -33,18 +33,26 @@ const HANDSHAKE: readonly Line[] = [
 
 let server: TestServer;
 let behind: Behind;
+/** Its sidecar believes a header of the proxy's, and no token. */
+let believing: Behind;
 let standIn: StandIn;
 let admin: Line, clerk: Line, driver: Line;
 
 beforeAll(async () => {
   server = await startPostgres('embedded18');
   behind = await startBehind({ server, world: CHECKLIST_WORLD });
+  believing = await startBehind({
+    server,
+    world: CHECKLIST_WORLD,
+    set: { 'doors.identity': 'header', 'doors.subjectHeader': 'X-Client-Id', 'identity.asserted.tenants': 't1' },
+  });
   standIn = await startStandIn(behind.application.port);
   const bearer = async (user: string): Promise<Line> => ['Authorization', `Bearer ${await tokenFor(user)}`];
   [admin, clerk, driver] = await Promise.all([bearer('admin'), bearer('clerk'), bearer('driver')]);
 });
 afterAll(async () => {
   await standIn?.close();
+  await believing?.close();
   await behind?.close();
   await server?.close();
 });
@@ -173,6 +181,36 @@ describe.each<[string, Kit]>([caddy, caddyCurrent].map((kit) => [kit.name, kit])
       expect(answer).toMatchObject({ status: 401, reached: null });
       expect(answer.headers.filter(([name]) => name === 'www-authenticate')).toEqual([['www-authenticate', 'Bearer']]);
       expect((await behind.sidecar.line(id)).reason).toBe(reason);
+    });
+  });
+
+  describe('a header that says who asks, where the sidecar believes one', () => {
+    const named: readonly Line[] = [['X-Client-Id', 'admin']];
+    const changed =
+      (to: string): KitOptions['spoil'] =>
+      (_, text) =>
+        text.replace(/^\t+header_up -X-Client-Id$/m, to);
+    const ask = async (port: number, headers: readonly Line[]): Promise<{ status: number; user: readonly string[] | null }> => {
+      const { application } = believing;
+      const before = application.seen.length;
+      const { status } = await tell(port, wireRequest('GET /api/device/d1', headers));
+      return { status, user: application.seen.length > before ? application.values('X-Auth-User') : null };
+    };
+
+    test('is not the client’s, as shipped', async () => {
+      await through({ to: believing.upstreams }, async (port) => {
+        for (const name of ['X-Client-Id', 'x-client-id', 'X_Client_Id', 'X.Client.Id'])
+          expect(await ask(port, [[name, 'admin']]), name).toEqual({ status: 401, user: null });
+        expect(await ask(port, [admin, ...named])).toEqual({ status: 401, user: null });
+      });
+    });
+    test('is what the configuration writes, whatever the client says', async () => {
+      await through({ to: believing.upstreams, spoil: changed('\t\t\theader_up X-Client-Id admin') }, async (port) =>
+        expect(await ask(port, [['X-Client-Id', 'nobody']])).toEqual({ status: 200, user: ['admin'] }),
+      );
+    });
+    test('is the client’s where nobody writes it', async () => {
+      await through({ to: believing.upstreams, spoil: changed('') }, async (port) => expect(await ask(port, named)).toEqual({ status: 200, user: ['admin'] }));
     });
   });
 
