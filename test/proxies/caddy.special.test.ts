@@ -5,6 +5,7 @@
 
 import { createServer, type Server } from 'node:http';
 import { connect as connectHttp2 } from 'node:http2';
+import type { AddressInfo } from 'node:net';
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -291,6 +292,37 @@ describe.each<[string, Kit]>([caddy, caddyCurrent].map((kit) => [kit.name, kit])
       expect(await send(proxy.port, '/api/device/d1', [clerk, ...HANDSHAKE], { head: true })).toMatchObject({ status: 403, reached: null });
       expect(await send(proxy.port, '/api/device/d1', [admin, ...HANDSHAKE], { head: true })).toMatchObject({ status: 101, reached: '/api/device/d1' });
       expect(values('X-Auth-User')).toBe('admin');
+    });
+    test('to anything but a WebSocket is none: behind one to HTTP/2 everything would be unchecked', async () => {
+      const willing = createServer((_, res) => void res.end('no upgrade'));
+      willing.on(
+        'upgrade',
+        (req, socket) => void socket.end(`HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${req.headers.upgrade}\r\n\r\n`),
+      );
+      await new Promise<void>((resolve) => willing.listen(0, '127.0.0.1', resolve));
+      const to = { ...behind.upstreams, applicationPort: (willing.address() as AddressInfo).port };
+      const status = async (port: number, ...protocols: readonly string[]): Promise<number> => {
+        const headers = [
+          admin,
+          ['Connection', 'Upgrade, HTTP2-Settings'],
+          ['HTTP2-Settings', 'AAMAAABkAARAAAAAAAIAAAAA'],
+          ...protocols.map((each) => ['Upgrade', each] as const),
+        ] as const;
+        return (await tell(port, wireRequest('GET /api/device/d1', headers), { head: true })).status;
+      };
+      try {
+        await through({ to }, async (port) => {
+          for (const protocols of [['h2c'], ['H2C'], ['h2c', 'websocket'], ['websocket', 'h2c'], ['websocket, h2c'], ['', 'h2c'], ['TLS/1.2']])
+            expect(await status(port, ...protocols), protocols.join(' and ')).toBe(200);
+          expect(await status(port, 'WebSocket')).toBe(101);
+        });
+        await through({ to, spoil: (_, text) => text.replace(/^\t+request_header Upgrade .*\n/m, '') }, async (port) =>
+          expect(await status(port, 'h2c')).toBe(101),
+        );
+      } finally {
+        willing.closeAllConnections();
+        await new Promise((resolve) => willing.close(resolve));
+      }
     });
     test('a sidecar with a listener for upgrades answers past its own checks', async () => {
       const directory = await mkdtemp(join(tmpdir(), 'grantgate-upgrade-'));

@@ -313,6 +313,15 @@ describe('an answer that is not ours', () => {
   });
 });
 
+test('an upgrade to anything but a WebSocket is not handed on: behind one to HTTP/2 everything would be unchecked', async () => {
+  const connection: Line = ['Connection', 'Upgrade, HTTP2-Settings'];
+  for (const protocols of [['h2c'], ['h2c', 'websocket'], ['websocket, h2c']]) {
+    const upgrades = protocols.map((each) => ['Upgrade', each] as const);
+    expect(await send(asking.port, '/api/device/d1', [connection, ['HTTP2-Settings', 'AAMAAABkAARAAAAAAAIAAAAA'], ...upgrades])).toMatchObject({ status: 200 });
+    expect(stack.application.values('Upgrade'), protocols.join(' and ')).toEqual([]);
+  }
+});
+
 describe('what never comes to a check', () => {
   test('OPTIONS *: Go answers it itself, with nothing', async () => {
     const heard = await send(asking.port, '*', [], 'OPTIONS');
