@@ -1,6 +1,6 @@
 // Which calls does the gRPC listener take, and what may one cost? Envoy's ext_authz and the protocol's own health service.
 //
-// Raw node:http2: around the same pipeline grpc-js takes 1.7 times the processor (`npm run bench:grpc`). Whatever goes wrong is an error of gRPC, which is
+// Raw node:http2: around the same pipeline grpc-js takes twice the processor (`npm run bench:grpc`). Whatever goes wrong is an error of gRPC, which is
 // "cannot decide" at Envoy and never an allow; a deny is never an error. Limits are for a peer that is broken, not for one that is
 // busy: a proxy that meets one opens another connection, or asks again.
 
