@@ -132,7 +132,7 @@ describe('a door that does not answer', () => {
     expect([status, reached, standIn.checks.length]).toEqual([503, null, 4]);
     console.log(`haproxy: a door that resets: ${status} after ${ms} ms, ${standIn.checks.length} checks`);
   });
-  test('is not there: found out once, then nobody waits; and back within the second', async () => {
+  test('is not there: found out once, then nobody waits', async () => {
     const gone = await startStandIn(memory.application.port);
     await spoilt(undefined, gone.upstreams, async (proxy) => {
       expect(await send(proxy, '/x')).toMatchObject({ status: 200, reached: '/x' });
