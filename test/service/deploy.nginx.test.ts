@@ -108,7 +108,7 @@ const RULES: Readonly<Record<string, (guard: Guard) => boolean>> = {
     named(server, 'auth_request').length === 1 && named(every, 'auth_request').every(({ args }) => /^\/auth\/nginx(\/[A-Z_]+\/[A-Z_]+)?$/.test(args[0] ?? '')),
   'nothing answers before the check, moves it, or stands in for it': ({ every }) => !every.some(({ name }) => ['return', 'rewrite', 'try_files', 'satisfy', 'if', 'error_page'].includes(name)), // prettier-ignore
   'one operation for all below a path closes the other methods': ({ locations }) =>
-    locations.every(({ inner }) => !/^\/auth\/nginx\//.test(value(inner ?? [], 'auth_request') ?? '') || value(inner ?? [], 'limit_except') === 'GET'),
+    locations.every(({ inner }) => !value(inner ?? [], 'auth_request')?.startsWith('/auth/nginx/') || value(inner ?? [], 'limit_except') === 'GET'),
   'the whole identity set is the answer’s, in every location': ({ server, locations }) =>
     [server, ...locations.map(({ inner }) => inner ?? []).filter((inner) => named(inner, 'proxy_set_header').length > 0)].every((level) =>
       IDENTITY.every((name) =>
