@@ -70,7 +70,13 @@ export async function startBehind({ server, world, routes, set }: BehindOptions)
     closing.unshift(() => sidecar.stop());
     const application = await startApplication();
     closing.unshift(() => application.close());
-    const upstreams = { socket: sidecar.doors, port: sidecar.doorsPort, grpcSocket: sidecar.grpcSocket, grpcPort: sidecar.grpcPort, applicationPort: application.port };
+    const upstreams = {
+      socket: sidecar.doors,
+      port: sidecar.doorsPort,
+      grpcSocket: sidecar.grpcSocket,
+      grpcPort: sidecar.grpcPort,
+      applicationPort: application.port,
+    };
     return { database, sql, sidecar, application, upstreams, close };
   } catch (error) {
     await close();
