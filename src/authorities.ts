@@ -19,6 +19,8 @@ export interface IdentityParts {
   readonly wall: () => number;
   readonly random: () => number;
   readonly log: Log;
+  /** Asked before a token is verified, with how many are. */
+  readonly admit: (verifying: number) => void;
 }
 
 export interface BelievedIdentity {
@@ -45,21 +47,21 @@ export function createIdentity(settings: Settings, parts: IdentityParts): Believ
     issuers.push(createOidcIssuer({ ...each, clockTolerance: each.clockTolerance / 1000 }, source));
   }
   const proxy = proxyOf(settings);
-  if (issuers.length === 0 && settings.doors.identity === 'token')
+  if (issuers.length === 0 && proxy === null)
     throw new InputError(
       'identity.thingsboard.signingKey',
       'is not set, so no token could be believed: set it to the token signing key of ThingsBoard, or name an issuer in identity.oidc',
     );
   return {
-    authenticator: createAuthenticator({ issuers, others: proxy === null ? [] : [proxy], wall: parts.wall, tokens: cache.tokens }),
+    authenticator: createAuthenticator({ issuers, others: proxy === null ? [] : [proxy], wall: parts.wall, tokens: cache.tokens, admit: parts.admit }),
     believe: proxy === null ? null : createBelief(proxy, identity.asserted.prefix ?? ''),
     keys,
   };
 }
 
 /** The proxy in front of a listener that takes its word. */
-function proxyOf({ doors, identity }: Settings): Authority | null {
-  if (doors.identity !== 'header') return null;
+function proxyOf({ doors, grpc, identity }: Settings): Authority | null {
+  if (doors.identity === 'token' && grpc.identity === 'token') return null;
   const { tenants } = identity.asserted;
   if (tenants === undefined) throw new InputError('identity.asserted.tenants', 'is not set, and a listener believes its proxy');
   return { name: 'the proxy (identity.asserted)', external: true, tenants };

@@ -154,8 +154,19 @@ export function createAuthorize(settings: AuthorizeSettings): Authorize {
       if (asked.public) return end(draft, 'permit', 'public');
       const who = whoAsks(request, asked.token, settings);
       const question = { asked, atLeast: request.atLeast };
-      const outcome = who instanceof Promise ? who.then((settled) => decide(draft, question, settled)) : decide(draft, question, who);
-      return outcome instanceof Promise ? inTime(draft, outcome, Math.min(deadline, request.timeout ?? deadline)) : outcome;
+      const ms = Math.min(deadline, request.timeout ?? deadline);
+      if (!(who instanceof Promise)) {
+        const outcome = decide(draft, question, who);
+        return outcome instanceof Promise ? inTime(draft, outcome, ms) : outcome;
+      }
+      const until = clock.now() + ms;
+      // Before the next wait: a check whose caller has been answered already must not cost a fill, too.
+      const late = (): boolean => clock.now() >= until;
+      return inTime(
+        draft,
+        who.then((settled) => (late() ? end(draft, 'unavailable', 'deadline') : decide(draft, question, settled))),
+        ms,
+      );
     } catch (thrown) {
       return fail(draft, thrown);
     }

@@ -59,7 +59,7 @@ const BRANCHES: ReadonlySet<string> = new Set(
 const PREFIX = 'GRANTGATE_';
 const CONFIG_VARIABLE = 'GRANTGATE_CONFIG';
 /** Variables of the project's own tests, which a process that a test starts inherits. */
-const OF_THE_TESTS = /^GRANTGATE_(?:REQUIRE|MODEL_STATES|STRESS_SECONDS|TEST_[A-Z_]+)$/;
+const OF_THE_TESTS = /^GRANTGATE_(?:REQUIRE|MODEL_STATES|STRESS_SECONDS|ABUSE_SECONDS|TEST_[A-Z_]+)$/;
 
 /** @throws ConfigError with every problem */
 export function loadConfig(input: ConfigInput): Config {
@@ -145,6 +145,11 @@ function conflicts(good: ReadonlyMap<string, unknown>, source: (path: string) =>
   if (typeof good.get('grpc.socket') === 'string' && good.get('grpc.socket') === good.get('doors.socket')) {
     say('grpc.socket', 'is the socket of the doors too; give each its own');
   }
+  for (const listener of good.get('doors.takeOver') === true ? (['doors', 'grpc'] as const) : []) {
+    const port = good.get(`${listener}.port`);
+    if (typeof port === 'number' && port !== 0)
+      say('doors.takeOver', `a port cannot be taken over while another process listens on it: set ${listener}.port: none`);
+  }
   problems.push(...beliefs(good, source));
   return problems;
 }
@@ -154,10 +159,15 @@ function beliefs(good: ReadonlyMap<string, unknown>, source: (path: string) => s
   const problems: string[] = [];
   const say = (path: string, problem: string): number => problems.push(`${path} (${source(path)}): ${problem}`);
   const absent = (path: string): boolean => good.has(path) && good.get(path) === undefined;
-  const believing = good.get('doors.identity') === 'header';
-  if (believing && absent('doors.subjectHeader')) say('doors.subjectHeader', 'is not set, and doors.identity: header means it; name the header');
-  if (!believing && good.has('doors.identity') && good.get('doors.subjectHeader') !== undefined)
-    say('doors.subjectHeader', 'means nothing without doors.identity: header; a token says who asks');
+  let believing = false;
+  for (const listener of ['doors', 'grpc'] as const) {
+    const by = good.get(`${listener}.identity`);
+    if (by === undefined) continue; // not good itself
+    if (by !== 'token') believing = true;
+    const header = `${listener}.subjectHeader`;
+    if (by === 'header' && absent(header)) say(header, `is not set, and ${listener}.identity: header means it; name the header`);
+    if (by !== 'header' && good.get(header) !== undefined) say(header, `means nothing without ${listener}.identity: header`);
+  }
   if (believing && absent('identity.asserted.tenants'))
     say('identity.asserted.tenants', "is not set, and a listener believes its proxy; name the tenants that it may speak for, or '*'");
   return problems;

@@ -78,6 +78,8 @@ export interface AuthenticatorSettings {
   readonly characters?: number;
   /** Verifications under way at most; default 1,000. */
   readonly verifications?: number;
+  /** Asked before a verification, with how many are under way; what it throws refuses the token, and one in memory is never asked about. */
+  readonly admit?: (verifying: number) => void;
 }
 
 /** A longer token is refused unread. */
@@ -95,7 +97,7 @@ interface Proved {
 
 /** @throws InputError if two issuers would claim the same tokens, or two foreign ones speak for every tenant */
 export function createAuthenticator(settings: AuthenticatorSettings): Authenticator {
-  const { issuers, others = [], wall, tokens = 20_000, characters = 32 * 1024 * 1024, verifications = 1000 } = settings;
+  const { issuers, others = [], wall, tokens = 20_000, characters = 32 * 1024 * 1024, verifications = 1000, admit } = settings;
   const choose = issuerChoice(issuers);
   onlyOneEverywhere([...issuers, ...others]);
   const proved = new LRUCache<string, Proved>({ max: tokens, maxSize: characters, sizeCalculation: (_, token) => token.length });
@@ -148,7 +150,9 @@ export function createAuthenticator(settings: AuthenticatorSettings): Authentica
       if (token.length > MAX_TOKEN) return refused('token-too-long');
       if (!TOKEN68.test(token)) return refused('not-bearer');
       const issuer = choose(token);
-      return issuer === null ? refused('bad-token') : verify(token, issuer);
+      if (issuer === null) return refused('bad-token');
+      admit?.(verifying); // in this turn: a promise and a timer for each token of a flood would cost as much as the flood's work
+      return verify(token, issuer);
     },
     get hits() {
       return hits;

@@ -2,10 +2,11 @@
 // Where does the process begin and end? The only file that reads the environment and the arguments, and sets the exit code.
 
 import { randomUUID } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import process from 'node:process';
+import { fileURLToPath } from 'node:url';
 import { runCli } from './cli.ts';
+import { readTrusted } from './files.ts';
 
 // A reader that went away (`grantgate config | head -1`) is no failure of ours, and must not take a running service down.
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
@@ -15,11 +16,13 @@ process.on('uncaughtException', (error) => {
   process.stderr.write(`grantgate: ${error.stack ?? String(error)}\n`, () => process.exit(2));
 });
 
+const shipped = ['../deploy/', '../policy-cache/vocabulary/'].map((path) => fileURLToPath(new URL(path, import.meta.url)));
+
 const code = await runCli(process.argv.slice(2), {
   env: process.env,
   stdout: process.stdout,
   stderr: process.stderr,
-  readFile: (path) => readFileSync(path, 'utf8'),
+  readFile: (path) => readTrusted(path, shipped),
   onSignal(f) {
     const listeners = (['SIGINT', 'SIGTERM'] as const).map((signal) => ({ signal, listener: () => f(signal) }));
     for (const { signal, listener } of listeners) process.on(signal, listener);

@@ -42,13 +42,17 @@ const START: Progress = { from: 0, waited: false, at: undefined, mixed: false, r
 export interface PdpSettings {
   /** Milliseconds that one check may wait; default 100. */
   readonly deadline?: number;
+  /** Asked before a check waits, with how many wait; what it throws is how that check ends. */
+  readonly admit?: (waiting: number) => void;
 }
 
-export function createPdp(cache: Pick<PolicyCache, 'check'>, { deadline = 100 }: PdpSettings = {}): Pdp {
-  const plain: CheckOptions = { deadline };
+export function createPdp(cache: Pick<PolicyCache, 'check'>, { deadline = 100, admit }: PdpSettings = {}): Pdp {
+  let waiting = 0;
+  const begin = (): void => admit?.(waiting);
+  const plain: CheckOptions = { deadline, admit: begin };
   /** `latest` is a pull of its own for each check that asks so: once one is answered, the state that it was answered at will do for the others. */
   const after = (options: CheckOptions, { revision }: CheckStatus): CheckOptions =>
-    options.atLeast === 'latest' && revision !== null ? withToken(deadline, revision) : options;
+    options.atLeast === 'latest' && revision !== null ? withToken(deadline, revision, begin) : options;
   const decide = (requests: readonly AccessRequest[], options: CheckOptions, { from, waited, at, mixed, round }: Progress): Ruling | Promise<Ruling> => {
     // One status for each turn of this loop: two calls may wait for fills at the same time.
     const status: CheckStatus = { tenant: '', customer: '', revision: null, hit: true };
@@ -81,7 +85,10 @@ export function createPdp(cache: Pick<PolicyCache, 'check'>, { deadline = 100 }:
   return {
     check(requests, atLeast) {
       if (requests.length === 0) throw new RangeError('no check to decide');
-      return decide(requests, atLeast === undefined ? plain : withToken(deadline, atLeast), START);
+      const ruling = decide(requests, atLeast === undefined ? plain : withToken(deadline, atLeast, begin), START);
+      if (!(ruling instanceof Promise)) return ruling;
+      waiting++;
+      return ruling.finally(() => waiting--);
     },
   };
 }
@@ -91,8 +98,8 @@ function isSame(a: Revision | null, b: Revision | null): boolean {
 }
 
 /** A literal: on Node 20 the spread of another object costs 1.5 µs, four times the check. */
-function withToken(deadline: number, atLeast: AtLeast): CheckOptions {
-  return { deadline, atLeast };
+function withToken(deadline: number, atLeast: AtLeast, admit: () => void): CheckOptions {
+  return { deadline, atLeast, admit };
 }
 
 /** The text of a token: a revision, or `latest`; null if it is neither. */

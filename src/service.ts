@@ -4,14 +4,17 @@
 
 import { once } from 'node:events';
 import type { Server } from 'node:http';
-import { PolicyCache, type CacheState } from 'policy-cache';
+import { PolicyCache, PolicyError, type CacheState } from 'policy-cache';
 import { barrier, postgresSource } from 'policy-cache/postgres';
+import { createAdmission } from './admission.ts';
 import { apiServer, createApi } from './api/app.ts';
+import { isReady, type Readiness } from './api/health.ts';
 import { createAuthorize, decisionIds } from './authorize.ts';
 import { hostClock } from './clock.ts';
 import type { Config } from './config.ts';
 import { databaseOptions } from './database.ts';
 import { createDecisionLog, type LineSink } from './decisionlog.ts';
+import type { Asserts } from './doors/envoy.ts';
 import { createGrpcDoor } from './doors/grpc.ts';
 import { createHttpDoors } from './doors/http.ts';
 import { createIdentity, missingKeys } from './authorities.ts';
@@ -26,6 +29,9 @@ type Settings = Config['settings'];
 
 /** A lease is a second longer than the staleness; the rest is for the ways. */
 const BARRIER_GRACE_MS = 3_000;
+/** To load the first world and the keys in, before another process loses its socket. */
+const TAKE_OVER_LIMIT_MS = 30_000;
+const TAKE_OVER_LOOK_MS = 50;
 
 export interface ServiceParts {
   readonly settings: Settings;
@@ -75,7 +81,11 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     },
   });
   const clock = hostClock();
-  const identity = createIdentity(settings, { clock, wall: parts.wall, random: parts.random, log });
+  const { overload } = settings;
+  const admission = createAdmission({ clock, delay: overload.delay });
+  const admitCheck = (waiting: number): void => admission.admit(waiting, overload.inFlight);
+  const admitToken = (verifying: number): void => admission.admit(verifying, overload.verifications);
+  const identity = createIdentity(settings, { clock, wall: parts.wall, random: parts.random, log, admit: admitToken });
   const { authenticator, keys } = identity;
   const telemetry = createTelemetry({
     vocabulary: policy.vocabulary,
@@ -113,7 +123,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     ...(identity.believe ? { believe: identity.believe } : {}),
     clock,
     deadline,
-    pdp: createPdp(cache, { deadline }),
+    pdp: createPdp(cache, { deadline, admit: admitCheck }),
     nextId,
     fault: (thrown) => log('error', 'fault', thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)),
   });
@@ -125,26 +135,33 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     subjectHeader: settings.doors.subjectHeader ?? null,
   });
   let draining = false;
+  const readiness = (): Readiness => ({
+    cache: cache.state(),
+    draining,
+    overloaded: admission.behindFor() > overload.notReadyAfter,
+    missingKeys: missingKeys(keys),
+  });
   const grpc = createGrpcDoor({
     authorize,
     clock,
     report,
     random: parts.random,
-    ready: () => cache.state().fresh && !draining && missingKeys(keys) === null,
+    ready: () => isReady(readiness()),
     atLeast: settings.doors.atLeast,
+    asserts: assertsOf(settings.grpc),
     connectionAge: settings.grpc.connectionAge,
   });
-  telemetry.watch({ cache, tokens: authenticator, log: decisions, doors: [doors, grpc], keys });
+  telemetry.watch({ cache, tokens: authenticator, log: decisions, doors: [doors, grpc], keys, admission });
 
   const api = apiServer(
     createApi({
-      readiness: () => ({ cache: cache.state(), draining, missingKeys: missingKeys(keys) }),
+      readiness,
       scrape: settings.api.metrics ? () => telemetry.scrape() : undefined,
       callers: {
         keys: settings.api.keys ?? [],
         keyless: () => log('warn', 'api', 'somebody asks the api, and no key is set: every such question is refused. Set api.keys (GRANTGATE_API_KEYS)'),
       },
-      authzen: { pdp: createPdp(cache, { deadline: settings.api.deadline }), vocabulary: policy.vocabulary, clock, nextId, report },
+      authzen: { pdp: createPdp(cache, { deadline: settings.api.deadline, admit: admitCheck }), vocabulary: policy.vocabulary, clock, nextId, report },
       barrier: (revision, wait) => barrier(database, revision, wait),
       barrierTimeout: settings.cache.maxStaleness + BARRIER_GRACE_MS,
       failed: (error) => log('error', 'api', error instanceof Error ? (error.stack ?? error.message) : String(error)),
@@ -158,20 +175,33 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     await decisions.flush(settings.shutdown.timeout);
     await closeServer(api);
     await telemetry.close();
+    admission.close();
   };
 
+  /** @throws PolicyError `starting` if it takes too long */
+  const readyToTakeOver = async (): Promise<void> => {
+    const limit = clock.now() + TAKE_OVER_LIMIT_MS;
+    await cache.ready(TAKE_OVER_LIMIT_MS);
+    for (let missing = missingKeys(keys); missing !== null; missing = missingKeys(keys)) {
+      if (clock.now() > limit) throw new PolicyError('starting', missing);
+      await pause(TAKE_OVER_LOOK_MS);
+    }
+  };
   const addresses = { doors: [] as string[], grpc: [] as string[] };
   let apiAddress: string;
   try {
     apiAddress = await listen(api, { host: settings.api.host, port: settings.api.port }, 'api');
-    for (const address of addressesOf(settings.doors)) addresses.doors.push(await listen(doors.server(), address));
-    for (const address of addressesOf(settings.grpc)) addresses.grpc.push(await listen(grpc.server(), address, 'grpc'));
+    cache.start();
+    for (const source of keys) source.start();
+    const { takeOver } = settings.doors;
+    // The other one goes on answering until this one can: a version that never gets ready never takes its place.
+    if (takeOver) await readyToTakeOver();
+    for (const address of addressesOf(settings.doors, takeOver)) addresses.doors.push(await listen(doors.server(), address));
+    for (const address of addressesOf(settings.grpc, takeOver)) addresses.grpc.push(await listen(grpc.server(), address, 'grpc'));
   } catch (error) {
     await end();
     throw error;
   }
-  cache.start();
-  for (const source of keys) source.start();
 
   let stopped: Promise<void> | null = null;
   return {
@@ -193,15 +223,32 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   };
 }
 
+function assertsOf({ identity, subjectHeader }: Settings['grpc']): Asserts {
+  switch (identity) {
+    case 'token':
+      return 'none';
+    case 'principal':
+      return 'principal';
+    case 'header':
+      // Without one config.ts lets nobody start; '' would be a header that no request has.
+      return { header: subjectHeader?.toLowerCase() ?? '' };
+    default:
+      return identity satisfies never;
+  }
+}
+
 /** Unique to this process: two with one name would overwrite each other's report. */
 function replicaName(name: string, uuid: string): string {
   return `${name.replace(/[^!-~]/g, '-').slice(0, 200)}/${uuid.slice(0, 8)}`;
 }
 
-function addressesOf({ host, port, socket, socketGroup, insecureWorldWritableSocket }: Settings['doors'] | Settings['grpc']): readonly Address[] {
+function addressesOf(listener: Settings['doors'] | Settings['grpc'], takeOver: boolean): readonly Address[] {
+  const { host, port, socket, socketGroup, insecureWorldWritableSocket } = listener;
   return [
     ...(port === 'none' ? [] : [{ host, port }]),
-    ...(socket === undefined ? [] : [{ path: socket, everybody: insecureWorldWritableSocket, ...(socketGroup === undefined ? {} : { group: socketGroup }) }]),
+    ...(socket === undefined
+      ? []
+      : [{ path: socket, takeOver, everybody: insecureWorldWritableSocket, ...(socketGroup === undefined ? {} : { group: socketGroup }) }]),
   ];
 }
 

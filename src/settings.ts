@@ -65,7 +65,12 @@ export const settings = z.strictObject({
       insecurePublicListen: flag
         .default(false)
         .register(notes, { description: 'Let the doors listen on an address that is not loopback. Whoever reaches a door can ask it anything.' }),
-      insecureWorldWritableSocket: flag.default(false).register(notes, { description: 'Give the socket mode 0666: every local user may ask.' }),
+      insecureWorldWritableSocket: flag
+        .default(false)
+        .register(notes, { description: 'Give the socket mode 0666, in a directory that may be open to all: every local user may ask.' }),
+      takeOver: flag.default(false).register(notes, {
+        description: 'Take the socket from another process that listens on it, once this one is ready: for a restart with no refused connection.',
+      }),
       deadline: duration(1, 60_000).default(100).register(notes, { description: 'Time a check may take before it is answered with 503.', time: true }),
       atLeast: flag.default(false).register(notes, {
         description:
@@ -81,6 +86,13 @@ export const settings = z.strictObject({
       }),
       socket: text.optional().register(notes, { description: 'Unix socket of the gRPC door, beside or instead of the port. Its mode is 0660.' }),
       socketGroup: text.optional().register(notes, { description: 'Group (name or number) that may connect to that socket.' }),
+      identity: z.enum(['token', 'principal', 'header'], 'must be token, principal or header').default('token').register(notes, {
+        description:
+          'Who says who asks: a `token` of the client, the client certificate that Envoy verified (`principal`: its URI, DNS name or subject), or the header `grpc.subjectHeader`; then no token is read.',
+      }),
+      subjectHeader: subjectHeader.optional().register(notes, {
+        description: 'That header. Envoy must overwrite it in every request: whoever can set it can be anybody.',
+      }),
       insecurePublicListen: flag
         .default(false)
         .register(notes, { description: 'Let the gRPC door listen on an address that is not loopback. Whoever reaches it can ask it anything.' }),
@@ -220,6 +232,25 @@ export const settings = z.strictObject({
       buffer: integer(100, 1_000_000)
         .default(10_000)
         .register(notes, { description: 'Decision-log lines kept while stdout is not read; further ones are dropped and counted.' }),
+    })
+    .prefault({}),
+  overload: z
+    .strictObject({
+      delay: duration(1, 60_000).default(50).register(notes, {
+        description:
+          'Standing delay of the event loop from which on no work is begun: an unknown token is not verified, nothing is read from the database (503). Answers from memory go on.',
+        time: true,
+      }),
+      inFlight: integer(1, 1_000_000).default(1000).register(notes, {
+        description: 'Checks that may wait for the database at once; further ones are answered with 503.',
+      }),
+      // 50 to 170 µs of one processor each, and all of them have to be through within the deadline of a check.
+      verifications: integer(1, 1_000_000)
+        .default(250)
+        .register(notes, { description: 'Tokens that may be verified at once, each of them once; a check with a further one is answered with 503.' }),
+      notReadyAfter: duration(0, 3_600_000)
+        .default(10_000)
+        .register(notes, { description: 'Time behind without a break after which `/readyz` says `overloaded`.', time: true }),
     })
     .prefault({}),
   shutdown: z

@@ -20,6 +20,8 @@ export interface Watched {
   readonly log?: { readonly dropped: number };
   /** Of each listener: checks that it is answering at this moment, and those it turned away, by cause. */
   readonly doors?: readonly { readonly inFlight: number; readonly shed: Readonly<Record<string, number>> }[];
+  /** Work that was not begun, by cause. */
+  readonly admission?: { readonly shed: Readonly<Record<string, number>> };
   /** Keys of issuers, where they are fetched. */
   readonly keys?: readonly { readonly name: string; readonly refreshes: Readonly<Record<string, number>>; readonly ageMs: number | null }[];
 }
@@ -258,7 +260,7 @@ function observeWatched(meter: Meter, read: () => Watched): void {
   };
   meter.addBatchObservableCallback(
     (result) => {
-      const { cache, tokens, log, doors, keys = [] } = read();
+      const { cache, tokens, log, doors, admission, keys = [] } = read();
       if (cache) observeCache(result, { stats: cache.stats, state: cache.state(), sizes: cache.sizes() });
       if (tokens) {
         result.observe(requests, tokens.hits, { cache: 'token', result: 'hit' });
@@ -275,6 +277,7 @@ function observeWatched(meter: Meter, read: () => Watched): void {
         const causes = new Set(doors.flatMap((door) => Object.keys(door.shed)));
         for (const cause of causes) result.observe(shed, sum(doors.map((door) => door.shed[cause] ?? 0)), { cause });
       }
+      if (admission) for (const [cause, count] of Object.entries(admission.shed)) result.observe(shed, count, { cause });
     },
     [
       requests,

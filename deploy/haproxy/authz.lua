@@ -1,6 +1,7 @@
 -- How does HAProxy ask grantgate? The action `grantgate` asks the door in txn.grantgate_door and writes the answer into txn.grantgate_*.
 --
--- With HAProxy's own HTTP client, over TCP: it keeps no connection to a Unix socket.
+-- With HAProxy's own HTTP client, over TCP, whose connections it keeps. (With `dst = "unix@..."` in the call below it asks on a Unix
+-- socket: Debian's 2.6.12 keeps those too, other builds were seen to connect anew for each check.)
 
 local address = "http://" .. os.getenv("GRANTGATE_DOOR")
 
@@ -12,9 +13,13 @@ local TIMEOUT = 250
 local PASSED = {
   "authorization", "x-authorization", "x-request-id", "origin", "access-control-request-method",
   "x-http-method-override", "x-http-method", "x-method-override",
+  -- For routes that take the token from a cookie:
+  -- "cookie",
   -- For clients that must see their own write: "at this revision or later, or not at all". It needs doors.atLeast: true as well.
   -- Whoever sends a revision that is not reached makes that check wait for the database, so it is not passed on unless you say so.
   -- "x-authz-at-least",
+  -- For rows of the route table that take the token from a cookie (`token: { cookie: … }`).
+  -- "cookie",
 }
 
 -- Target of the door with parameters, from the bytes that the client sent, and only by a strict class of characters. No match is

@@ -298,6 +298,7 @@ export class PolicyCache {
         return pending.resolve(decision);
       }
       if (++pending.turns >= TURNS) throw new PolicyError('overload', 'permissions change faster than they can be read');
+      if (!pending.waited) pending.options.admit?.();
       const wants = this.#missing(world, pending.request);
       for (const want of wants) this.#await(pending, wantName(want));
       this.#driver.send({ kind: 'want', wants, until: pending.until });
@@ -320,6 +321,7 @@ export class PolicyCache {
   }
 
   #awaitPull(pending: Pending, ask: number | null): false {
+    if (!pending.waited) pending.options.admit?.();
     this.#pending.add(pending);
     pending.pull = true;
     this.#driver.send({ kind: 'await-pull', ask });

@@ -24,6 +24,8 @@ export interface CheckOptions {
   readonly atLeast?: Revision | 'latest';
   /** Milliseconds until `deadline`; default 100. */
   readonly deadline?: number;
+  /** Called in the turn in which the check would begin to wait, before anything is sent for it; what it throws refuses the check. */
+  readonly admit?: () => void;
 }
 
 export interface CacheState {

@@ -50,8 +50,9 @@ export function createApi({ readiness, scrape, callers: settings = { keys: [] },
 
 /** A server that answers as the app does, not listening yet. */
 export function apiServer(app: Hono): Server {
-  const server = createAdaptorServer({ fetch: app.fetch }) as Server;
-  server.headersTimeout = 5000;
-  server.requestTimeout = 10_000;
+  // As at the doors: whoever is slow is ended, whoever keeps a pool (60 s at most proxies and clients) is the one that closes.
+  const limits = { headersTimeout: 5000, requestTimeout: 10_000, connectionsCheckingInterval: 1000, keepAliveTimeout: 75_000, maxHeaderSize: 16 * 1024 };
+  const server = createAdaptorServer({ fetch: app.fetch, serverOptions: limits }) as Server;
+  server.maxConnections = 1000;
   return server;
 }

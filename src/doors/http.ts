@@ -70,7 +70,10 @@ export function createHttpDoors(settings: HttpDoorsSettings): HttpDoors {
     maxConnections = 10_000,
   } = settings;
   const doors = new Map<string, Door>(
-    dialects.map((dialect) => [doorPath(dialect), { dialect, reader: readerOf(reads ? dialect : { ...dialect, atLeast: null }, subjectHeader?.toLowerCase() ?? null) }]),
+    dialects.map((dialect) => [
+      doorPath(dialect),
+      { dialect, reader: readerOf(reads ? dialect : { ...dialect, atLeast: null }, subjectHeader?.toLowerCase() ?? null) },
+    ]),
   );
   const servers: Server[] = [];
   /** Connections whose last request came: whatever follows on them may be an unread body, and is not looked at (rule 4). */

@@ -5,6 +5,7 @@
 
 import { createServer, type Server } from 'node:http';
 import { connect as connectHttp2 } from 'node:http2';
+import type { AddressInfo } from 'node:net';
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -33,18 +34,26 @@ const HANDSHAKE: readonly Line[] = [
 
 let server: TestServer;
 let behind: Behind;
+/** Its sidecar believes a header of the proxy's, and no token. */
+let believing: Behind;
 let standIn: StandIn;
 let admin: Line, clerk: Line, driver: Line;
 
 beforeAll(async () => {
   server = await startPostgres('embedded18');
   behind = await startBehind({ server, world: CHECKLIST_WORLD });
+  believing = await startBehind({
+    server,
+    world: CHECKLIST_WORLD,
+    set: { 'doors.identity': 'header', 'doors.subjectHeader': 'X-Client-Id', 'identity.asserted.tenants': 't1' },
+  });
   standIn = await startStandIn(behind.application.port);
   const bearer = async (user: string): Promise<Line> => ['Authorization', `Bearer ${await tokenFor(user)}`];
   [admin, clerk, driver] = await Promise.all([bearer('admin'), bearer('clerk'), bearer('driver')]);
 });
 afterAll(async () => {
   await standIn?.close();
+  await believing?.close();
   await behind?.close();
   await server?.close();
 });
@@ -176,6 +185,36 @@ describe.each<[string, Kit]>([caddy, caddyCurrent].map((kit) => [kit.name, kit])
     });
   });
 
+  describe('a header that says who asks, where the sidecar believes one', () => {
+    const named: readonly Line[] = [['X-Client-Id', 'admin']];
+    const changed =
+      (to: string): KitOptions['spoil'] =>
+      (_, text) =>
+        text.replace(/^\t+header_up -X-Client-Id$/m, to);
+    const ask = async (port: number, headers: readonly Line[]): Promise<{ status: number; user: readonly string[] | null }> => {
+      const { application } = believing;
+      const before = application.seen.length;
+      const { status } = await tell(port, wireRequest('GET /api/device/d1', headers));
+      return { status, user: application.seen.length > before ? application.values('X-Auth-User') : null };
+    };
+
+    test('is not the client’s, as shipped', async () => {
+      await through({ to: believing.upstreams }, async (port) => {
+        for (const name of ['X-Client-Id', 'x-client-id', 'X_Client_Id', 'X.Client.Id'])
+          expect(await ask(port, [[name, 'admin']]), name).toEqual({ status: 401, user: null });
+        expect(await ask(port, [admin, ...named])).toEqual({ status: 401, user: null });
+      });
+    });
+    test('is what the configuration writes, whatever the client says', async () => {
+      await through({ to: believing.upstreams, spoil: changed('\t\t\theader_up X-Client-Id admin') }, async (port) =>
+        expect(await ask(port, [['X-Client-Id', 'nobody']])).toEqual({ status: 200, user: ['admin'] }),
+      );
+    });
+    test('is the client’s where nobody writes it', async () => {
+      await through({ to: believing.upstreams, spoil: changed('') }, async (port) => expect(await ask(port, named)).toEqual({ status: 200, user: ['admin'] }));
+    });
+  });
+
   describe('areas', () => {
     const door = (target: string): string => (target.startsWith('/fleet/') ? '/DEVICE/READ' : target.startsWith('/estate/') ? '/ASSET/READ' : '');
 
@@ -253,6 +292,37 @@ describe.each<[string, Kit]>([caddy, caddyCurrent].map((kit) => [kit.name, kit])
       expect(await send(proxy.port, '/api/device/d1', [clerk, ...HANDSHAKE], { head: true })).toMatchObject({ status: 403, reached: null });
       expect(await send(proxy.port, '/api/device/d1', [admin, ...HANDSHAKE], { head: true })).toMatchObject({ status: 101, reached: '/api/device/d1' });
       expect(values('X-Auth-User')).toBe('admin');
+    });
+    test('to anything but a WebSocket is none: behind one to HTTP/2 everything would be unchecked', async () => {
+      const willing = createServer((_, res) => void res.end('no upgrade'));
+      willing.on(
+        'upgrade',
+        (req, socket) => void socket.end(`HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${req.headers.upgrade}\r\n\r\n`),
+      );
+      await new Promise<void>((resolve) => willing.listen(0, '127.0.0.1', resolve));
+      const to = { ...behind.upstreams, applicationPort: (willing.address() as AddressInfo).port };
+      const status = async (port: number, ...protocols: readonly string[]): Promise<number> => {
+        const headers = [
+          admin,
+          ['Connection', 'Upgrade, HTTP2-Settings'],
+          ['HTTP2-Settings', 'AAMAAABkAARAAAAAAAIAAAAA'],
+          ...protocols.map((each) => ['Upgrade', each] as const),
+        ] as const;
+        return (await tell(port, wireRequest('GET /api/device/d1', headers), { head: true })).status;
+      };
+      try {
+        await through({ to }, async (port) => {
+          for (const protocols of [['h2c'], ['H2C'], ['h2c', 'websocket'], ['websocket', 'h2c'], ['websocket, h2c'], ['', 'h2c'], ['TLS/1.2']])
+            expect(await status(port, ...protocols), protocols.join(' and ')).toBe(200);
+          expect(await status(port, 'WebSocket')).toBe(101);
+        });
+        await through({ to, spoil: (_, text) => text.replace(/^\t+request_header Upgrade .*\n/m, '') }, async (port) =>
+          expect(await status(port, 'h2c')).toBe(101),
+        );
+      } finally {
+        willing.closeAllConnections();
+        await new Promise((resolve) => willing.close(resolve));
+      }
     });
     test('a sidecar with a listener for upgrades answers past its own checks', async () => {
       const directory = await mkdtemp(join(tmpdir(), 'grantgate-upgrade-'));

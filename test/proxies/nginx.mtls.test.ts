@@ -1,17 +1,12 @@
 // Clients with certificates at nginx: is the user the one that the certificate names, and can nobody else say so?
 
-import { execFile } from 'node:child_process';
-import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
-import { request } from 'node:https';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { certificates, type Certificates } from '../support/certificates.ts';
 import { startPostgres, type TestServer } from '../support/postgres.ts';
 import { tokenFor } from '../support/sidecar.ts';
 import { startStack, type Stack } from '../support/stack.ts';
 
-const run = promisify(execFile);
 const world = JSON.stringify({
   defaults: true,
   tenants: [{ id: 't1' }, { id: 't2' }],
@@ -23,15 +18,14 @@ const world = JSON.stringify({
   entities: [{ id: 'd1', type: 'DEVICE', owner: 't1' }],
 });
 
-let directory: string;
+let given: Certificates;
 let server: TestServer;
 let stack: Stack;
 beforeAll(async () => {
-  directory = await mkdtemp(join(tmpdir(), 'grantgate-mtls-'));
-  await chmod(directory, 0o711); // nginx's workers pass through
-  await authority('clients');
-  await authority('strangers');
-  await certificate('server', '/CN=localhost', 'clients');
+  given = await certificates({ path: '/api/device/d1', ca: 'clients' });
+  await given.authority('clients');
+  await given.authority('strangers');
+  await given.sign('server', 'clients', { subject: '/CN=localhost' });
   server = await startPostgres('embedded18');
   stack = await startStack({
     server,
@@ -45,8 +39,8 @@ beforeAll(async () => {
           return replaced(text, '#proxy_set_header X-Client-Id', 'proxy_set_header X-Client-Id');
         case 'mtls.conf':
           return ['server.pem', 'server.key', 'clients.pem'].reduce(
-            (so, name) => replaced(so, ` ${name};`, ` ${join(directory, name)};`),
-            replaced(text, 'listen 127.0.0.1:8443 ssl;', `listen unix:${join(directory, 'tls.sock')} ssl;`),
+            (so, name) => replaced(so, ` ${name};`, ` ${join(given.directory, name)};`),
+            replaced(text, 'listen 127.0.0.1:8443 ssl;', `listen unix:${join(given.directory, 'tls.sock')} ssl;`),
           );
         default:
           return text;
@@ -57,7 +51,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await stack?.close();
   await server?.close();
-  await rm(directory, { recursive: true, force: true });
+  await given?.remove();
 });
 
 function replaced(text: string, from: string, to: string): string {
@@ -65,31 +59,8 @@ function replaced(text: string, from: string, to: string): string {
   return text.replace(from, () => to);
 }
 
-const openssl = (...args: readonly string[]): Promise<unknown> => run('openssl', args, { cwd: directory });
-const EC = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-noenc'];
-
-async function authority(name: string): Promise<void> {
-  await openssl('req', '-x509', ...EC, '-keyout', `${name}.key`, '-out', `${name}.pem`, '-subj', `/O=example/CN=${name}`, '-days', '1');
-}
-
-/** `subject`: as openssl writes it, the least specific part first. */
-async function certificate(name: string, subject: string, by: string, days = '1'): Promise<void> {
-  const signed = ['-CA', `${by}.pem`, '-CAkey', `${by}.key`, '-days', days];
-  await openssl('req', '-x509', ...EC, '-keyout', `${name}.key`, '-out', `${name}.pem`, '-subj', subject, '-utf8', '-multivalue-rdn', ...signed);
-}
-
-async function ask(client: string | null, headers: Record<string, string> = {}): Promise<number> {
-  const own = client === null ? {} : { cert: await readFile(join(directory, `${client}.pem`)), key: await readFile(join(directory, `${client}.key`)) };
-  const ca = await readFile(join(directory, 'clients.pem'));
-  return new Promise((resolve, reject) => {
-    request({ socketPath: join(directory, 'tls.sock'), path: '/api/device/d1', headers, ca, ...own, servername: 'localhost', agent: false }, (response) => {
-      response.resume();
-      resolve(response.statusCode ?? 0);
-    })
-      .on('error', reject)
-      .end();
-  });
-}
+const ask = (client: string | null, headers: Record<string, string> = {}): Promise<number> =>
+  given.ask({ socketPath: join(given.directory, 'tls.sock') }, { client, headers });
 
 test.each<[string, string, number]>([
   ['ada', '/O=example/OU=users/CN=ada', 200],
@@ -107,14 +78,14 @@ test.each<[string, string, number]>([
   ['a name in capitals', '/O=example/OU=users/CN=ADA', 403],
 ])('%s', async (_, subject, status) => {
   const name = `client-${Buffer.from(subject).toString('hex').slice(-40)}`;
-  await certificate(name, subject, 'clients');
+  await given.sign(name, 'clients', { subject });
   expect(await ask(name)).toBe(status);
   if (status === 200) expect(stack.application.values('X-Auth-User')).toEqual(['ada']);
 });
 
 test('no certificate, one of another authority, one that has ended: nobody is asked', async () => {
-  await certificate('stranger', '/O=example/OU=users/CN=ada', 'strangers');
-  await certificate('ended', '/O=example/OU=users/CN=ada', 'clients', '-1');
+  await given.sign('stranger', 'strangers', { subject: '/O=example/OU=users/CN=ada' });
+  await given.sign('ended', 'clients', { subject: '/O=example/OU=users/CN=ada', ended: true });
   const before = stack.application.seen.length;
   expect(await ask(null)).toBe(400);
   expect(await ask('stranger')).toBe(400);
@@ -123,7 +94,7 @@ test('no certificate, one of another authority, one that has ended: nobody is as
 });
 
 test('what a client says of itself in the header counts for nothing, over TLS or without', async () => {
-  await certificate('bob', '/O=example/OU=users/CN=bob', 'clients');
+  await given.sign('bob', 'clients', { subject: '/O=example/OU=users/CN=bob' });
   for (const name of ['X-Client-Id', 'X_Client_Id', 'X.Client.Id']) {
     expect(await ask('bob', { [name]: 'ada' }), name).toBe(403);
     expect((await stack.client.ask({ path: '/api/device/d1', headers: { [name]: 'ada' } })).status, name).toBe(401);
@@ -131,7 +102,7 @@ test('what a client says of itself in the header counts for nothing, over TLS or
 });
 
 test('no token is read there', async () => {
-  await certificate('bob2', '/O=example/OU=users/CN=bob', 'clients');
+  await given.sign('bob2', 'clients', { subject: '/O=example/OU=users/CN=bob' });
   const token = await tokenFor('ada');
   expect(await ask('bob2', { authorization: `Bearer ${token}` })).toBe(403);
   expect((await stack.client.ask({ path: '/api/device/d1', token })).status).toBe(401);

@@ -12,7 +12,7 @@ import { permit, startStandIn, type StandIn } from '../support/proxies/stand-in.
 import { traefik } from '../support/proxies/traefik.ts';
 import { tell, wireRequest, type Heard } from '../support/proxies/wire.ts';
 import { tokenFor } from '../support/sidecar.ts';
-import { startProxied, type Proxied } from '../support/stack.ts';
+import { startBehind, startProxied, type Proxied } from '../support/stack.ts';
 
 type Line = readonly [name: string, value: string];
 
@@ -136,6 +136,26 @@ describe('what the sidecar is asked', () => {
     expect(check!.values('X-Forwarded-Uri')).toEqual(['/api/x?a=b']);
     expect(check!.values('X-Forwarded-Method')).toEqual(['GET']);
     expect(check!.rawHeaders).not.toContain('mallory');
+  });
+  test('where the sidecar believes a header of the proxy’s, the client’s own does not get there', async () => {
+    const believing = await startBehind({
+      server,
+      world: CHECKLIST_WORLD,
+      set: { 'doors.identity': 'header', 'doors.subjectHeader': 'X-Client-Id', 'identity.asserted.tenants': 't1' },
+    });
+    try {
+      await through({ to: believing.upstreams }, async (port) => {
+        for (const name of ['X-Client-Id', 'X_Client_Id', 'X.Client.Id'])
+          expect(await tell(port, wireRequest('GET /api/device/d1', [[name, 'admin']])), name).toMatchObject({ status: 401 });
+      });
+      expect(believing.application.seen).toEqual([]);
+      const lists: KitOptions['spoil'] = (_, text) => text.replace('          - X-Request-Id\n', '$&          - X-Client-Id\n');
+      await through({ to: believing.upstreams, spoil: lists }, async (port) =>
+        expect(await tell(port, wireRequest('GET /api/device/d1', [['X-Client-Id', 'admin']]))).toMatchObject({ status: 200 }),
+      );
+    } finally {
+      await believing.close();
+    }
   });
   test.each([
     ['/fleet/x?a=b', '/auth/traefik/DEVICE/READ'],
@@ -291,6 +311,15 @@ describe('an answer that is not ours', () => {
     expect((await send(asking.port, '/api/device/d1', spoofed)).status).toBe(200);
     for (const [name] of spoofed) expect(stack.application.values(name), name).toEqual([]);
   });
+});
+
+test('an upgrade to anything but a WebSocket is not handed on: behind one to HTTP/2 everything would be unchecked', async () => {
+  const connection: Line = ['Connection', 'Upgrade, HTTP2-Settings'];
+  for (const protocols of [['h2c'], ['h2c', 'websocket'], ['websocket, h2c']]) {
+    const upgrades = protocols.map((each) => ['Upgrade', each] as const);
+    expect(await send(asking.port, '/api/device/d1', [connection, ['HTTP2-Settings', 'AAMAAABkAARAAAAAAAIAAAAA'], ...upgrades])).toMatchObject({ status: 200 });
+    expect(stack.application.values('Upgrade'), protocols.join(' and ')).toEqual([]);
+  }
 });
 
 describe('what never comes to a check', () => {

@@ -14,7 +14,7 @@ afterEach(async () => {
   }
 });
 async function listen(parts: Partial<Parameters<typeof createApi>[0]> = {}): Promise<string> {
-  const server = apiServer(createApi({ readiness: () => ({ cache: following, draining: false }), ...parts }));
+  const server = apiServer(createApi({ readiness: () => ({ cache: following, draining: false, overloaded: false }), ...parts }));
   open.push(server);
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -30,7 +30,11 @@ test('readyz names state, revision, age and cause', async () => {
 
 test('readyz is 503 while nothing is proved, and says why', async () => {
   const url = await listen({
-    readiness: () => ({ cache: { state: 'detached', fresh: false, revision: following.revision, ageMs: 3000, cause: 'connection refused' }, draining: false }),
+    readiness: () => ({
+      cache: { state: 'detached', fresh: false, revision: following.revision, ageMs: 3000, cause: 'connection refused' },
+      draining: false,
+      overloaded: false,
+    }),
   });
   const answer = await fetch(`${url}/readyz`);
   expect(answer.status).toBe(503);
@@ -38,21 +42,34 @@ test('readyz is 503 while nothing is proved, and says why', async () => {
 });
 
 test('a detached cache whose lease still runs is ready', async () => {
-  const url = await listen({ readiness: () => ({ cache: { ...following, state: 'detached', cause: 'connection refused' }, draining: false }) });
+  const url = await listen({
+    readiness: () => ({ cache: { ...following, state: 'detached', cause: 'connection refused' }, draining: false, overloaded: false }),
+  });
   expect((await fetch(`${url}/readyz`)).status).toBe(200);
 });
 
 test('draining is not ready, and still alive', async () => {
-  const url = await listen({ readiness: () => ({ cache: following, draining: true }) });
+  const url = await listen({ readiness: () => ({ cache: following, draining: true, overloaded: true }) });
   const answer = await fetch(`${url}/readyz`);
   expect(answer.status).toBe(503);
   expect(await answer.json()).toMatchObject({ state: 'draining', cause: 'shutting down' });
   for (const path of ['/livez', '/healthz']) expect((await fetch(url + path)).status).toBe(200);
 });
 
+test('overloaded is not ready, and still alive; what is wrong with the world is said first', async () => {
+  const overloaded = { draining: false, overloaded: true };
+  const url = await listen({ readiness: () => ({ cache: following, ...overloaded }) });
+  const answer = await fetch(`${url}/readyz`);
+  expect(answer.status).toBe(503);
+  expect(await answer.json()).toMatchObject({ state: 'overloaded', revision: following.revision, cause: expect.stringMatching(/event loop/) as string });
+  expect((await fetch(`${url}/livez`)).status).toBe(200);
+  const behind = await listen({ readiness: () => ({ cache: { ...following, state: 'detached', fresh: false, cause: 'connection refused' }, ...overloaded }) });
+  expect(await (await fetch(`${behind}/readyz`)).json()).toMatchObject({ state: 'detached', cause: 'connection refused' });
+});
+
 test('before the first world there is nothing to show', async () => {
   const url = await listen({
-    readiness: () => ({ cache: { state: 'starting', fresh: false, revision: null, ageMs: null, cause: 'no world yet' }, draining: false }),
+    readiness: () => ({ cache: { state: 'starting', fresh: false, revision: null, ageMs: null, cause: 'no world yet' }, draining: false, overloaded: false }),
   });
   expect(await (await fetch(`${url}/readyz`)).json()).toEqual({ state: 'starting', revision: null, age_ms: null, cause: 'no world yet' });
 });

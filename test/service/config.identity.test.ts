@@ -87,17 +87,24 @@ describe('issuers of OpenID Connect', () => {
 });
 
 describe('a proxy that is believed', () => {
-  test('needs a header and its tenants, and is off', () => {
-    expect(problems({ sets: ['doors.identity=header'] })).toEqual([
-      expect.stringMatching(/^doors\.subjectHeader \(default\): is not set/),
-      expect.stringMatching(/^identity\.asserted\.tenants \(default\): is not set/),
+  test.each(['doors', 'grpc'])('%s: needs a header and its tenants, and is off', (listener) => {
+    const header = `${listener}.subjectHeader`;
+    expect(load({}).settings[listener as 'doors' | 'grpc'].identity).toBe('token');
+    expect(problems({ sets: [`${listener}.identity=header`] })).toEqual([
+      `${header} (default): is not set, and ${listener}.identity: header means it; name the header`,
+      "identity.asserted.tenants (default): is not set, and a listener believes its proxy; name the tenants that it may speak for, or '*'",
     ]);
-    expect(problems({ sets: ['doors.identity=header', 'doors.subjectHeader=X-Client-Id', 'identity.asserted.tenants=t'] })).toEqual([]);
-    expect(problems({ sets: ['doors.subjectHeader=X-Client-Id'] })).toEqual([expect.stringMatching(/means nothing without doors\.identity: header/)]);
-    expect(problems({ sets: ['doors.identity=both'] })[0]).toMatch(/must be token or header, got "both"/);
-    expect(problems({ sets: ['doors.identity=header', 'doors.subjectHeader=X-Client-Id', 'identity.asserted.tenants=t', 'doors.host=0.0.0.0'] })[0]).toMatch(
-      /^doors\.host .*insecurePublicListen/,
-    );
+    const good = [`${listener}.identity=header`, `${header}=X-Client-Id`, 'identity.asserted.tenants=t'];
+    expect(problems({ sets: good })).toEqual([]);
+    expect(problems({ sets: [`${header}=X-Client-Id`] })).toEqual([`${header} (--set): means nothing without ${listener}.identity: header`]);
+    expect(problems({ sets: [`${listener}.identity=both`] })[0]).toMatch(/must be token,? (or|principal or) header, got "both"/);
+    expect(problems({ sets: [...good, `${listener}.host=0.0.0.0`] })[0]).toMatch(new RegExp(`^${listener}\\.host .*insecurePublicListen`));
+  });
+  test('a certificate’s name is a matter of gRPC alone, and needs tenants as well', () => {
+    expect(problems({ sets: ['grpc.identity=principal'] })).toEqual([expect.stringMatching(/^identity\.asserted\.tenants \(default\): is not set/)]);
+    expect(problems({ sets: ['grpc.identity=principal', 'identity.asserted.tenants=t'] })).toEqual([]);
+    expect(problems({ sets: ['grpc.identity=principal', 'identity.asserted.tenants=t', 'grpc.subjectHeader=X-Client-Id'] })[0]).toMatch(/means nothing/);
+    expect(problems({ sets: ['doors.identity=principal'] })[0]).toMatch(/must be token or header, got "principal"/);
   });
   test.each([
     'Authorization',

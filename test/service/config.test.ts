@@ -13,6 +13,7 @@ test('without anything, every setting has its default, and the doors are on loop
     port: 9191,
     insecurePublicListen: false,
     insecureWorldWritableSocket: false,
+    takeOver: false,
     deadline: 100,
     atLeast: false,
     identity: 'token',

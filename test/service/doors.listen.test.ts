@@ -1,9 +1,10 @@
 // Who can reach a listener, and what becomes of the file that an earlier process left?
 import { spawnSync } from 'node:child_process';
-import { existsSync, lstatSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { once } from 'node:events';
+import { chmodSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { createHttpDoors } from '../../src/doors/http.ts';
 import { hostClock } from '../../src/clock.ts';
@@ -109,10 +110,54 @@ describe('a Unix socket', () => {
     await expect(door({ path })).rejects.toThrow(/another process listens/);
     expect((await exchange({ path }, ASK)).status).toBe(403);
   });
+  test('with somebody on it: taken over if asked, in one step; who is connected stays, and the one that leaves takes no name with it', async () => {
+    const path = place();
+    const first = createServer((socket) => void socket.on('data', () => socket.write('first')));
+    await listen(first, { path, takeOver: true });
+    const held = connect({ path });
+    held.write('?');
+    expect(String((await once(held, 'data'))[0])).toBe('first');
+    await door({ path, takeOver: true });
+    expect(mode(path)).toBe('660');
+    expect((await exchange({ path }, ASK)).status).toBe(403);
+    held.write('?');
+    expect(String((await once(held, 'data'))[0])).toBe('first');
+    const closed = once(first, 'close');
+    first.close();
+    held.destroy();
+    await closed;
+    expect((await exchange({ path }, ASK)).status).toBe(403);
+    expect(readdirSync(dirname(path))).toEqual(['http.sock']);
+  });
+  test('needs no right but to its own directory', async () => {
+    const path = place();
+    const inner = join(dirname(path), 'inner');
+    mkdirSync(inner);
+    await door({ path: join(inner, 'http.sock') });
+    expect([readdirSync(dirname(path)), readdirSync(inner)]).toEqual([['inner'], ['http.sock']]);
+    expect(lstatSync(inner).ctimeMs).toBeGreaterThan(lstatSync(dirname(path)).mtimeMs);
+  });
+  test('of two that begin at once, one gets the name', async () => {
+    const path = place();
+    const both = await Promise.allSettled([door({ path }), door({ path })]);
+    expect(both.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
+    expect((await exchange({ path }, ASK)).status).toBe(403);
+    expect(readdirSync(dirname(path))).toEqual(['http.sock']);
+  });
+  test('in a directory that everybody may write to: refused, unless everybody may ask anyway', async () => {
+    const path = place();
+    for (const open of [0o777, 0o1777]) {
+      chmodSync(dirname(path), open);
+      await expect(door({ path })).rejects.toThrow(/^doors\.socket: every user of this machine may write to .*chmod o-w/);
+      expect(existsSync(path)).toBe(false);
+    }
+    await door({ path, everybody: true });
+    expect((await exchange({ path }, ASK)).status).toBe(403);
+  });
   test('at the path of a file, a directory or a link: refused, and left alone', async () => {
     const path = place();
     writeFileSync(path, 'mine');
-    await expect(door({ path })).rejects.toThrow(/exists and is not a socket/);
+    for (const takeOver of [false, true]) await expect(door({ path, takeOver })).rejects.toThrow(/exists and is not a socket/);
     expect(readFileSync(path, 'utf8')).toBe('mine');
     symlinkSync(path, `${path}.link`);
     await expect(door({ path: `${path}.link` })).rejects.toThrow(/exists and is not a socket/);

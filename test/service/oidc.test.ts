@@ -146,7 +146,7 @@ describe('attacks', () => {
 
 describe('keys that change', () => {
   test('a published key is good, an old one as long as it is there; then its tokens are not, kept or not', async () => {
-    const { auth, keys } = await bench({}, 1);
+    const { auth, keys } = await bench({}, 20);
     const old = await issuer.token('ada');
     expect(await judged(auth, old)).toBe('user ada');
     await issuer.publish();
@@ -158,10 +158,10 @@ describe('keys that change', () => {
     await issuer.retire();
     expect(await judged(auth, old), 'until the next fetch it is believed').toBe('user ada');
     expect(issuer.fetched.keys).toBe(before);
-    expect(await judged(auth, await issuer.sign(issuer.claims('ada'), { kid: 'unknown' })), 'which somebody brings about').toBe('bad-token');
-    expect(issuer.fetched.keys).toBe(before + 1);
+    const unknown = await issuer.sign(issuer.claims('ada'), { kid: 'unknown' });
+    await until(async () => (await judged(auth, unknown)) === 'bad-token' && keys.generation === 1, 'a fetch, which somebody brings about');
+    expect(issuer.fetched.keys).toBeGreaterThan(before);
     expect([await judged(auth, old), await judged(auth, fresh)]).toEqual(['bad-token', 'user ada']);
-    expect(keys.generation).toBe(1);
   });
 
   test('a token of one key under the name of another, of the same algorithm', async () => {
@@ -200,7 +200,7 @@ describe('who is kept waiting', () => {
   });
 
   test('a flood of unknown keys while the issuer is slow keeps no token of a known key waiting', async () => {
-    const { auth, keys } = await bench({}, 1);
+    const { auth, keys } = await bench({}, 100);
     const good = await Promise.all(Array.from({ length: 20 }, (_, i) => issuer.sign({ ...issuer.claims('ada'), jti: i })));
     const flood = await Promise.all(Array.from({ length: 2_000 }, (_, i) => issuer.sign(issuer.claims('ada'), { kid: `made-up-${i}` }, issuer.key('ES256'))));
     const fetches = issuer.fetched.keys;
@@ -211,6 +211,7 @@ describe('who is kept waiting', () => {
       for (const each of flood.slice(i * 100, (i + 1) * 100)) answers.push(judged(auth, each).catch(code));
       expect(await judged(auth, good[i]!)).toBe('user ada');
     }
+    await until(() => issuer.fetched.keys > fetches, 'the issuer is asked');
     expect(issuer.fetched.keys - fetches).toBe(1);
     issuer.slow = null;
     release();

@@ -43,7 +43,7 @@ export async function startApi({ cache, keys = [API_KEY], deadline, barrier }: A
   const state = { state: 'following', fresh: true, revision: null, ageMs: 0, cause: null } as const;
   const server = apiServer(
     createApi({
-      readiness: () => ({ cache: state, draining: false }),
+      readiness: () => ({ cache: state, draining: false, overloaded: false }),
       callers: { keys, keyless: () => keyless++ },
       authzen: {
         pdp: createPdp(cache, deadline === undefined ? {} : { deadline }),

@@ -1,8 +1,8 @@
 // How does a test run a command line without a process? `runCli` with a host whose output is read back.
 
 import { randomUUID } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { runCli } from '../../src/cli.ts';
+import { readTrusted } from '../../src/files.ts';
 
 export interface CliRun {
   readonly code: number;
@@ -28,7 +28,7 @@ export async function cli(args: readonly string[], { env = {}, files = {} }: Cli
       },
     },
     stderr: { write: (text) => (stderr += text) },
-    readFile: (path) => files[path] ?? readFileSync(path, 'utf8'),
+    readFile: (path) => files[path] ?? readTrusted(path, []),
     onSignal: () => () => undefined,
     exit: (status) => {
       throw new Error(`exit ${status}`);

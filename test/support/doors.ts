@@ -105,6 +105,8 @@ export interface SidecarSettings {
   readonly doors?: Partial<HttpDoorsSettings>;
   readonly grpc?: Partial<GrpcDoorSettings>;
   readonly issuer?: Issuer;
+  /** Asked before a token is verified, and before a check waits. */
+  readonly admit?: { readonly token: (verifying: number) => void; readonly check: (waiting: number) => void };
   /** A route file as an object. */
   readonly routes?: unknown;
   readonly believe?: Believe;
@@ -122,7 +124,7 @@ export async function sidecar(settings: SidecarSettings = {}): Promise<Sidecar> 
   cache.start();
   await cache.ready(5000);
   const issuer = settings.issuer ?? createThingsBoardIssuer({ name: 'thingsboard', tenants: settings.tenants ?? '*', signingKeys: [KEY] });
-  const authenticator = createAuthenticator({ issuers: [issuer], wall: () => wall, tokens: 1000 });
+  const authenticator = createAuthenticator({ issuers: [issuer], wall: () => wall, tokens: 1000, ...(settings.admit ? { admit: settings.admit.token } : {}) });
   const faults: unknown[] = [];
   const reports: CheckReport[] = [];
   const { table } = compileRoutes(vocabulary, settings.routes ?? ROUTES);
@@ -130,7 +132,7 @@ export async function sidecar(settings: SidecarSettings = {}): Promise<Sidecar> 
     table,
     authenticator,
     ...(settings.believe ? { believe: settings.believe } : {}),
-    pdp: createPdp(cache),
+    pdp: createPdp(cache, settings.admit ? { admit: settings.admit.check } : {}),
     nextId: decisionIds('test'),
     clock,
     fault: (thrown) => void faults.push(thrown),

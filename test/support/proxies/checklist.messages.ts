@@ -17,7 +17,7 @@ const HANDSHAKE = [
   ['Sec-WebSocket-Version', '13'],
 ] as const;
 
-export function messages({ stack, token }: Subject): void {
+export function messages({ kit, stack, token }: Subject): void {
   const bearer = (user: User): readonly [string, string] => ['Authorization', `Bearer ${token(user)}`];
 
   describe('methods', () => {
@@ -126,7 +126,9 @@ export function messages({ stack, token }: Subject): void {
       const { proxy, application } = stack();
       const before = application.seen.length;
       const { status } = await tell(proxy.port, wireRequest('GET /api/device/d1', [['Authorization', `Bearer ${'x'.repeat(size)}`]]));
-      expect(size === 7000 ? [401] : [0, 400, 401, 413, 431]).toContain(status);
+      // The sidecar ends the connection at 64 KiB; a proxy that is not done sending then may see the end before the answer.
+      const ended = kit.resets ?? kit.statuses.error;
+      expect(size === 7000 ? [401] : [0, 400, 401, 413, 431, ...(size > 65_536 ? [ended] : [])]).toContain(status);
       expect(application.seen.length).toBe(before);
     });
   });

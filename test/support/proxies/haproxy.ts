@@ -10,7 +10,7 @@ export const haproxy: Kit = {
   name: 'haproxy',
   version: () => versionOf(program, '-v', /version (\d[\d.]*)/),
   protocol: 'haproxy',
-  // Its Lua client would connect anew for each check.
+  // Not every build keeps the connections of its Lua client to one.
   socket: false,
   // What the script says of an answer that is neither 200, 401 nor 403.
   statuses: { unauthenticated: 401, denied: 403, error: 503 },
@@ -43,7 +43,7 @@ export const haproxy: Kit = {
         ['127.0.0.1:8080', `127.0.0.1:${applicationPort}`],
         ['127.0.0.1:8089', `127.0.0.1:${port}`],
       ],
-      command: (directory) => [program, '-db', '-f', `${directory}/addresses.cfg`, '-f', `${directory}/haproxy.cfg`],
+      command: (directory) => [program, '-C', directory, '-db', '-f', 'addresses.cfg', '-f', 'haproxy.cfg'],
       taken: 'Address already in use',
       ...(spoil ? { spoil } : {}),
     }),
