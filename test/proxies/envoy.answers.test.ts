@@ -1,17 +1,15 @@
 // What does Envoy make of an answer over HTTP: of what the door says, of what it leaves out, and of what only another door would say?
 
-import type { ServerResponse } from 'node:http';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startEnvoy, type Configuration } from '../support/proxies/envoy.ts';
-import { startInMemory, startScriptedDoor, through, type InMemory, type ScriptedDoor } from '../support/proxies/in-front.ts';
+import { startInMemory, through, type InMemory } from '../support/proxies/in-front.ts';
+import { startStandIn, type StandIn } from '../support/proxies/stand-in.ts';
 
 let behind: InMemory;
-let door: ScriptedDoor;
-let answer: (res: ServerResponse) => void;
+let door: StandIn;
 beforeAll(async () => {
   behind = await startInMemory();
-  door = await startScriptedDoor(join(behind.directory, 'scripted.sock'), (_, res) => answer(res));
+  door = await startStandIn(behind.application.port);
 });
 afterAll(async () => {
   await door?.close();
@@ -45,9 +43,9 @@ describe.each<[Configuration]>([['http.yaml'], ['prefix.yaml']])('%s', (configur
   });
 
   test('a door that names nobody leaves it to the client, were its headers not removed', async () => {
-    answer = (res) => void res.writeHead(200, { 'content-length': 0 }).end();
+    door.answer = (_, res) => void res.writeHead(200, { 'content-length': 0 }).end();
     const ask = (spoil?: Spoil) =>
-      through(front(door.socket, spoil, configuration), async (send) => {
+      through(front(door.upstreams.socket, spoil, configuration), async (send) => {
         expect((await send({ path: '/', headers: mallory })).status).toBe(200);
         return identity();
       });
@@ -56,8 +54,8 @@ describe.each<[Configuration]>([['http.yaml'], ['prefix.yaml']])('%s', (configur
   });
 
   test('204 would be a refusal', async () => {
-    answer = (res) => void res.writeHead(204, { 'X-Auth-User': 'admin' }).end();
-    await through(front(door.socket, undefined, configuration), async (ask) => {
+    door.answer = (_, res) => void res.writeHead(204, { 'X-Auth-User': 'admin' }).end();
+    await through(front(door.upstreams.socket, undefined, configuration), async (ask) => {
       const before = behind.application.seen.length;
       const { status, headers } = await ask({ path: '/' });
       expect([status, headers['x-auth-user'], behind.application.seen.length]).toEqual([204, undefined, before]);
@@ -65,8 +63,9 @@ describe.each<[Configuration]>([['http.yaml'], ['prefix.yaml']])('%s', (configur
   });
 
   test('headers that the answer wants removed are removed, and win over those it sets', async () => {
-    answer = (res) => void res.writeHead(200, { 'content-length': 0, 'X-Auth-User': 'admin', 'x-envoy-auth-headers-to-remove': 'x-auth-user, cookie' }).end();
-    await through(front(door.socket, undefined, configuration), async (ask) => {
+    door.answer = (_, res) =>
+      void res.writeHead(200, { 'content-length': 0, 'X-Auth-User': 'admin', 'x-envoy-auth-headers-to-remove': 'x-auth-user, cookie' }).end();
+    await through(front(door.upstreams.socket, undefined, configuration), async (ask) => {
       await ask({ path: '/', headers: { Cookie: 'a=b', 'X-Other': 'c' } });
       expect(['X-Auth-User', 'Cookie', 'X-Other'].map((name) => behind.application.values(name))).toEqual([[], [], ['c']]);
     });
@@ -74,11 +73,11 @@ describe.each<[Configuration]>([['http.yaml'], ['prefix.yaml']])('%s', (configur
 
   test('only what is listed passes: of an allow to the application, of a deny to the client', async () => {
     const said = { 'content-length': 0, 'X-Auth-User': 'admin', 'X-Other': 'x', 'WWW-Authenticate': 'Bearer', 'Set-Cookie': 'a=b' };
-    await through(front(door.socket, undefined, configuration), async (ask) => {
-      answer = (res) => void res.writeHead(200, said).end();
+    await through(front(door.upstreams.socket, undefined, configuration), async (ask) => {
+      door.answer = (_, res) => void res.writeHead(200, said).end();
       await ask({ path: '/' });
       expect(['X-Auth-User', 'X-Other', 'WWW-Authenticate', 'Set-Cookie'].map((name) => behind.application.values(name))).toEqual([['admin'], [], [], []]);
-      answer = (res) => void res.writeHead(401, said).end();
+      door.answer = (_, res) => void res.writeHead(401, said).end();
       const { status, headers } = await ask({ path: '/' });
       expect([status, headers['www-authenticate'], headers['x-auth-user'], headers['x-other'], headers['set-cookie']]).toEqual([
         401,

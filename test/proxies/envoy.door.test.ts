@@ -1,42 +1,47 @@
 // What reaches the door through Envoy over HTTP, whatever a client sends?
 
-import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Ask } from '../support/ask.ts';
 import { startEnvoy } from '../support/proxies/envoy.ts';
-import { startInMemory, startScriptedDoor, through, type InMemory, type ScriptedDoor } from '../support/proxies/in-front.ts';
+import { startInMemory, through, type InMemory } from '../support/proxies/in-front.ts';
+import { startStandIn, type StandIn } from '../support/proxies/stand-in.ts';
 import { tell, wireRequest } from '../support/proxies/wire.ts';
 
 let behind: InMemory;
-let door: ScriptedDoor;
+let door: StandIn;
 let token: string;
 beforeAll(async () => {
   behind = await startInMemory();
   token = await behind.side.token('admin');
-  door = await startScriptedDoor(join(behind.directory, 'scripted.sock'), (_, res) => res.writeHead(403, { 'content-length': 0 }).end());
+  door = await startStandIn(behind.application.port);
+  door.answer = (_, res) => void res.writeHead(403, { 'content-length': 0 }).end();
 });
 afterAll(async () => {
   await door?.close();
   await behind?.close();
 });
 beforeEach(() => {
-  door.seen.length = 0;
+  door.checks.length = 0;
   behind.side.reports.length = 0;
 });
 
 /** A check as the door gets it: its request line, and its headers but for those that say nothing of the request. */
 function check(): { readonly line: string; readonly headers: Readonly<Record<string, string>> } {
-  const [{ line, rawHeaders } = { line: '', rawHeaders: [] }, ...more] = door.seen.splice(0);
+  const [{ method, url, rawHeaders } = { method: '', url: '', rawHeaders: [] }, ...more] = door.checks.splice(0);
   expect(more).toEqual([]);
   const headers: Record<string, string> = {};
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i]!;
     headers[name] = name in headers ? `${headers[name]} | ${rawHeaders[i + 1]!}` : rawHeaders[i + 1]!;
   }
-  return { line, headers };
+  return { line: `${method} ${url}`, headers };
 }
 const scripted = (configuration: 'http.yaml' | 'prefix.yaml', spoil?: (text: string) => string) =>
-  startEnvoy(configuration, { ...behind.to, socket: door.socket }, spoil ? { spoil: (file, text) => (file === configuration ? spoil(text) : text) } : {});
+  startEnvoy(
+    configuration,
+    { ...behind.to, socket: door.upstreams.socket },
+    spoil ? { spoil: (file, text) => (file === configuration ? spoil(text) : text) } : {},
+  );
 const real = (configuration: 'http.yaml' | 'prefix.yaml', spoil?: (text: string) => string) =>
   startEnvoy(configuration, behind.to, spoil ? { spoil: (file, text) => (file === configuration ? spoil(text) : text) } : {});
 

@@ -2,7 +2,7 @@
 
 import { connect, type ClientHttp2Session, type IncomingHttpHeaders, type Settings } from 'node:http2';
 import { fileURLToPath } from 'node:url';
-import { credentials, loadPackageDefinition, type ClientReadableStream, type ServiceError } from '@grpc/grpc-js';
+import { credentials, loadPackageDefinition, type ClientReadableStream, type ServiceDefinition, type ServiceError } from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
 
 export const PROTOS = fileURLToPath(new URL('protos', import.meta.url));
@@ -67,7 +67,9 @@ interface Definitions {
         readonly v3: {
           readonly Authorization: Constructor<
             AuthorizationClient,
-            { readonly Check: { readonly requestSerialize: Codec<CheckRequest>; readonly responseDeserialize: (bytes: Buffer) => CheckResponse } }
+            ServiceDefinition & {
+              readonly Check: { readonly requestSerialize: Codec<CheckRequest>; readonly responseDeserialize: (bytes: Buffer) => CheckResponse };
+            }
           >;
         };
       };
@@ -82,6 +84,8 @@ const definitions = loadPackageDefinition(
 const { Authorization } = definitions.envoy.service.auth.v3;
 const { Health } = definitions.grpc.health.v1;
 
+/** For a server that is none of ours. */
+export const AUTHORIZATION = Authorization.service;
 export const CHECK = '/envoy.service.auth.v3.Authorization/Check';
 export const { requestSerialize: encodeRequest, responseDeserialize: decodeResponse } = Authorization.service.Check;
 

@@ -2,34 +2,18 @@
 // Where an answer is wanted that these doors never give, a door that gives it.
 
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import { createServer as createSocketServer, type Socket } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import {
-  Server as GrpcServer,
-  ServerCredentials,
-  loadPackageDefinition,
-  type sendUnaryData,
-  type ServerUnaryCall,
-  type ServiceDefinition,
-} from '@grpc/grpc-js';
-import { loadSync } from '@grpc/proto-loader';
+import { Server as GrpcServer, ServerCredentials, type sendUnaryData, type ServerUnaryCall } from '@grpc/grpc-js';
 import { hostClock } from '../../../src/clock.ts';
 import { createGrpcDoor, type GrpcDoor } from '../../../src/doors/grpc.ts';
 import { listen } from '../../../src/listen.ts';
 import { startApplication, type Application } from '../application.ts';
 import { startClient, type Answer, type Ask } from '../ask.ts';
+import { AUTHORIZATION, type CheckRequest } from '../grpc.ts';
 import { sidecar, type Sidecar, type SidecarSettings } from '../doors.ts';
 import type { RunningProxy, Upstreams } from './kit.ts';
-
-const { envoy } = loadPackageDefinition(
-  loadSync(fileURLToPath(new URL('../protos/ext_authz.proto', import.meta.url)), { keepCase: true, defaults: true }),
-) as unknown as {
-  readonly envoy: { readonly service: { readonly auth: { readonly v3: { readonly Authorization: { readonly service: ServiceDefinition } } } } };
-};
-const AUTHORIZATION = envoy.service.auth.v3.Authorization.service;
 
 export interface InMemory {
   readonly side: Sidecar;
@@ -80,36 +64,10 @@ export async function through<T>(starting: Promise<RunningProxy>, use: (ask: (wh
   }
 }
 
-export interface ScriptedDoor {
-  readonly socket: string;
-  /** Every check so far: its request line, its headers in turn. */
-  readonly seen: { readonly line: string; readonly rawHeaders: readonly string[] }[];
-  close(): Promise<void>;
-}
-
-/** A door that answers as it is told. */
-export async function startScriptedDoor(socket: string, answer: (req: IncomingMessage, res: ServerResponse) => void): Promise<ScriptedDoor> {
-  const seen: ScriptedDoor['seen'] = [];
-  const server = createServer({ keepAliveTimeout: 75_000 }, (req, res) => {
-    seen.push({ line: `${req.method} ${req.url}`, rawHeaders: req.rawHeaders });
-    answer(req, res);
-  });
-  await new Promise<void>((resolve) => server.listen(socket, resolve));
-  return {
-    socket,
-    seen,
-    async close() {
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      server.closeAllConnections();
-      await closed;
-    },
-  };
-}
-
 /** A door that takes every connection and says nothing. */
 export async function startSilentDoor(socket: string): Promise<{ readonly socket: string; close(): Promise<void> }> {
   const open = new Set<Socket>();
-  const server = createSocketServer((connection) => {
+  const server = createServer((connection) => {
     open.add(connection.on('error', () => undefined).resume());
     connection.on('close', () => open.delete(connection));
   });
@@ -124,35 +82,18 @@ export async function startSilentDoor(socket: string): Promise<{ readonly socket
   };
 }
 
-/** What of a check's message these suites look at, as proto-loader gives it. */
-export interface CheckMessage {
-  readonly attributes: {
-    readonly source?: { readonly principal: string };
-    readonly request: {
-      readonly http: {
-        readonly method: string;
-        readonly path: string;
-        readonly host: string;
-        readonly headers: Readonly<Record<string, string>>;
-        readonly header_map?: { readonly headers: readonly { readonly key: string; readonly value: string; readonly raw_value: Buffer }[] };
-      };
-    };
-    readonly context_extensions: Readonly<Record<string, string>>;
-  };
-}
-
 export interface ScriptedGrpcDoor {
   readonly socket: string;
-  readonly seen: CheckMessage[];
+  readonly seen: CheckRequest[];
   close(): Promise<void>;
 }
 
 /** A gRPC door of another make (grpc-js), which answers with a CheckResponse or with an error of gRPC, as it is told. */
 export async function startScriptedGrpcDoor(socket: string, answer: () => object | { readonly grpc: number }): Promise<ScriptedGrpcDoor> {
-  const seen: CheckMessage[] = [];
+  const seen: CheckRequest[] = [];
   const server = new GrpcServer();
   server.addService(AUTHORIZATION, {
-    Check({ request }: ServerUnaryCall<CheckMessage, object>, done: sendUnaryData<object>) {
+    Check({ request }: ServerUnaryCall<CheckRequest, object>, done: sendUnaryData<object>) {
       seen.push(request);
       const told = answer();
       if ('grpc' in told) done({ code: told.grpc, details: 'as told' });

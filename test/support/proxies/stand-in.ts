@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import type { Upstreams } from './kit.ts';
 
 export interface Check {
+  readonly method: string;
   /** The door's, as it came. */
   readonly url: string;
   /** Names and values in turn, as they came. */
@@ -42,7 +43,7 @@ export async function startStandIn(applicationPort: number): Promise<StandIn> {
     createServer({ keepAliveTimeout: 75_000 }, (req, res) => {
       const raw = req.rawHeaders;
       const values = (name: string): readonly string[] => raw.filter((_, i) => i % 2 === 1 && raw[i - 1]!.toLowerCase() === name.toLowerCase());
-      checks.push({ url: req.url ?? '', rawHeaders: raw, values });
+      checks.push({ method: req.method ?? '', url: req.url ?? '', rawHeaders: raw, values });
       answer(req, res);
     }),
   );
