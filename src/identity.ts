@@ -1,7 +1,7 @@
 // Who sent this credential?
 //
 // A bearer token goes to exactly one issuer, chosen by the algorithm and the `iss` that it names: the keys of one issuer are
-// never tried on a token of another. What an issuer proved is kept until the token ends or the issuer's keys change; what it
+// never tried on a token of another. What an issuer proved is kept until the token ends or its key is gone; what it
 // refused is not kept, so forged tokens can neither fill the cache nor push a good one out. Verifications under way are bounded: a
 // flood of forged tokens costs its own time and keeps new tokens waiting, or refuses them with `overload`; it never touches one
 // that is kept.
@@ -13,11 +13,16 @@ import { LRUCache } from 'lru-cache';
 import { InputError, PolicyError } from 'policy-cache';
 import type { CredentialProblem } from './problem.ts';
 
+/** What a proof stands on: a key, or some that come and go together. */
+export interface Grounds {
+  /** True from the moment on when the issuer has them no longer: whatever they proved is proved again, or is not. */
+  readonly withdrawn: boolean;
+}
+
 /** What an issuer says of a token. Times are seconds since 1970, the issuer's tolerance included. */
 export type Proof =
-  | { readonly kind: 'user'; readonly subject: string; readonly from: number; readonly until: number }
-  /** A system administrator: not a user of any tenant (semantics 1.6). */
-  | { readonly kind: 'operator'; readonly subject: string; readonly from: number; readonly until: number }
+  /** `operator`: a system administrator, not a user of any tenant (semantics 1.6). */
+  | { readonly kind: 'user' | 'operator'; readonly subject: string; readonly from: number; readonly until: number; readonly grounds: Grounds }
   | { readonly kind: 'refused'; readonly problem: CredentialProblem }
   /** Its key is being fetched: to be asked again when this resolves. Never rejects. */
   | { readonly kind: 'later'; readonly ready: Promise<void> };
@@ -38,8 +43,6 @@ export interface Issuer extends Authority {
   readonly algorithms: readonly string[];
   /** The `iss` of its tokens; null: it asks for none, and takes what no other issuer claims. */
   readonly iss: string | null;
-  /** Grows whenever a key is believed no longer: everything proved before is proved again. */
-  readonly generation: number;
   /** Never rejects for a bad token; what it throws or rejects with is a fault of ours. `now` is seconds since 1970. */
   verify(token: string, now: number): Promise<Proof>;
 }
@@ -90,9 +93,8 @@ const TOKEN68 = /^[A-Za-z0-9\-._~+/]+=*$/;
 /** What is kept of a token that was proved. */
 interface Proved {
   readonly identity: Identity;
-  readonly issuer: Issuer;
   readonly from: number;
-  readonly generation: number;
+  readonly grounds: Grounds;
 }
 
 /** @throws InputError if two issuers would claim the same tokens, or two foreign ones speak for every tenant */
@@ -117,19 +119,18 @@ export function createAuthenticator(settings: AuthenticatorSettings): Authentica
   };
   const verify = async (token: string, issuer: Issuer): Promise<Authentication> => {
     for (;;) {
-      const { generation } = issuer;
       const proof = await ask(token, issuer);
       if (proof.kind === 'later') {
         await proof.ready;
         continue;
       }
-      // Keys that changed during a verification: what it found belongs to the old ones.
-      if (generation !== issuer.generation) continue;
       if (proof.kind === 'refused') return proof;
+      // Keys that changed during a verification: what it found stands on the old ones.
+      if (proof.grounds.withdrawn) continue;
       const identity: Identity = { kind: proof.kind, subject: proof.subject, authority: issuer, expires: proof.until };
       const now = seconds(wall);
       if (now >= proof.until) return refused('expired-token');
-      proved.set(token, { identity, issuer, from: proof.from, generation });
+      proved.set(token, { identity, from: proof.from, grounds: proof.grounds });
       return identity;
     }
   };
@@ -140,7 +141,7 @@ export function createAuthenticator(settings: AuthenticatorSettings): Authentica
       if (known !== undefined) {
         const { identity } = known;
         const now = seconds(wall);
-        if (known.generation === known.issuer.generation && now < identity.expires && now >= known.from) {
+        if (!known.grounds.withdrawn && now < identity.expires && now >= known.from) {
           hits++;
           return identity;
         }

@@ -18,8 +18,6 @@ local PASSED = {
   -- For clients that must see their own write: "at this revision or later, or not at all". It needs doors.atLeast: true as well.
   -- Whoever sends a revision that is not reached makes that check wait for the database, so it is not passed on unless you say so.
   -- "x-authz-at-least",
-  -- For rows of the route table that take the token from a cookie (`token: { cookie: … }`).
-  -- "cookie",
 }
 
 -- Target of the door with parameters, from the bytes that the client sent, and only by a strict class of characters. No match is

@@ -109,9 +109,17 @@ export function finish(stream: ServerHttp2Stream, frame: Buffer | null, trailers
   else stream.end(frame);
 }
 
-/** An error in place of a message. Whatever the client still sends is not wanted any more. */
-export function fail(stream: ServerHttp2Stream, { status, message }: GrpcProblem): void {
-  if (stream.headersSent || stream.destroyed || stream.closed) return void (stream.destroyed || stream.close(INTERNAL_ERROR));
+/** An error in place of a message, if there is anybody left to tell. Whatever the client still sends is not wanted any more. Never throws. */
+export function fail(stream: ServerHttp2Stream, problem: GrpcProblem): void {
+  try {
+    if (stream.headersSent) stream.close(INTERNAL_ERROR);
+    else respondWith(stream, problem);
+  } catch {
+    stream.destroy(); // its connection has ended meanwhile
+  }
+}
+
+function respondWith(stream: ServerHttp2Stream, { status, message }: GrpcProblem): void {
   stream.respond({ ...ANSWER, ...trailersOf({ status, message }), ...(status === GRPC.unimplemented ? ENCODINGS : {}) }, ALONE);
   stream.close(NO_ERROR);
 }

@@ -1,6 +1,6 @@
 // Which calls does the gRPC listener take, and what may one cost? Envoy's ext_authz and the protocol's own health service.
 //
-// Raw node:http2: measured beside grpc-js in the same run, see `npm run bench:grpc`. Whatever goes wrong is an error of gRPC, which is
+// Raw node:http2: around the same pipeline grpc-js takes twice the processor (`npm run bench:grpc`). Whatever goes wrong is an error of gRPC, which is
 // "cannot decide" at Envoy and never an allow; a deny is never an error. Limits are for a peer that is broken, not for one that is
 // busy: a proxy that meets one opens another connection, or asks again.
 
@@ -12,8 +12,10 @@ import type { CheckReport } from '../report.ts';
 import { checkResponse } from './check-response.ts';
 import { createEnvoyCheck } from './envoy.ts';
 import type { Asserts } from './envoy.ts';
-import { GRPC, Message, fail, httpProblem, parseTimeout, refuse, reply } from './grpc-call.ts';
+import { GRPC, fail, httpProblem, parseTimeout, refuse, reply } from './grpc-call.ts';
 import type { GrpcProblem } from './grpc-call.ts';
+import { TOO_LATE, createCalls } from './grpc-calls.ts';
+import type { Call } from './grpc-calls.ts';
 import { createHealth } from './grpc-health.ts';
 import { createSessions } from './grpc-sessions.ts';
 import { ProtobufError } from './protobuf.ts';
@@ -52,26 +54,9 @@ export interface GrpcDoor {
   close(ms: number): Promise<void>;
 }
 
-interface Call {
-  readonly stream: ServerHttp2Stream;
-  readonly started: number;
-  /** Milliseconds that the client waits; null: not said. */
-  readonly timeout: number | null;
-  /** All of it came, or no more of it is read. */
-  ended: boolean;
-}
-
 const CHECK = '/envoy.service.auth.v3.Authorization/Check';
-/** A call that never ends its message is ended, and one whose client never reads its answer; looked at so often. */
-const RECEIVE_MS = 10_000;
-const UNREAD_MS = 20_000;
-const TICK_MS = 100;
-/** Node's timers go off so much early at most: both their time and the loop's lose what is less than a millisecond. */
-const TIMER_GRAIN_MS = 2;
 
 const UNDECIDED: GrpcProblem = { status: GRPC.unavailable, message: 'cannot decide' };
-const TOO_LATE: GrpcProblem = { status: GRPC.deadlineExceeded, message: 'too late' };
-const NOT_WHOLE: GrpcProblem = { status: GRPC.invalidArgument, message: 'not a whole message' };
 const NO_MESSAGE: GrpcProblem = { status: GRPC.invalidArgument, message: 'not a message' };
 const NO_TIME: GrpcProblem = { status: GRPC.internal, message: 'not a grpc-timeout' };
 const NO_METHOD: GrpcProblem = { status: GRPC.unimplemented, message: 'no such method' };
@@ -81,35 +66,17 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
   const { connectionAge = 1_800_000, maxConnections = 10_000 } = settings;
   const checkEnvoy = createEnvoyCheck({ authorize: settings.authorize, refuseMethodOverride, atLeast, asserts });
   const shed = { malformed: 0, timeout: 0, connections: 0 };
+  const calls = createCalls({ clock, shed: (cause) => shed[cause]++ });
   const health = createHealth({ clock, ready });
   const sessions = createSessions({ clock, random, age: connectionAge, closing: (session) => health.end(session), silent: () => shed.timeout++ });
   const servers: Http2Server[] = [];
-  const open = new Set<Call>();
-  let sweeping = false;
   let inFlight = 0;
-
-  const waited = ({ started }: Call): number => clock.now() - started;
-  const isLate = (call: Call, grain = 0): boolean => call.timeout !== null && waited(call) + grain >= call.timeout;
-
-  const end = (call: Call, problem: GrpcProblem): void => {
-    call.ended = true;
-    shed[problem === TOO_LATE ? 'timeout' : 'malformed']++;
-    fail(call.stream, problem);
-  };
-  // A timer for each call would cost as much as its check: nearly all are whole in the turn in which they come.
-  const sweep = (): void => {
-    for (const call of open) {
-      if (!call.ended && waited(call) >= Math.min(call.timeout ?? RECEIVE_MS, RECEIVE_MS)) end(call, TOO_LATE);
-      if (waited(call) >= UNREAD_MS) call.stream.destroy();
-    }
-    sweeping = open.size > 0;
-    if (sweeping) clock.after(TICK_MS, sweep);
-  };
 
   const answer = (call: Call, outcome: Outcome, aliases: readonly string[]): void => {
     inFlight--;
+    calls.answering(call);
     write(call, outcome, aliases);
-    outcome.durationMs = waited(call);
+    outcome.durationMs = calls.waited(call);
     try {
       report(outcome);
     } catch {
@@ -122,13 +89,13 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
     try {
       const frame = checkResponse(outcome, aliases);
       if (frame !== null) reply(stream, frame);
-      else fail(stream, outcome.reason === 'deadline' && isLate(call, TIMER_GRAIN_MS) ? TOO_LATE : UNDECIDED);
+      else fail(stream, outcome.reason === 'deadline' && calls.isLate(call) ? TOO_LATE : UNDECIDED);
     } catch {
       fail(stream, UNDECIDED);
     }
   };
   const check = (call: Call, message: Buffer): void => {
-    const { outcome, aliases } = checkEnvoy(message, call.timeout === null ? null : call.timeout - waited(call));
+    const { outcome, aliases } = checkEnvoy(message, call.timeout === null ? null : call.timeout - calls.waited(call));
     inFlight++;
     if (outcome instanceof Promise)
       void outcome.then((settled) => answer(call, settled, aliases)); // authorize never rejects
@@ -140,11 +107,11 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
       const method = health.methods.get(path);
       if (method === undefined) check(call, message);
       else {
-        open.delete(call); // what is watched has no end
+        calls.release(call); // what is watched has no end
         method(call.stream, message);
       }
     } catch (thrown) {
-      if (thrown instanceof ProtobufError) end(call, NO_MESSAGE);
+      if (thrown instanceof ProtobufError) calls.refuse(call, NO_MESSAGE);
       else fail(call.stream, UNDECIDED);
     }
   };
@@ -157,23 +124,7 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
     const given = headers['grpc-timeout'];
     const timeout = given === undefined ? null : parseTimeout(String(given));
     if (given !== undefined && timeout === null) return fail(stream, NO_TIME);
-    const call: Call = { stream, started: clock.now(), timeout, ended: false };
-    const message = new Message();
-    open.add(call);
-    if (!sweeping) sweep();
-    stream.on('data', (part: Buffer) => {
-      const problem = call.ended ? null : message.add(part);
-      if (problem !== null) end(call, problem);
-    });
-    stream.once('end', () => {
-      if (call.ended) return;
-      call.ended = true;
-      const whole = message.whole();
-      if (whole === null) end(call, NOT_WHOLE);
-      else if (isLate(call)) end(call, TOO_LATE);
-      else handle(call, whole, path);
-    });
-    stream.once('close', () => open.delete(call));
+    calls.receive(stream, timeout, (call, message) => handle(call, message, path));
   };
 
   const server = (): Http2Server => {
@@ -188,7 +139,9 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
     made.on('session', (session) => sessions.add(session));
     made.on('stream', receive);
     made.on('drop', () => shed.connections++);
-    made.on('sessionError', () => shed.malformed++);
+    made.on('sessionError', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ECONNRESET') shed.malformed++;
+    });
     servers.push(made);
     return made;
   };

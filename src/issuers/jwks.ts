@@ -11,18 +11,29 @@ export const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512',
 export type Algorithm = (typeof ALGORITHMS)[number];
 
 export interface Keys {
-  /** One text for each key and what it may verify: two sets with the same texts are the same set. */
-  readonly ids: ReadonlySet<string>;
+  /** By a text for each key and what it may verify: two sets with the same texts are the same set. */
+  readonly grounds: ReadonlyMap<string, KeyGrounds>;
   /** Is there a key of this name, whatever it verifies? */
   has(kid: string): boolean;
   /** Keys that a token with this algorithm may be signed with. `kid` null: it names none. */
-  candidates(kid: string | null, alg: string): readonly CryptoKey[];
+  candidates(kid: string | null, alg: string): readonly VerifyingKey[];
+}
+
+/** Of one key, for as long as it is in every set that follows; whoever holds the sets withdraws it. */
+export interface KeyGrounds {
+  withdrawn: boolean;
+}
+
+export interface VerifyingKey {
+  readonly key: CryptoKey;
+  readonly grounds: KeyGrounds;
 }
 
 interface Key {
   readonly kid: string | null;
   readonly id: string;
-  readonly by: ReadonlyMap<string, CryptoKey>;
+  readonly grounds: KeyGrounds;
+  readonly by: ReadonlyMap<string, VerifyingKey>;
 }
 
 /** More are not looked at. The largest public sets hold about ten. */
@@ -34,27 +45,29 @@ const RSA: readonly Algorithm[] = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 
 const CURVES: Readonly<Record<string, readonly Algorithm[]>> = { 'P-256': ['ES256'], 'P-384': ['ES384'], 'P-521': ['ES512'] };
 const ED25519: readonly Algorithm[] = ['EdDSA', 'Ed25519'];
 
-/** @throws Error if it is no JWK set, or no key in it is of use: an issuer without a key is one that is broken, not one that has none */
-export async function readKeys(parsed: unknown, algorithms: readonly Algorithm[]): Promise<Keys> {
+/**
+ * `before`: the grounds of the set that this one follows.
+ * @throws Error if it is no JWK set, or no key in it is of use: an issuer without a key is one that is broken, not one that has none
+ */
+export async function readKeys(parsed: unknown, algorithms: readonly Algorithm[], before?: Keys['grounds']): Promise<Keys> {
   const list = isRecord(parsed) ? parsed['keys'] : undefined;
   if (!Array.isArray(list)) throw new Error('the answer is no JWK set ({ "keys": [ … ] })');
-  const read = await Promise.all(list.slice(0, MAX_KEYS).map(async (jwk: unknown) => (isRecord(jwk) ? readKey(jwk, algorithms) : null)));
+  const read = await Promise.all(list.slice(0, MAX_KEYS).map(async (jwk: unknown) => (isRecord(jwk) ? readKey(jwk, algorithms, before) : null)));
   const keys = read.filter((key) => key !== null);
   if (keys.length === 0) throw new Error(`none of its ${list.length} keys verifies ${algorithms.join(', ')}`);
-  const all = (alg: string): CryptoKey[] => keys.flatMap(({ by }) => by.get(alg) ?? []);
   return {
-    ids: new Set(keys.map(({ id }) => id)),
+    grounds: new Map(keys.map(({ id, grounds }) => [id, grounds])),
     has: (kid) => keys.some((key) => key.kid === kid),
     candidates(kid, alg) {
       if (kid !== null) return keys.flatMap((key) => (key.kid === kid ? (key.by.get(alg) ?? []) : [])).slice(0, MAX_CANDIDATES);
-      const any = all(alg);
+      const any = keys.flatMap(({ by }) => by.get(alg) ?? []);
       return any.length <= MAX_CANDIDATES ? any : [];
     },
   };
 }
 
 /** null: not a key that we have a use for. One that is broken is none either, and does not spoil those beside it. */
-async function readKey(jwk: Readonly<Record<string, unknown>>, allowed: readonly Algorithm[]): Promise<Key | null> {
+async function readKey(jwk: Readonly<Record<string, unknown>>, allowed: readonly Algorithm[], before: Keys['grounds'] | undefined): Promise<Key | null> {
   const { kid, use, alg, key_ops: operations } = jwk;
   if ((use !== undefined && use !== 'sig') || (Array.isArray(operations) && !operations.includes('verify'))) return null;
   const shape = shapeOf(jwk);
@@ -62,13 +75,15 @@ async function readKey(jwk: Readonly<Record<string, unknown>>, allowed: readonly
   const algorithms = shape.algorithms.filter((each) => allowed.includes(each) && (alg === undefined || alg === each || (isEdwards(alg) && isEdwards(each))));
   if (algorithms.length === 0) return null;
   try {
-    const by = new Map<string, CryptoKey>();
+    const name = typeof kid === 'string' ? kid : null;
+    const id = JSON.stringify([name, await calculateJwkThumbprint(shape.members), ...algorithms]);
+    const grounds = before?.get(id) ?? { withdrawn: false };
+    const by = new Map<string, VerifyingKey>();
     for (const each of algorithms) {
       const key = await importJWK(shape.members, each);
-      if (!(key instanceof Uint8Array)) by.set(each, key);
+      if (!(key instanceof Uint8Array)) by.set(each, { key, grounds });
     }
-    const name = typeof kid === 'string' ? kid : null;
-    return { kid: name, id: JSON.stringify([name, await calculateJwkThumbprint(shape.members), ...algorithms]), by };
+    return { kid: name, id, grounds, by };
   } catch {
     return null;
   }

@@ -42,8 +42,6 @@ export type Found =
 
 export interface KeySource {
   readonly name: string;
-  /** Grows when a key is gone. */
-  readonly generation: number;
   readonly refreshes: Readonly<Record<'success' | 'failure', number>>;
   /** Since the keys were fetched; null: they never were. */
   readonly ageMs: number | null;
@@ -66,7 +64,6 @@ export function createKeySource(settings: KeySourceSettings): KeySource {
   const closed = new AbortController();
   let keys: Keys | null = null;
   let fetchedAt = 0; // wall, at the beginning of that fetch
-  let generation = 0;
   let failures = 0; // in a row
   let cause = 'not fetched yet';
   let discovered: string | null = null;
@@ -80,11 +77,11 @@ export function createKeySource(settings: KeySourceSettings): KeySource {
     try {
       const limits = { insecureHttp: settings.insecureHttp, timeout, signal: closed.signal };
       discovered ??= settings.jwksUri ?? jwksUriOf(await download(discoveryUrl(settings.issuer), limits), settings.issuer);
-      const read = await readKeys(await download(discovered, limits), algorithms);
-      const gone = keys === null ? [] : [...keys.ids].filter((id) => !read.ids.has(id));
-      if (keys === null || failures > 0 || gone.length > 0) log('info', `${name}: ${read.ids.size} keys${gone.length > 0 ? `, ${gone.length} gone` : ''}`);
-      if (gone.length > 0) generation++;
+      const read = await readKeys(await download(discovered, limits), algorithms, keys?.grounds);
+      const gone = [...(keys?.grounds ?? [])].filter(([id]) => !read.grounds.has(id));
+      if (keys === null || failures > 0 || gone.length > 0) log('info', `${name}: ${read.grounds.size} keys${gone.length > 0 ? `, ${gone.length} gone` : ''}`);
       keys = read;
+      for (const [, grounds] of gone) grounds.withdrawn = true;
       fetchedAt = began;
       failures = 0;
       refreshes.success++;
@@ -122,9 +119,6 @@ export function createKeySource(settings: KeySourceSettings): KeySource {
   return {
     name,
     refreshes,
-    get generation() {
-      return generation;
-    },
     get ageMs() {
       return keys === null ? null : wall() - fetchedAt;
     },

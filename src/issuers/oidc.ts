@@ -6,7 +6,7 @@
 import { decodeProtectedHeader, errors, jwtVerify } from 'jose';
 import { InputError, parseId } from 'policy-cache';
 import { refused } from '../identity.ts';
-import type { Issuer, Proof } from '../identity.ts';
+import type { Grounds, Issuer, Proof } from '../identity.ts';
 import type { Algorithm } from './jwks.ts';
 import type { KeySource } from './keys.ts';
 import { refusal } from './refusal.ts';
@@ -39,7 +39,7 @@ export function createOidcIssuer(settings: OidcSettings, keys: KeySource): Issue
     const found = keys.find(asked.kid, asked.alg);
     if (found.kind === 'none') return refused('bad-token');
     if (found.kind === 'later') return found;
-    for (const key of found.keys) {
+    for (const { key, grounds } of found.keys) {
       try {
         const { payload } = await jwtVerify(token, key, {
           algorithms: [asked.alg],
@@ -49,7 +49,7 @@ export function createOidcIssuer(settings: OidcSettings, keys: KeySource): Issue
           clockTolerance,
           currentDate: new Date(now * 1000),
         });
-        return proof(payload, { subjectClaim, tolerance: clockTolerance, until: found.until });
+        return proof(payload, { subjectClaim, tolerance: clockTolerance, until: found.until, grounds });
       } catch (thrown) {
         if (thrown instanceof errors.JWSSignatureVerificationFailed) continue;
         return refusal(thrown);
@@ -65,9 +65,6 @@ export function createOidcIssuer(settings: OidcSettings, keys: KeySource): Issue
     algorithms,
     iss: issuer,
     verify,
-    get generation() {
-      return keys.generation;
-    },
   };
 }
 
@@ -88,13 +85,13 @@ function keyAsked(token: string, algorithms: readonly Algorithm[]): { alg: Algor
 }
 
 /** The claims of a token whose signature, issuer, audience and times are good. It is believed no longer than its key. */
-function proof(claims: Readonly<Record<string, unknown>>, by: { subjectClaim: string; tolerance: number; until: number }): Proof {
+function proof(claims: Readonly<Record<string, unknown>>, by: { subjectClaim: string; tolerance: number; until: number; grounds: Grounds }): Proof {
   const { exp, nbf } = claims;
   const subject = Object.hasOwn(claims, by.subjectClaim) ? claims[by.subjectClaim] : undefined;
   if (typeof exp !== 'number') return refused('bad-claims');
   try {
     const from = typeof nbf === 'number' ? nbf - by.tolerance : -Infinity;
-    return { kind: 'user', subject: parseId(subject, by.subjectClaim), from, until: Math.min(exp + by.tolerance, by.until) };
+    return { kind: 'user', subject: parseId(subject, by.subjectClaim), from, until: Math.min(exp + by.tolerance, by.until), grounds: by.grounds };
   } catch (thrown) {
     if (thrown instanceof InputError) return refused('bad-claims');
     throw thrown;

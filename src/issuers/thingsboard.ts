@@ -7,7 +7,7 @@
 import { SignJWT, errors, jwtVerify } from 'jose';
 import { InputError, parseId } from 'policy-cache';
 import { refused } from '../identity.ts';
-import type { Issuer, Proof } from '../identity.ts';
+import type { Grounds, Issuer, Proof } from '../identity.ts';
 import { refusal } from './refusal.ts';
 
 const ALGORITHM = 'HS512';
@@ -43,11 +43,11 @@ export interface ThingsBoardIssuer extends Issuer {
 export function createThingsBoardIssuer(settings: ThingsBoardSettings): ThingsBoardIssuer {
   const { name, tenants, iss = null, clockTolerance = 0, external = true } = settings;
   if (!(clockTolerance >= 0 && clockTolerance <= 300)) throw new InputError('clockTolerance', `0 to 300 seconds, got ${clockTolerance}`);
-  let keys = parseSigningKeys(settings.signingKeys);
-  let generation = 0;
+  let current = { keys: parseSigningKeys(settings.signingKeys), grounds: { withdrawn: false } };
 
   const verify = async (token: string, now: number): Promise<Proof> => {
     if (!COMPACT.test(token)) return refused('bad-token');
+    const { keys, grounds } = current;
     for (const key of keys) {
       try {
         const { payload, protectedHeader } = await jwtVerify(token, key, {
@@ -60,7 +60,7 @@ export function createThingsBoardIssuer(settings: ThingsBoardSettings): ThingsBo
         const { crit, typ }: { crit?: unknown; typ?: unknown } = protectedHeader;
         if (crit !== undefined) return refused('bad-token');
         if (typ !== undefined && (typeof typ !== 'string' || typ.toUpperCase() !== 'JWT')) return refused('bad-token');
-        return proof(payload, clockTolerance);
+        return proof(payload, clockTolerance, grounds);
       } catch (thrown) {
         if (thrown instanceof errors.JWSSignatureVerificationFailed) continue;
         return refusal(thrown);
@@ -76,25 +76,24 @@ export function createThingsBoardIssuer(settings: ThingsBoardSettings): ThingsBo
     iss,
     verify,
     algorithms: [ALGORITHM],
-    get generation() {
-      return generation;
-    },
     rotate(signingKeys) {
-      keys = parseSigningKeys(signingKeys);
-      generation++;
+      const { grounds } = current;
+      current = { keys: parseSigningKeys(signingKeys), grounds: { withdrawn: false } };
+      grounds.withdrawn = true;
     },
   };
 }
 
 /** The claims of a token whose signature and times are good. */
-function proof(claims: Readonly<Record<string, unknown>>, tolerance: number): Proof {
+function proof(claims: Readonly<Record<string, unknown>>, tolerance: number, grounds: Grounds): Proof {
   const { userId, scopes, exp, nbf } = claims;
   if (!Array.isArray(scopes) || scopes.length === 0 || typeof exp !== 'number') return refused('bad-claims');
   const operator = scopes.every((scope) => scope === OPERATOR_SCOPE);
   if (!operator && !scopes.every((scope) => USER_SCOPES.includes(scope))) return refused('wrong-scope');
   try {
     const subject = parseId(userId, 'userId');
-    return { kind: operator ? 'operator' : 'user', subject, from: typeof nbf === 'number' ? nbf - tolerance : -Infinity, until: exp + tolerance };
+    const from = typeof nbf === 'number' ? nbf - tolerance : -Infinity;
+    return { kind: operator ? 'operator' : 'user', subject, from, until: exp + tolerance, grounds };
   } catch (thrown) {
     if (thrown instanceof InputError) return refused('bad-claims');
     throw thrown;

@@ -15,7 +15,7 @@ import { until } from '../support/until.ts';
 import type { Held } from './slow.mjs';
 
 /** How long each abuse goes on. */
-const SECONDS = Number(process.env['GRANTGATE_ABUSE_SECONDS'] ?? 4);
+const SECONDS = Number(process.env['GRANTGATE_ABUSE_SECONDS'] ?? 3);
 const USERS = 50;
 const DEVICES = 500;
 const RATE = 200;
@@ -98,9 +98,9 @@ interface Seen {
 async function abused(name: string, abuse: () => Promise<string>): Promise<Seen> {
   const honest = await startLoad({ to: behind.sidecar.doors, door: true, connections: 16, rate: RATE, asks: hot });
   try {
-    await answered(honest, RATE);
+    await answered(honest, RATE / 2);
     await honest.period();
-    await answered(honest, 2 * RATE);
+    await answered(honest, 1.5 * RATE);
     const before = await honest.period();
     const at = await counted();
     const said = await abuse();
@@ -186,13 +186,12 @@ function expectHonest({ before, during, after, grown }: Seen): void {
   expect(grown, 'MiB').toBeLessThan(300);
 }
 
-test('500 connections that say a byte a second', { timeout: 120_000 }, async () => {
+test.each(['http', 'grpc'] as const)('500 connections that say a byte a second: %s', { timeout: 120_000 }, async (protocol) => {
+  const { doors, grpcSocket } = behind.sidecar;
   let held: Held = { open: 0, closed: 0, oldest: 0 };
-  const seen = await abused('500 slow connections', async () => {
-    const slow = startChild(process.execPath, [fileURLToPath(new URL('slow.mjs', import.meta.url)), behind.sidecar.doors, '500'], {
-      listens: true,
-      line: (text, from) => void (from === 'stdout' && (held = JSON.parse(text) as Held)),
-    });
+  const seen = await abused(`500 slow connections, ${protocol}`, async () => {
+    const args = [fileURLToPath(new URL('slow.mjs', import.meta.url)), protocol === 'http' ? doors : grpcSocket, '500', protocol];
+    const slow = startChild(process.execPath, args, { listens: true, line: (text, from) => void (from === 'stdout' && (held = JSON.parse(text) as Held)) });
     try {
       const looked = (): Held => (slow.say('look'), held);
       await until(() => looked().open === 500, '500 connections', 20_000);

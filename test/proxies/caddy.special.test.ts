@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { NASTY_TARGETS } from '../corpus/targets.ts';
 import { startPostgres, type TestServer } from '../support/postgres.ts';
-import { CHECKLIST_WORLD } from '../support/proxies/checklist.ts';
+import { CHECKLIST_WORLD } from '../support/proxies/checklist.subject.ts';
 import type { Kit, KitOptions, RunningProxy, Upstreams } from '../support/proxies/kit.ts';
 import { caddyCurrent } from '../support/proxies/caddy-2.11.ts';
 import { caddy } from '../support/proxies/caddy-2.6.ts';

@@ -1,6 +1,7 @@
 // What does HAProxy alone do? Its Lua client asks again when nobody answers, an error in the script is no answer, and it hands on
 // what it does not understand: targets byte for byte, and `Upgrade` and `Connection` of the client's choice.
 
+import { createServer } from 'node:http';
 import { connect as connectHttp2 } from 'node:http2';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { haproxy } from '../support/proxies/haproxy.ts';
@@ -60,6 +61,21 @@ async function spoilt<T>(spoil: KitOptions['spoil'], to: Upstreams, use: (proxy:
   } finally {
     await proxy.stop();
   }
+}
+
+/** A door that permits everything, on a port that can be given up and taken again; 0: any. */
+async function startPermittingDoor(on: number): Promise<{ readonly port: number; close(): Promise<void> }> {
+  const server = createServer(permit());
+  await new Promise<void>((resolve) => server.listen(on, '127.0.0.1', resolve));
+  const address = server.address();
+  return {
+    port: typeof address === 'object' && address ? address.port : 0,
+    async close() {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      server.closeAllConnections();
+      await closed;
+    },
+  };
 }
 
 const header = (name: string): string => memory.application.values(name).join('|');
@@ -132,7 +148,7 @@ describe('a door that does not answer', () => {
     expect([status, reached, standIn.checks.length]).toEqual([503, null, 4]);
     console.log(`haproxy: a door that resets: ${status} after ${ms} ms, ${standIn.checks.length} checks`);
   });
-  test('is not there: found out once, then nobody waits; and back within the second', async () => {
+  test('is not there: found out once, then nobody waits', async () => {
     const gone = await startStandIn(memory.application.port);
     await spoilt(undefined, gone.upstreams, async (proxy) => {
       expect(await send(proxy, '/x')).toMatchObject({ status: 200, reached: '/x' });
@@ -147,7 +163,34 @@ describe('a door that does not answer', () => {
   });
 });
 
+describe('a door that is started anew', () => {
+  test('within a second: every request waits, and none is refused', async () => {
+    const door = await startPermittingDoor(0);
+    await spoilt(undefined, { ...standIn.upstreams, port: door.port }, async (proxy) => {
+      expect((await send(proxy, '/x')).status).toBe(200);
+      await door.close();
+      const closed = performance.now();
+      const waiting = Promise.all(Array.from({ length: 10 }, () => send(proxy, '/x')));
+      await until(() => performance.now() - closed > 300, 'the length of a restart');
+      const next = await startPermittingDoor(door.port);
+      const answers = await waiting;
+      await next.close();
+      console.log(
+        `haproxy: a door away for 300 ms: ${answers.map(({ status }) => status).join()} after ${Math.max(...answers.map(({ ms }) => ms))} ms at the most`,
+      );
+      expect(answers.map(({ status }) => status)).toEqual(Array.from({ length: 10 }, () => 200));
+    });
+  });
+});
+
 describe('an answer that is none', () => {
+  test('would be a permit, were the last rule not there', async () => {
+    await spoilt(
+      (_, text) => text.replace(/^ +http-request deny deny_status 503 unless .*\n/m, ''),
+      { ...standIn.upstreams, port: 1 },
+      async (proxy) => expect(await send(proxy, '/x')).toMatchObject({ status: 200, reached: '/x' }),
+    );
+  });
   test.each([
     ['an error before the question', (text: string) => text.replace('local answer = ', 'error("fault") local answer = ')],
     ['an error after a permit', (text: string) => text.replace('txn:set_var("txn.grantgate_status", "200")', 'error("fault")')],

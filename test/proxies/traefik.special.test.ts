@@ -6,7 +6,7 @@ import { connect as connectHttp2 } from 'node:http2';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { NASTY_TARGETS } from '../corpus/targets.ts';
 import { startPostgres, type TestServer } from '../support/postgres.ts';
-import { CHECKLIST_WORLD } from '../support/proxies/checklist.ts';
+import { CHECKLIST_WORLD } from '../support/proxies/checklist.subject.ts';
 import type { KitOptions, Upstreams } from '../support/proxies/kit.ts';
 import { permit, startStandIn, type StandIn } from '../support/proxies/stand-in.ts';
 import { traefik } from '../support/proxies/traefik.ts';

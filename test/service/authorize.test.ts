@@ -272,7 +272,6 @@ describe("an issuer's tenants", () => {
       tenants: ['t1'],
       algorithms: ['HS512'],
       iss: null,
-      generation: 0,
       verify: () => Promise.reject(new Error('unused')),
     };
     const side = withPdp(
@@ -362,7 +361,7 @@ describe('what cannot be decided', () => {
 
   function withPdp(
     pdp: Pdp,
-    issuer: Issuer = { name: 'i', external: true, tenants: '*', algorithms: [], iss: null, generation: 0, verify: () => Promise.reject(new Error('unused')) },
+    issuer: Issuer = { name: 'i', external: true, tenants: '*', algorithms: [], iss: null, verify: () => Promise.reject(new Error('unused')) },
     told: { push(thrown: unknown): unknown } = [],
   ) {
     return made(pdp, () => ({ kind: 'user', subject: 'u', authority: issuer, expires: NOW + 1 }), told);

@@ -33,7 +33,19 @@ const DOOR_KEEPS_S = 75;
 const doors = new Set(DIALECTS.map(doorPath));
 const same = (one: readonly string[], other: readonly string[]): boolean => [...one].sort().join() === [...other].sort().join();
 const settings = (value: unknown): Settings => (typeof value === 'object' && value !== null ? (value as Settings) : {});
+const word = (value: unknown): string => (typeof value === 'string' ? value : '');
 const strings = (value: unknown): readonly string[] => (Array.isArray(value) ? value.map(String) : []);
+
+/** Each text is parsed once: every rule looks at every change. */
+function once<T>(read: (text: string) => T): (text: string) => T {
+  const known = new Map<string, T>();
+  return (text) => {
+    if (!known.has(text)) known.set(text, read(text));
+    return known.get(text)!;
+  };
+}
+const document = once((text) => settings(parse(text)));
+const documents = once((text) => parseAllDocuments(text).map((each) => settings(each.toJS())));
 
 function holdAndCanFail(file: string, rules: readonly Rule[]): void {
   const shipped = readFileSync(new URL(`../../deploy/${file}`, import.meta.url), 'utf8');
@@ -46,12 +58,9 @@ function holdAndCanFail(file: string, rules: readonly Rule[]): void {
 }
 
 describe('ingress-nginx', () => {
-  const manifest = (text: string, name: string): Settings =>
-    parseAllDocuments(text)
-      .map((document) => settings(document.toJS()))
-      .find(({ metadata }) => settings(metadata)['name'] === name) ?? {};
+  const manifest = (text: string, name: string): Settings => documents(text).find(({ metadata }) => settings(metadata)['name'] === name) ?? {};
   const annotations = (text: string): Settings => settings(settings(manifest(text, 'application')['metadata'])['annotations']);
-  const annotation = (text: string, name: string): string => String(annotations(text)[`nginx.ingress.kubernetes.io/${name}`] ?? '');
+  const annotation = (text: string, name: string): string => word(annotations(text)[`nginx.ingress.kubernetes.io/${name}`]);
   const config = (text: string): Settings => settings(manifest(text, 'ingress-nginx-controller')['data']);
 
   holdAndCanFail('ingress-nginx/grantgate.yaml', [
@@ -84,13 +93,13 @@ describe('ingress-nginx', () => {
     },
     {
       name: 'a second at most for each step',
-      holds: (text) => ['connect', 'send', 'read'].every((step) => String(config(text)['http-snippet']).includes(`proxy_${step}_timeout 1s;`)),
+      holds: (text) => ['connect', 'send', 'read'].every((step) => word(config(text)['http-snippet']).includes(`proxy_${step}_timeout 1s;`)),
       change: ['proxy_read_timeout 1s;', ''],
     },
     {
       name: 'what an application is not to get, by the ConfigMap that is named',
       holds: (text) => {
-        const named = String(config(text)['proxy-set-headers']).split('/')[1] ?? '';
+        const named = word(config(text)['proxy-set-headers']).split('/')[1] ?? '';
         const cleared = settings(manifest(text, named)['data']);
         return CLEARED.every((name) => cleared[name] === '');
       },
@@ -101,7 +110,7 @@ describe('ingress-nginx', () => {
 
 describe('APISIX', () => {
   const plugins = (text: string, plugin: string): readonly Settings[] => {
-    const { plugin_configs: configs } = settings(parse(text));
+    const { plugin_configs: configs } = document(text);
     return (Array.isArray(configs) ? configs : []).map((each) => settings(settings(settings(each)['plugins'])[plugin]));
   };
   const checks = (text: string): readonly Settings[] => plugins(text, 'forward-auth');
@@ -112,7 +121,7 @@ describe('APISIX', () => {
       name: 'asks its own door, with parameters for constants only',
       holds: (text) =>
         every(text, ({ uri, extra_headers: extra }) => {
-          const [, door = '', parameters] = /^http:\/\/[^/]+(\/auth\/[a-z-]+)((?:\/[A-Z_]+){2})?$/.exec(String(uri)) ?? [];
+          const [, door = '', parameters] = /^http:\/\/[^/]+(\/auth\/[a-z-]+)((?:\/[A-Z_]+){2})?$/.exec(word(uri)) ?? [];
           return door === '/auth/apisix' && doors.has(door) && (parameters === undefined) === (settings(extra)['X-Authz-Target'] === undefined);
         }),
       change: [/^ +extra_headers.*\n/m, ''],
@@ -168,7 +177,7 @@ describe('APISIX', () => {
     {
       name: 'every route is checked',
       holds: (text) => {
-        const { routes, plugin_configs: configs } = settings(parse(text));
+        const { routes, plugin_configs: configs } = document(text);
         const ids = (Array.isArray(configs) ? configs : []).map((each) => settings(each)['id']);
         return Array.isArray(routes) && routes.length === 3 && routes.every((route) => ids.includes(settings(route)['plugin_config_id']));
       },
@@ -179,7 +188,7 @@ describe('APISIX', () => {
   holdAndCanFail('apisix/config.yaml', [
     {
       name: 'no header in another spelling',
-      holds: (text) => settings(settings(settings(parse(text))['nginx_config'])['http'])['underscores_in_headers'] === 'off',
+      holds: (text) => settings(settings(document(text)['nginx_config'])['http'])['underscores_in_headers'] === 'off',
       change: ["'off'", "'on'"],
     },
   ]);

@@ -153,6 +153,24 @@ test('header_map: one credential, or none', async () => {
   expect(verdictOf(await ask({ list: [], more: { header_map: { headers: [{ key: 'authorization', value: authorization }] } } }))).toBe(ALLOWED);
 });
 
+test('at least as fresh as a revision: where the service says that clients may ask so', async () => {
+  const asked = await sidecar({ grpc: { atLeast: true } });
+  const own = startGrpcClient(`127.0.0.1:${await asked.listenGrpc()}`);
+  try {
+    const { authorization = '' } = bearer;
+    const verdict = async (...list: (readonly [string, string])[]): Promise<string> =>
+      verdictOf((await own.check(checkRequest({ list: [['authorization', authorization], ...list] }))).answer ?? {});
+    expect(await verdict(['x-authz-at-least', 'latest'])).toBe(ALLOWED);
+    expect(await verdict(['x-authz-at-least', '']), 'empty is none').toBe(ALLOWED);
+    expect(await verdict(['x-authz-at-least', 'nonsense'])).toBe(DENIED);
+    expect(await verdict(['x-authz-at-least', 'latest'], ['x-authz-at-least', 'latest'])).toBe(DENIED);
+    expect(asked.reports.map(({ reason }) => reason)).toEqual(['generic', 'generic', 'bad-revision', 'repeated-header']);
+  } finally {
+    own.close();
+    await asked.close();
+  }
+});
+
 test("the client's own identity headers: written over, and in every other spelling taken away", async () => {
   const mine = ['x-auth-user', 'x-auth-tenant', 'x-auth-customer', 'x-authz-decision-id'];
   const spellings = [...mine, 'x-envoy-auth-failure-mode-allowed'].flatMap((name) => [

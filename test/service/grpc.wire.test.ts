@@ -253,27 +253,48 @@ describe('a pipeline that misbehaves is an error, never an allow', () => {
 });
 
 describe('a connection', () => {
-  const words = async (bytes: string): Promise<{ port: number; text: string }> => {
+  /** The kinds of frames that come for these bytes, up to a GOAWAY (7) or the end; the door's port, where it goes on. */
+  const framesFor = async (bytes: string): Promise<{ port: number; kinds: readonly number[] }> => {
     const port = await side.listenGrpc();
     const socket = connectTcp(port, '127.0.0.1');
     onTestFinished(() => void socket.destroy());
-    let text = '';
-    socket.setEncoding('latin1').on('data', (part: string) => (text += part));
-    socket.on('error', () => undefined);
-    socket.write(bytes);
-    await once(socket, 'close');
-    return { port, text };
+    let over = false;
+    let got = Buffer.alloc(0);
+    const kinds: number[] = [];
+    socket.on('error', () => undefined).once('close', () => (over = true));
+    socket.on('data', (part: Buffer) => {
+      got = Buffer.concat([got, part]);
+      for (let length = 0; got.length >= 9 && got.length >= (length = 9 + got.readUIntBE(0, 3)); got = got.subarray(length)) kinds.push(got[3]!);
+    });
+    socket.write(bytes, 'latin1');
+    await until(() => over || kinds.includes(7), 'a GOAWAY, or the end');
+    return { port, kinds };
   };
-  test.each(['GET /auth/envoy HTTP/1.1\r\nHost: a\r\n\r\n', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nnot a frame at all, for sure', '\0'.repeat(64)])(
-    'that speaks something else is ended: %j',
-    async (bytes) => {
-      const { port, text } = await words(bytes);
-      expect(text).not.toMatch(/HTTP\/1\.1 2/);
-      const next = await connectHttp2(port);
-      onTestFinished(() => next.destroy());
-      expect(verdictOf(messageOf(await call(next, [frame(message())])))).toBe(ALLOWED);
-    },
-  );
+  const PREFACE = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0'; // and empty SETTINGS
+  test.each<[string, string]>([
+    ['HTTP/1.1', 'GET /auth/envoy HTTP/1.1\r\nHost: a\r\n\r\n'],
+    ['zeros', '\0'.repeat(64)],
+    ['no frames', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nnot a frame at all, for sure'],
+    ['headers that do not decompress', `${PREFACE}\0\0\x04\x01\x05\0\0\0\x01\xff\xff\xff\xff`],
+    ['a window beyond its bound', `${PREFACE}\0\0\x04\x08\0\0\0\0\0\x7f\xff\xff\xff`],
+    ['a message for a stream that was never opened', `${PREFACE}\0\0\x01\0\x01\0\0\0\x07x`],
+    ['a frame longer than frames are', `${PREFACE}\xff\xff\xff\0\x01\0\0\0\x01x`],
+  ])('that says what is no HTTP/2 is ended: %s', async (_, bytes) => {
+    const { port, kinds } = await framesFor(bytes);
+    expect(kinds.filter((kind) => kind < 2)).toEqual([]); // neither HEADERS nor DATA
+    const next = await connectHttp2(port);
+    onTestFinished(() => next.destroy());
+    expect(verdictOf(messageOf(await call(next, [frame(message())])))).toBe(ALLOWED);
+  });
+  test('says how much it takes: more streams wait, a call with more headers is reset', async () => {
+    const next = await connectHttp2(await side.listenGrpc());
+    onTestFinished(() => next.destroy());
+    expect(verdictOf(messageOf(await call(next, [frame(message())])))).toBe(ALLOWED);
+    expect(next.remoteSettings).toMatchObject({ maxConcurrentStreams: 1000, maxHeaderListSize: 16_384 });
+    await expect(call(next, [frame(message())], { headers: { filler: 'x'.repeat(20_000) } })).rejects.toThrow(/ENHANCE_YOUR_CALM/);
+    const replies = await Promise.all(Array.from({ length: 1500 }, () => call(next, [frame(message())])));
+    expect(new Set(replies.map((reply) => verdictOf(messageOf(reply))))).toEqual(new Set([ALLOWED]));
+  });
   test('that resets what it opens, as fast as it can: it is ended, and others are served', async () => {
     const port = await side.listenGrpc();
     const [hasty, other] = [await connectHttp2(port), await connectHttp2(port)];

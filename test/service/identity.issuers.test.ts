@@ -12,11 +12,10 @@ describe('which issuer judges', () => {
     tenants,
     algorithms,
     external: true,
-    generation: 0,
     seen: 0,
     verify(): Promise<Proof> {
       this.seen++;
-      return Promise.resolve({ kind: 'user', subject: name, from: 0, until: NOW + 60 });
+      return Promise.resolve({ kind: 'user', subject: name, from: 0, until: NOW + 60, grounds: { withdrawn: false } });
     },
   });
   const wall = (): number => NOW * 1000;

@@ -316,8 +316,8 @@ test('verifications under way are bounded: beyond that it cannot decide', async 
     tenants: '*',
     algorithms: ['HS512'],
     iss: null,
-    generation: 0,
-    verify: () => new Promise((resolve) => void open.push(() => resolve({ kind: 'user', subject: 'u1', from: 0, until: NOW + 1 }))),
+    verify: () =>
+      new Promise((resolve) => void open.push(() => resolve({ kind: 'user', subject: 'u1', from: 0, until: NOW + 1, grounds: { withdrawn: false } }))),
   };
   const auth = createAuthenticator({ issuers: [slow], wall: () => NOW * 1000, verifications: 2, tokens: 5 });
   const [a, b, c] = await Promise.all(['a', 'b', 'c'].map((jti) => token({ jti })));

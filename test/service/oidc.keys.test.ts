@@ -120,6 +120,12 @@ function word(source: KeySource, kid: string | null, alg = 'ES256'): string {
   }
 }
 
+function groundsOf(source: KeySource, kid: string): { readonly withdrawn: boolean } {
+  const found = source.find(kid, 'ES256');
+  if (found.kind !== 'keys') throw new Error(`${kid}: ${found.kind}`);
+  return found.keys[0]!.grounds;
+}
+
 describe('at the start', () => {
   test('nothing can be judged before the first fetch, and the cause is told', async () => {
     const { source } = bench();
@@ -214,7 +220,6 @@ describe('a key that is not known', () => {
     await ended(2);
     expect(word(source, 'two')).toBe('keys');
     expect(fetched.keys).toBe(2);
-    expect(source.generation, 'nothing is gone').toBe(0);
   });
 
   test('a flood of made-up names is refused from memory: 100,000 of them, one fetch for each cool-down', async () => {
@@ -255,29 +260,33 @@ describe('a key that is not known', () => {
 });
 
 describe('in the background', () => {
-  test('they are fetched again and again, and a key that is gone counts as a change; the same set does not', async () => {
+  test('they are fetched again and again, and what a key proved stands as long as it is there', async () => {
     const { source, advance, ended, log } = await loaded();
+    const first = groundsOf(source, 'one');
     advance(300_000);
     await ended(2);
-    expect([source.generation, source.ageMs]).toEqual([0, 0]);
+    expect([first.withdrawn, source.ageMs]).toEqual([false, 0]);
     keys = json({ keys: [two, one] });
     advance(300_000);
     await ended(3);
-    expect(source.generation).toBe(0);
+    const second = groundsOf(source, 'two');
+    expect(groundsOf(source, 'one')).toBe(first);
     keys = json({ keys: [two] });
     advance(300_000);
     await ended(4);
-    expect(source.generation).toBe(1);
+    expect([first.withdrawn, second.withdrawn]).toEqual([true, false]);
+    expect(groundsOf(source, 'two')).toBe(second);
     expect([word(source, 'two'), word(source, 'one')]).toEqual(['keys', 'none']);
     expect(log).toEqual(['info login: 1 keys', 'info login: 1 keys, 1 gone']);
   });
 
   test('the same name with other bytes is another key', async () => {
     const { source, advance, ended } = await loaded();
+    const first = groundsOf(source, 'one');
     keys = json({ keys: [{ ...two, kid: 'one' }] });
     advance(300_000);
     await ended(2);
-    expect(source.generation).toBe(1);
+    expect([first.withdrawn, groundsOf(source, 'one').withdrawn]).toEqual([true, false]);
   });
 
   test('a failure is tried again after 1, 2, 4 … s, at most as often as in quiet times; meanwhile the old keys are good', async () => {
@@ -296,7 +305,7 @@ describe('in the background', () => {
     keys = json({ keys: [one] });
     advance(300_000);
     await ended(++all);
-    expect([source.problem, source.ageMs, source.generation]).toEqual([null, 0, 0]);
+    expect([source.problem, source.ageMs, groundsOf(source, 'one').withdrawn]).toEqual([null, 0, false]);
     advance(299_999);
     expect(fetched.keys).toBe(all);
   });

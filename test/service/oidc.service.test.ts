@@ -33,6 +33,7 @@ const LOGIN = (): object => ({ name: 'login', issuer: issuer.url, audience: issu
 
 async function start(sets: Record<string, string | number>): Promise<Service> {
   const directory = mkdtempSync(join(tmpdir(), 'grantgate-oidc-'));
+  onTestFinished(() => rmSync(directory, { recursive: true }));
   const all = { 'doors.port': 'none', 'doors.socket': join(directory, 'doors.sock'), 'api.port': 0, 'shutdown.delay': 0, 'doors.deadline': '2s', ...sets };
   const { settings } = loadConfig({ env: { DATABASE_URL: reader }, sets: Object.entries(all).map(([path, value]) => `${path}=${value}`), readFile: () => '' });
   const service = await startService({
@@ -46,10 +47,7 @@ async function start(sets: Record<string, string | number>): Promise<Service> {
     uuid: () => '0123456789',
     hostname: 'test',
   });
-  onTestFinished(async () => {
-    await service.stop();
-    rmSync(directory, { recursive: true });
-  });
+  onTestFinished(() => service.stop()); // before the directory goes: the last one registered runs first
   return service;
 }
 

@@ -146,7 +146,7 @@ describe('attacks', () => {
 
 describe('keys that change', () => {
   test('a published key is good, an old one as long as it is there; then its tokens are not, kept or not', async () => {
-    const { auth, keys } = await bench({}, 20);
+    const { auth } = await bench({}, 20);
     const old = await issuer.token('ada');
     expect(await judged(auth, old)).toBe('user ada');
     await issuer.publish();
@@ -159,9 +159,9 @@ describe('keys that change', () => {
     expect(await judged(auth, old), 'until the next fetch it is believed').toBe('user ada');
     expect(issuer.fetched.keys).toBe(before);
     const unknown = await issuer.sign(issuer.claims('ada'), { kid: 'unknown' });
-    await until(async () => (await judged(auth, unknown)) === 'bad-token' && keys.generation === 1, 'a fetch, which somebody brings about');
-    expect(issuer.fetched.keys).toBeGreaterThan(before);
-    expect([await judged(auth, old), await judged(auth, fresh)]).toEqual(['bad-token', 'user ada']);
+    await until(async () => (await judged(auth, unknown)) === 'bad-token' && issuer.fetched.keys > before, 'a fetch, which somebody brings about');
+    expect(await judged(auth, old)).toBe('bad-token');
+    expect(auth.authenticate(fresh), 'still kept: only what the key that is gone proved is judged anew').toMatchObject({ subject: 'ada' });
   });
 
   test('a token of one key under the name of another, of the same algorithm', async () => {

@@ -119,8 +119,8 @@ test('whoever has been answered "too late" costs no fill when his token is prove
       tenants: '*',
       algorithms: ['HS512'],
       iss: null,
-      generation: 0,
-      verify: () => new Promise((resolve) => void open.push(() => resolve({ kind: 'user', subject: 'admin', from: 0, until: Infinity }))),
+      verify: () =>
+        new Promise((resolve) => void open.push(() => resolve({ kind: 'user', subject: 'admin', from: 0, until: Infinity, grounds: { withdrawn: false } }))),
     },
   });
   onTestFinished(() => side.close());

@@ -147,7 +147,7 @@ export interface RawReply {
 export function call(
   session: ClientHttp2Session,
   parts: readonly Buffer[],
-  { headers = {}, end = true, ms = 5000 }: { headers?: Readonly<Record<string, string>>; end?: boolean; ms?: number } = {},
+  { headers = {}, end = true, ms = 20_000 }: { headers?: Readonly<Record<string, string>>; end?: boolean; ms?: number } = {},
 ): Promise<RawReply> {
   return new Promise((resolve, reject) => {
     const stream = session.request({ ':method': 'POST', ':path': CHECK, 'content-type': 'application/grpc', te: 'trailers', ...headers }, { endStream: false });

@@ -31,6 +31,7 @@ import { createInterface } from 'node:readline';
  * @property {number} p99
  * @property {number} max
  * @property {number} gap longest time without a decision, ms
+ * @property {number} slowest of all answers, whatever they said, ms
  */
 
 const input = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
@@ -50,7 +51,17 @@ let period = newPeriod();
 
 function newPeriod() {
   const now = performance.now();
-  return { from: now, counts: /** @type {Record<string, number>} */ ({}), wrong: 0, times: new Uint32Array(BUCKETS), decided: 0, max: 0, gap: 0, last: now };
+  return {
+    from: now,
+    counts: /** @type {Record<string, number>} */ ({}),
+    wrong: 0,
+    times: new Uint32Array(BUCKETS),
+    decided: 0,
+    max: 0,
+    slowest: 0,
+    gap: 0,
+    last: now,
+  };
 }
 
 /** @param {string} what */
@@ -68,14 +79,15 @@ function percentile(share) {
 /** @returns {Figures} */
 function figures() {
   const now = performance.now();
-  const { from, counts, wrong, max, gap, last } = period;
+  const { from, counts, wrong, max, slowest, gap, last } = period;
   const [p50 = 0, p99 = 0] = period.decided === 0 ? [] : [percentile(0.5), percentile(0.99)];
-  return { seconds: (now - from) / 1000, counts, wrong, sent, done: sent >= most && answered >= sent, p50, p99, max, gap: Math.max(gap, now - last) };
+  return { seconds: (now - from) / 1000, counts, wrong, sent, done: sent >= most && answered >= sent, p50, p99, max, slowest, gap: Math.max(gap, now - last) };
 }
 
 /** @param {number} status @param {number} expect @param {number} ms */
 function record(status, expect, ms) {
   count(String(status));
+  period.slowest = Math.max(period.slowest, ms);
   if (!DECIDED.includes(status)) return;
   if (status !== expect) period.wrong++;
   const now = performance.now();

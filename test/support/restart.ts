@@ -34,14 +34,18 @@ export interface Restartable extends Behind {
   another(set: Readonly<Record<string, string | number>>): Promise<ServedSidecar>;
 }
 
-/** `set`: of the first sidecar; its socket is `doors.sock`, which the next one may take over. */
+/** `set`: of the first sidecar. Its sockets are in that directory; the next one may take them over. */
 export async function startRestartable(server: TestServer, set: Readonly<Record<string, string | number>> = {}): Promise<Restartable> {
   const directory = await mkdtemp(join(tmpdir(), 'grantgate-restart-'));
   await chmod(directory, 0o711);
   // A restart on a busy machine is no matter of speed: whoever waits for a first check or a turn of the loop is not to fail for that.
   const common = { 'doors.takeOver': 'true', 'shutdown.delay': DELAY_MS, 'doors.deadline': '4s', 'overload.delay': '10s' };
   try {
-    const behind = await startBehind({ server, world, set: { ...common, 'doors.socket': join(directory, 'doors.sock'), ...set } });
+    const behind = await startBehind({
+      server,
+      world,
+      set: { ...common, 'doors.socket': join(directory, 'doors.sock'), 'grpc.socket': join(directory, 'grpc.sock'), ...set },
+    });
     const databaseUrl = await behind.database.urlAs('grantgate_reader');
     return {
       ...behind,

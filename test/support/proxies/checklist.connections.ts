@@ -2,7 +2,7 @@
 
 import { expect, test } from 'vitest';
 import { startClient, type Ask } from '../ask.ts';
-import type { Subject, User } from './checklist.ts';
+import type { Subject, User } from './checklist.subject.ts';
 import { startRelay } from './relay.ts';
 
 const CLIENTS = 32;

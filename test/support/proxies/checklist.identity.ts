@@ -1,7 +1,7 @@
 // 5: can a client say who it is, or what it asks for, in headers of its own?
 
 import { describe, expect, test } from 'vitest';
-import { IDENTITY, type Subject } from './checklist.ts';
+import { IDENTITY, type Subject } from './checklist.subject.ts';
 import { tell, wireRequest } from './wire.ts';
 
 type Line = readonly [name: string, value: string];

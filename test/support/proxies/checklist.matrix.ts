@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startClient, type Client } from '../ask.ts';
-import type { Subject } from './checklist.ts';
+import type { Subject } from './checklist.subject.ts';
 import type { RunningProxy } from './kit.ts';
 
 export function matrix({ kit, stack }: Subject, expected: Readonly<Record<number, number>>): void {

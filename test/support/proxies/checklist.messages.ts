@@ -3,7 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import { connect } from 'node:net';
 import { describe, expect, test } from 'vitest';
-import { newRequestId, type Subject, type User } from './checklist.ts';
+import { newRequestId, type Subject, type User } from './checklist.subject.ts';
 import { tell, wireRequest, type Heard } from './wire.ts';
 
 /** A POST that the route table lets clerk make: READ on the device. */
@@ -119,6 +119,37 @@ export function messages({ kit, stack, token }: Subject): void {
       expect(answer.status).toBe(status);
       expect(application.seen.length).toBe(before);
     });
+  });
+
+  // Behind such a 101 whole requests would follow that nobody checks.
+  test.each<[string, readonly (readonly [string, string])[]]>([
+    ['h2c', [['Upgrade', 'h2c']]],
+    ['h2c in capitals', [['Upgrade', 'H2C']]],
+    ['a WebSocket or h2c', [['Upgrade', 'websocket, h2c']]],
+    ['h2c or a WebSocket', [['Upgrade', 'h2c, websocket']]],
+    [
+      'both, in two lines',
+      [
+        ['Upgrade', 'websocket'],
+        ['Upgrade', 'h2c'],
+      ],
+    ],
+    [
+      'both, the other way round',
+      [
+        ['Upgrade', 'h2c'],
+        ['Upgrade', 'websocket'],
+      ],
+    ],
+  ])('an upgrade to %s is not handed on', async (_, upgrade) => {
+    const { proxy, application } = stack();
+    const before = application.seen.length;
+    const lines = [bearer('admin'), ['Connection', 'Upgrade, HTTP2-Settings'] as const, ['HTTP2-Settings', 'AAMAAABkAARAAAAAAAIAAAAA'] as const];
+    const { status } = await tell(proxy.port, wireRequest('GET /api/device/d1', [...lines, ...HANDSHAKE.slice(2), ...upgrade]), { head: true });
+    const got = application.seen.length > before ? application.values('Upgrade') : [];
+    // Of two lines a proxy may take the one that it knows; the application hears of no other.
+    expect(got.filter((value) => value.toLowerCase() !== 'websocket')).toEqual([]);
+    expect(status === 101).toBe(got.length > 0);
   });
 
   describe('sizes', () => {

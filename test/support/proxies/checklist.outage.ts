@@ -1,7 +1,7 @@
 // 13: what does a client get when the sidecar is killed? Nothing of the application's, for as long as it is away.
 
 import { describe, expect, test } from 'vitest';
-import type { Subject } from './checklist.ts';
+import type { Subject } from './checklist.subject.ts';
 
 export function outage({ kit, stack, token }: Subject): void {
   describe('a sidecar that is gone', () => {

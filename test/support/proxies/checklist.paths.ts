@@ -9,7 +9,7 @@ import { loadPolicy } from '../../../src/policy.ts';
 import { matchRoute } from '../../../src/routes.ts';
 import { NASTY_TARGETS } from '../../corpus/targets.ts';
 import type { DecisionLine } from '../sidecar.ts';
-import { newRequestId, untilDecided, type Subject, type User } from './checklist.ts';
+import { newRequestId, untilDecided, type Subject, type User } from './checklist.subject.ts';
 import { tell, wireRequest } from './wire.ts';
 
 const { routes } = loadPolicy({ readFile: (path) => readFileSync(path, 'utf8') });

@@ -1,7 +1,7 @@
 // 1, 4, 11: what does the client get for each verdict, and is the application reached for a permit alone?
 
 import { describe, expect, test } from 'vitest';
-import { expectNoIdentity, IDENTITY, newRequestId, type Subject, type User } from './checklist.ts';
+import { expectNoIdentity, IDENTITY, newRequestId, type Subject, type User } from './checklist.subject.ts';
 
 type Row = readonly [what: string, user: User | null, path: string, decision: string, method?: string];
 

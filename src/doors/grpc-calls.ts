@@ -1,0 +1,103 @@
+// Which calls are under way, and which of them wait for a client that does not come?
+//
+// One sweep looks at all of them: a timer for each would cost as much as its check, and nearly all are whole in the turn in which they come.
+
+import type { ServerHttp2Stream } from 'node:http2';
+import type { Clock } from 'policy-cache';
+import { GRPC, Message, fail } from './grpc-call.ts';
+import type { GrpcProblem } from './grpc-call.ts';
+
+export interface Call {
+  readonly stream: ServerHttp2Stream;
+  readonly started: number;
+  /** Milliseconds that the client waits; null: not said. */
+  readonly timeout: number | null;
+  /** All of it came, or no more of it is read. */
+  ended: boolean;
+  /** When what is to come of the client must have come: the rest of its message, then that it takes its answer. Infinity: it waits for us. */
+  due: number;
+}
+
+export interface CallsSettings {
+  readonly clock: Clock;
+  /** Told of a call that never became a question. */
+  readonly shed: (cause: 'malformed' | 'timeout') => void;
+}
+
+export interface Calls {
+  /** Reads the message of a call, and hands it on when it is whole and in time. */
+  receive(stream: ServerHttp2Stream, timeout: number | null, whole: (call: Call, message: Buffer) => void): void;
+  /** An error in place of an answer, by the fault of whoever asked. */
+  refuse(call: Call, problem: GrpcProblem): void;
+  /** It is being answered: from now on its client must take that. */
+  answering(call: Call): void;
+  /** It stays open as long as its client likes. */
+  release(call: Call): void;
+  /** Milliseconds since it came. */
+  waited(call: Call): number;
+  /** Has its client given up, by its own word? */
+  isLate(call: Call): boolean;
+}
+
+export const TOO_LATE: GrpcProblem = { status: GRPC.deadlineExceeded, message: 'too late' };
+const NOT_WHOLE: GrpcProblem = { status: GRPC.invalidArgument, message: 'not a whole message' };
+
+const RECEIVE_MS = 10_000;
+const UNREAD_MS = 10_000;
+const TICK_MS = 100;
+/** Node's timers go off so much early at most: both their time and the loop's lose what is less than a millisecond. */
+const TIMER_GRAIN_MS = 2;
+
+export function createCalls({ clock, shed }: CallsSettings): Calls {
+  const open = new Set<Call>();
+  let sweeping = false;
+
+  const waited = ({ started }: Call): number => clock.now() - started;
+  const answering = (call: Call): void => {
+    call.due = clock.now() + UNREAD_MS;
+  };
+  const refuse = (call: Call, problem: GrpcProblem): void => {
+    call.ended = true;
+    answering(call);
+    shed(problem === TOO_LATE ? 'timeout' : 'malformed');
+    fail(call.stream, problem);
+  };
+  const sweep = (): void => {
+    for (const call of open) {
+      if (clock.now() < call.due) continue;
+      if (call.ended) call.stream.destroy();
+      else refuse(call, TOO_LATE);
+    }
+    sweeping = open.size > 0;
+    if (sweeping) clock.after(TICK_MS, sweep);
+  };
+
+  return {
+    waited,
+    answering,
+    refuse,
+    isLate: (call) => call.timeout !== null && waited(call) + TIMER_GRAIN_MS >= call.timeout,
+    release: (call) => void open.delete(call),
+    receive(stream, timeout, whole) {
+      const started = clock.now();
+      const call: Call = { stream, started, timeout, ended: false, due: started + Math.min(timeout ?? RECEIVE_MS, RECEIVE_MS) };
+      const message = new Message();
+      open.add(call);
+      if (!sweeping) sweep();
+      stream.on('data', (part: Buffer) => {
+        const problem = call.ended ? null : message.add(part);
+        if (problem !== null) refuse(call, problem);
+      });
+      stream.once('end', () => {
+        if (call.ended) return;
+        const bytes = message.whole();
+        if (bytes === null) return refuse(call, NOT_WHOLE);
+        if (timeout !== null && waited(call) >= timeout) return refuse(call, TOO_LATE);
+        call.ended = true;
+        call.due = Infinity;
+        whole(call, bytes);
+      });
+      stream.once('close', () => open.delete(call));
+    },
+  };
+}
