@@ -2,10 +2,10 @@
 // either or both.
 
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { listen } from '../../../src/listen.ts';
-import { freePort } from '../../../src/postgres-server.ts';
 import { startApplication } from '../application.ts';
 import { cli } from '../cli.ts';
 import { sidecar } from '../doors.ts';
@@ -50,12 +50,28 @@ export interface ExamineOptions extends KitOptions {
 const TIMEOUT = '1500ms';
 const GROUP = process.getuid?.() === 0 ? 'www-data' : undefined;
 
+/**
+ * A port that nobody listens on, and that stays so until the doctor does: not of those that a system gives to connections (Linux: from
+ * 32768 on), of which a run makes hundreds.
+ */
+let next = 20_000 + (process.pid % 1000) * 10;
+async function listenablePort(): Promise<number> {
+  for (;;) {
+    const port = next++;
+    const probe = createServer();
+    const free = await new Promise<boolean>((resolve) => probe.once('error', () => resolve(false)).listen(port, '127.0.0.1', () => resolve(true)));
+    if (!free) continue;
+    await new Promise<void>((resolve) => void probe.close(() => resolve()));
+    return port;
+  }
+}
+
 export async function examine(kit: Kit, { spoil, door = true, application = true, leave = [] }: ExamineOptions = {}): Promise<Examined> {
   const directory = await mkdtemp(join(tmpdir(), 'grantgate-doctor-'));
   const closing: (() => Promise<void>)[] = [() => rm(directory, { recursive: true, force: true })];
   try {
     await chmod(directory, 0o711);
-    const [socket, port] = [join(directory, 'doors.sock'), await freePort()];
+    const [socket, port] = [join(directory, 'doors.sock'), await listenablePort()];
     const side = door ? null : await sidecar();
     if (side !== null) {
       closing.unshift(() => side.close());
@@ -63,7 +79,7 @@ export async function examine(kit: Kit, { spoil, door = true, application = true
     }
     const real = application ? null : await startApplication();
     if (real !== null) closing.unshift(() => real.close());
-    const applicationPort = real?.port ?? (await freePort());
+    const applicationPort = real?.port ?? (await listenablePort());
     const proxy = await kit.start({ socket, port, grpcSocket: `${socket}.grpc`, grpcPort: 0, applicationPort }, spoil ? { spoil } : {});
     closing.unshift(() => proxy.stop());
 
