@@ -97,9 +97,9 @@ export const settings = z.strictObject({
         .default(false)
         .register(notes, { description: 'Let the gRPC door listen on an address that is not loopback. Whoever reaches it can ask it anything.' }),
       insecureWorldWritableSocket: flag.default(false).register(notes, { description: 'Give that socket mode 0666: every local user may ask.' }),
-      connectionAge: duration(0, 86_400_000).default(0).register(notes, {
+      connectionAge: duration(0, 86_400_000).default(1_800_000).register(notes, {
         description:
-          "Age, a tenth more or less, at which this side ends a proxy's connection, so that new replicas of a shared service get their share; `0` never. Checks on their way at that moment fail: better let Envoy renew it (`max_connection_duration`), which loses none.",
+          "Age, a tenth more or less, at which a proxy's connection is renewed without losing a check, so that new sidecars get their share; `0` never.",
         time: true,
       }),
     })

@@ -35,7 +35,7 @@ export interface GrpcDoorSettings {
   readonly atLeast?: boolean;
   /** Who names the subject; default `none`: tokens. */
   readonly asserts?: Asserts;
-  /** Milliseconds after which a connection is renewed; default 0: never. */
+  /** Milliseconds after which a connection is renewed; default 30 minutes, 0: never. */
   readonly connectionAge?: number;
   /** Connections of one server at most; default 10,000. */
   readonly maxConnections?: number;
@@ -48,7 +48,7 @@ export interface GrpcDoor {
   readonly inFlight: number;
   /** Calls and connections that never became a check, by cause. */
   readonly shed: Readonly<Record<'malformed' | 'timeout' | 'connections', number>>;
-  /** Not ready from now on, for whoever asks or watches; whatever comes is answered. */
+  /** Not ready from now on, for whoever asks or watches; then no new calls are asked for, while those that come are answered. */
   drain(): void;
   /** Ends every server: connections when their calls are answered, the rest after `ms`. */
   close(ms: number): Promise<void>;
@@ -63,7 +63,7 @@ const NO_METHOD: GrpcProblem = { status: GRPC.unimplemented, message: 'no such m
 
 export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
   const { report, clock, random, ready, refuseMethodOverride = true, atLeast = false, asserts = 'none' } = settings;
-  const { connectionAge = 0, maxConnections = 10_000 } = settings;
+  const { connectionAge = 1_800_000, maxConnections = 10_000 } = settings;
   const checkEnvoy = createEnvoyCheck({ authorize: settings.authorize, refuseMethodOverride, atLeast, asserts });
   const shed = { malformed: 0, timeout: 0, connections: 0 };
   const calls = createCalls({ clock, shed: (cause) => shed[cause]++ });
@@ -152,8 +152,10 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
     get inFlight() {
       return inFlight;
     },
-    // No GOAWAY yet: it is the proxy that must leave first, or calls on their way are lost (grpc-sessions.ts).
-    drain: () => health.drain(),
+    drain() {
+      health.drain();
+      sessions.drain();
+    },
     async close(ms) {
       health.drain();
       const listening = servers.splice(0).filter((each) => each.listening);

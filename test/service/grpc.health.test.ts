@@ -72,7 +72,7 @@ describe('health', () => {
     expect((await client.health()).answer).toEqual({ status: 'SERVING' });
   });
 
-  test('a drain is told, and checks that come are answered on connections that stay; the end says so on each', async () => {
+  test('a drain is told before anything else: not serving, then the end of the connection; checks that come are answered', async () => {
     const told: (string | number)[] = [];
     client.watch('', (what) => told.push(what));
     await until(() => told.length === 1, 'the first word');
@@ -83,16 +83,15 @@ describe('health', () => {
     door.drain();
     await until(() => told.length === 2, 'the change');
     expect(told).toEqual(['SERVING', 'NOT_SERVING']);
+    // grpc-js goes by the first GOAWAY and opens a connection of its own; bare HTTP/2 may still ask on this one.
     expect((await client.health()).answer).toEqual({ status: 'NOT_SERVING' });
-    expect(verdictOf(messageOf(await call(session, [await message()])))).toBe(ALLOWED);
-    expect(goaways).toEqual([]);
-    const closed = door.close(5_000);
-    await until(() => goaways.length > 0, 'the first GOAWAY');
-    expect(goaways[0]).toEqual({ code: 0, last: 2 ** 31 - 1 });
+    await until(() => goaways.length === 1, 'the first GOAWAY');
+    expect(goaways).toEqual([{ code: 0, last: 2 ** 31 - 1 }]);
+    expect(verdictOf((await client.check(checkRequest({ headers: { authorization: `Bearer ${await side.token('admin')}` } }))).answer ?? {})).toBe(ALLOWED);
     await until(() => told.length === 3, 'the end of the watch');
     expect(told[2]).toBe(UNAVAILABLE);
     await until(() => session.destroyed, 'the end of the connection');
-    await closed;
+    expect(goaways.at(-1)).toMatchObject({ code: 0 });
   });
 });
 
