@@ -6,6 +6,7 @@
 // `append_action`, for unset means "write over the client's". "Rule n" is of the contract's section 3.0.
 
 import type { Outcome } from '../authorize.ts';
+import { PREFIX, framed, putPrefix } from './grpc-call.ts';
 import { FAILED_OPEN, IDENTITY, identityValues } from './identity-headers.ts';
 import { Writer, field, lengthTag, number, varintSize } from './protobuf.ts';
 
@@ -24,8 +25,6 @@ const VALUE = 2;
 /** google.rpc.Code */
 const PERMISSION_DENIED = 7;
 const UNAUTHENTICATED = 16;
-/** Bytes before a message. */
-const PREFIX = 5;
 
 const OK_TAG = lengthTag(OK);
 const OPTION_TAG = lengthTag(HEADERS);
@@ -70,7 +69,7 @@ function permitted(outcome: Outcome, aliases: readonly string[]): Buffer {
   for (let i = 0; i < values.length; i++) size += fieldSize(fieldSize(pairSize(i, values[i]!)));
   const message = PERMITTED.length + fieldSize(size);
   const made = new Writer(PREFIX + message);
-  prefix(made, message);
+  made.at = putPrefix(made.bytes, message);
   made.copy(PERMITTED);
   made.varint(OK_TAG);
   made.varint(size);
@@ -98,18 +97,4 @@ function pairSize(i: number, value: string): number {
 /** With its tag, which is one byte here. */
 function fieldSize(length: number): number {
   return 1 + varintSize(length) + length;
-}
-
-/** A message behind its flag (not compressed) and its length. */
-export function framed(message: Buffer): Buffer {
-  const made = new Writer(PREFIX + message.length);
-  prefix(made, message.length);
-  made.copy(message);
-  return made.bytes;
-}
-
-function prefix(made: Writer, length: number): void {
-  made.bytes[0] = 0;
-  made.bytes.writeUInt32BE(length, 1);
-  made.at = PREFIX;
 }

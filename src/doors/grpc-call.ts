@@ -23,9 +23,10 @@ export interface GrpcProblem {
 }
 
 /** Of a message: header-only checks are a hundredth of it. */
-export const MAX_MESSAGE = 256 * 1024;
+const MAX_MESSAGE = 256 * 1024;
 
-const PREFIX = 5;
+/** Bytes before a message. */
+export const PREFIX = 5;
 const NOTHING = Buffer.alloc(0);
 const COMPRESSED: GrpcProblem = { status: GRPC.unimplemented, message: 'compressed messages are not read' };
 const TOO_LONG: GrpcProblem = { status: GRPC.resourceExhausted, message: `a message has at most ${MAX_MESSAGE} bytes` };
@@ -49,7 +50,7 @@ export function parseTimeout(text: string): number | null {
   return /^\d{1,8}[HMSmun]$/.test(text) ? Number(text.slice(0, -1)) * UNITS[text.slice(-1)]! : null;
 }
 
-export function isGrpc(contentType: string | undefined): boolean {
+function isGrpc(contentType: string | undefined): boolean {
   return contentType !== undefined && /^application\/grpc(?:\+proto)?(?:;|$)/.test(contentType);
 }
 
@@ -57,6 +58,19 @@ export function isGrpc(contentType: string | undefined): boolean {
 export function httpProblem(headers: IncomingHttpHeaders): 405 | 415 | null {
   if (headers[':method'] !== 'POST') return 405;
   return isGrpc(headers['content-type']) ? null : 415;
+}
+
+/** Writes what stands before a message, its flag (not compressed) and its length; where the message begins. */
+export function putPrefix(bytes: Buffer, length: number): number {
+  bytes[0] = 0;
+  return bytes.writeUInt32BE(length, 1);
+}
+
+/** A message behind its prefix. */
+export function framed(message: Buffer): Buffer {
+  const frame = Buffer.allocUnsafe(PREFIX + message.length);
+  message.copy(frame, putPrefix(frame, message.length));
+  return frame;
 }
 
 /** Puts the one message of a call together. It nearly always comes in one part, and is not copied then. */

@@ -4,8 +4,7 @@
 
 import type { ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
 import type { Clock } from 'policy-cache';
-import { framed } from './check-response.ts';
-import { GRPC, begin, fail, finish, reply, trailersOf } from './grpc-call.ts';
+import { GRPC, begin, fail, finish, framed, reply, trailersOf } from './grpc-call.ts';
 import { Reader, field, lengthTag, number } from './protobuf.ts';
 
 export interface HealthSettings {

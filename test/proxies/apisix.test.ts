@@ -7,6 +7,7 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
+import { IDENTITY } from '../../src/doors/identity-headers.ts';
 import { startInMemory, type InMemory } from '../support/proxies/in-front.ts';
 import { startRendered, type RenderedNginx } from '../support/proxies/rendered.ts';
 
@@ -122,9 +123,7 @@ test('allow, deny, nobody', async () => {
   expect(await ask('POST /api/device/d1 HTTP/1.1', [admin])).toMatchObject({ ...denied, reason: 'no-route' });
 });
 test('identity at the application is the sidecar’s in every spelling', async () => {
-  const forged = ['X-Auth-User', 'X-Auth-Tenant', 'X-Auth-Customer', 'X-Authz-Decision-Id'].flatMap((name) =>
-    [name, name.replaceAll('-', '_'), name.replaceAll('-', '.')].map((spelling): Line => [spelling, 'mallory']),
-  );
+  const forged = IDENTITY.flatMap((name) => [name, name.replaceAll('-', '_'), name.replaceAll('-', '.')].map((spelling): Line => [spelling, 'mallory']));
   expect((await ask(FOREIGN, [admin, ...forged])).status).toBe(200);
   expect(['X-Auth-User', 'X-Auth-Tenant', 'X-Auth-Customer'].map((name) => memory.application.values(name))).toEqual([['admin'], ['t1'], []]);
   expect(memory.application.seen.at(-1)!.rawHeaders).not.toContain('mallory');

@@ -1,5 +1,6 @@
 // What reaches the door through Envoy over HTTP, whatever a client sends?
 
+import { connect, type ClientHttp2Session, type OutgoingHttpHeaders } from 'node:http2';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Ask } from '../support/ask.ts';
 import { startEnvoy } from '../support/proxies/envoy.ts';
@@ -174,6 +175,39 @@ describe('a header that came twice', () => {
       expect(behind.application.seen.length).toBe(before);
     }),
   );
+});
+
+describe.each(['http.yaml', 'prefix.yaml', 'grpc.yaml'] as const)('%s: an HTTP/2 client', (configuration) => {
+  /** The status; or 'reset': Envoy answers nothing. */
+  const asked = (session: ClientHttp2Session, headers: OutgoingHttpHeaders): Promise<number | string> =>
+    new Promise((resolve) => {
+      const stream = session.request({ ':path': '/api/device/d1', ':authority': 'app.example', ...headers });
+      stream.on('response', (answer) => {
+        resolve(answer[':status'] ?? 0);
+        stream.close();
+      });
+      stream.on('error', () => resolve('reset'));
+      stream.on('close', () => resolve('reset'));
+      stream.end();
+    });
+
+  test('is asked about like any other', () =>
+    through(startEnvoy(configuration, behind.to), async (_, { port }) => {
+      const session = connect(`http://127.0.0.1:${port}`);
+      session.on('error', () => undefined); // told by what is asked over it
+      const before = behind.application.seen.length;
+      const authorization = `Bearer ${token}`;
+      const mallory = { 'x-auth-user': 'mallory', 'x.auth.user': 'mallory', 'x-original-uri': '/api/device/x1' };
+      expect(await asked(session, { authorization, ...mallory })).toBe(200);
+      expect(behind.application.values('x-auth-user')).toEqual(['admin']);
+      expect(await asked(session, { authorization, ':path': '/api/device/x1' })).toBe(403);
+      expect(await asked(session, {})).toBe(401);
+      expect(await asked(session, { authorization: `${authorization},${authorization}` })).toBe(401);
+      expect(await asked(session, { authorization, 'x-authorization': authorization })).toBe(401);
+      expect(await asked(session, { authorization, x_auth_user: 'mallory' }), 'refused by Envoy').toBe('reset');
+      expect(behind.application.seen.length).toBe(before + 1);
+      session.destroy();
+    }));
 });
 
 describe('with a prefix', () => {

@@ -234,3 +234,23 @@ describe('messages that this door never sends', () => {
     expect(unchecked).toEqual({ deny: [401, true], allow: [503, 0] });
   });
 });
+
+test('Envoy renews a connection to the door by its age, and loses no check', async () => {
+  const spoil = (file: string, text: string): string =>
+    file === 'addresses.yaml' ? text.replace('max_connection_duration: 600s', 'max_connection_duration: 0.1s') : text;
+  await through(startEnvoy('grpc.yaml', behind.to, { spoil }), async (ask) => {
+    const before = behind.grpcConnections;
+    const statuses = new Map<number, number>();
+    for (const until = performance.now() + 15_000; behind.grpcConnections < before + 20 && performance.now() < until;)
+      await Promise.all(
+        Array.from({ length: 16 }, async () => {
+          const { status } = await ask({ path: '/api/device/d1', token });
+          statuses.set(status, (statuses.get(status) ?? 0) + 1);
+        }),
+      );
+    const counts = [...statuses].map(([status, count]) => `${count} times ${status}`).join(', ');
+    console.log(`grpc: ${behind.grpcConnections - before} connections, each for about 100 ms: ${counts}`);
+    expect([...statuses.keys()]).toEqual([200]);
+    expect(behind.grpcConnections - before).toBeGreaterThanOrEqual(20);
+  });
+});

@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { parse, parseAllDocuments } from 'yaml';
 import { DIALECTS, doorPath } from '../../src/doors/dialects.ts';
+import { FAILED_OPEN, IDENTITY } from '../../src/doors/identity-headers.ts';
 
 type Settings = Readonly<Record<string, unknown>>;
 interface Rule {
@@ -15,7 +16,6 @@ interface Rule {
   readonly change: readonly [from: string | RegExp, to: string];
 }
 
-const IDENTITY = ['X-Auth-User', 'X-Auth-Tenant', 'X-Auth-Customer', 'X-Authz-Decision-Id'];
 /** Not for an application: contract headers, and those from which some take another path or host. */
 const CLEARED = [
   'X-Authz-Target',
@@ -26,6 +26,7 @@ const CLEARED = [
   'X-Rewrite-URL',
   'X-Forwarded-Prefix',
   'Forwarded',
+  FAILED_OPEN,
 ];
 /** A door keeps an idle connection for so long: a proxy's pool has to be the one that closes. */
 const DOOR_KEEPS_S = 75;
@@ -101,7 +102,7 @@ describe('ingress-nginx', () => {
       holds: (text) => {
         const named = word(config(text)['proxy-set-headers']).split('/')[1] ?? '';
         const cleared = settings(manifest(text, named)['data']);
-        return CLEARED.every((name) => cleared[name] === '');
+        return CLEARED.every((name) => Object.entries(cleared).some(([each, value]) => each.toLowerCase() === name.toLowerCase() && value === ''));
       },
       change: [/^ +X-Rewrite-URL.*\n/m, ''],
     },
@@ -171,7 +172,10 @@ describe('APISIX', () => {
     },
     {
       name: 'what an application is not to get',
-      holds: (text) => plugins(text, 'proxy-rewrite').every(({ headers }) => CLEARED.every((name) => strings(settings(headers)['remove']).includes(name))),
+      holds: (text) =>
+        plugins(text, 'proxy-rewrite').every(({ headers }) =>
+          CLEARED.every((name) => strings(settings(headers)['remove']).some((each) => each.toLowerCase() === name.toLowerCase())),
+        ),
       change: [/^ +- X-Rewrite-URL\n/m, ''],
     },
     {

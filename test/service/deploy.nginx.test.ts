@@ -5,6 +5,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { DIALECTS, doorPath } from '../../src/doors/dialects.ts';
+import { FAILED_OPEN, IDENTITY } from '../../src/doors/identity-headers.ts';
 
 interface Directive {
   readonly name: string;
@@ -50,9 +51,9 @@ const isDoor = ({ name, args }: Directive): boolean => name === 'location' && do
 const isMap = ({ name }: Directive): boolean => name === 'map';
 
 type Files = Readonly<Record<string, string>>;
-const IDENTITY = ['X-Auth-User', 'X-Auth-Tenant', 'X-Auth-Customer', 'X-Authz-Decision-Id'];
 /** Contract headers, and those from which some applications take another path or host. */
-const CLEARED = ['X-Authz-Target', 'X-Authz-At-Least', 'X-Original-Method', 'X-Original-URI', 'X-Original-URL', 'X-Rewrite-URL', 'X-Forwarded-Uri', 'X-Forwarded-Method', 'X-Forwarded-Prefix', 'X-Forwarded-Host', 'X-Forwarded-Port', 'Forwarded']; // prettier-ignore
+// prettier-ignore
+const CLEARED = ['X-Authz-Target', 'X-Authz-At-Least', 'X-Original-Method', 'X-Original-URI', 'X-Original-URL', 'X-Rewrite-URL', 'X-Forwarded-Uri', 'X-Forwarded-Method', 'X-Forwarded-Prefix', 'X-Forwarded-Host', 'X-Forwarded-Port', 'Forwarded', FAILED_OPEN];
 
 /** What a request holds decoded: a %0d%0a in it is a new line in the subrequest. */
 const DECODED = /\$\{?(uri|document_uri|args|query_string|arg_\w+|is_args|request_filename|document_root|realpath_root|fastcgi_\w+|cookie_\w+|\d)\b/;
@@ -106,7 +107,8 @@ const RULES: Readonly<Record<string, (guard: Guard) => boolean>> = {
     ['connect', 'send', 'read'].every((step) => /^\d{1,3}ms$/.test(value(door, `proxy_${step}_timeout`) ?? '')),
   'every location is asked about, at a door': ({ server, every }) =>
     named(server, 'auth_request').length === 1 && named(every, 'auth_request').every(({ args }) => /^\/auth\/nginx(\/[A-Z_]+\/[A-Z_]+)?$/.test(args[0] ?? '')),
-  'nothing answers before the check, moves it, or stands in for it': ({ every }) => !every.some(({ name }) => ['return', 'rewrite', 'try_files', 'satisfy', 'if', 'error_page'].includes(name)), // prettier-ignore
+  'nothing answers before the check, moves it, or stands in for it': ({ every }) =>
+    !every.some(({ name }) => ['return', 'rewrite', 'try_files', 'satisfy', 'if', 'error_page'].includes(name)),
   'one operation for all below a path closes the other methods': ({ locations }) =>
     locations.every(({ inner }) => !value(inner ?? [], 'auth_request')?.startsWith('/auth/nginx/') || value(inner ?? [], 'limit_except') === 'GET'),
   'the whole identity set is the answer’s, in every location': ({ server, locations }) =>
@@ -173,7 +175,12 @@ const CHANGES: readonly (readonly [rule: string, file: string, from: string | Re
     /X-Original-URI +\$request_uri/,
     'X-Original-URI $http_x_original_uri',
   ],
-  ['method and target are the request’s own, and the target of the check is a map’s', 'grantgate.conf', 'X-Authz-Target    $grantgate_target', 'X-Authz-Target    $http_x_authz_target'], // prettier-ignore
+  [
+    'method and target are the request’s own, and the target of the check is a map’s',
+    'grantgate.conf',
+    'X-Authz-Target    $grantgate_target',
+    'X-Authz-Target    $http_x_authz_target',
+  ],
   ['both credentials are shown, and what names another method', 'grantgate.conf', /^ +proxy_set_header X-HTTP-Method .*\n/m, ''],
   ['connections to the door are kept, and answers are not', 'grantgate.conf', 'proxy_cache off;', 'proxy_cache answers;'],
   ['connections to the door are kept, and answers are not', 'addresses.conf', 'keepalive 64;', ''],

@@ -180,6 +180,17 @@ describe('a connection', () => {
     expect(most.lived).toBeGreaterThanOrEqual(1.0998 * AGE_MS - 5);
   });
 
+  test('on which nothing was said for long is asked to end, like one of age', async () => {
+    const quiet = createGrpcDoor({ authorize: side.authorize, clock: hostClock(), random: () => 0, report: () => undefined, ready: () => true });
+    onTestFinished(() => quiet.close(0));
+    const server = quiet.server();
+    server.on('session', (opened) => opened.once('remoteSettings', () => opened.emit('timeout'))); // as Node does after that long
+    const session = await connectHttp2(Number((await listen(server, { host: '127.0.0.1', port: 0 }, 'grpc')).split(':')[1]));
+    const [code, last] = (await once(session, 'goaway')) as [number, number];
+    expect([code, last]).toEqual([0, 2 ** 31 - 1]);
+    await until(() => session.destroyed, 'its end');
+  });
+
   test('age 0: never', async () => {
     await begin({ connectionAge: 0 });
     const session = await connectHttp2(port);

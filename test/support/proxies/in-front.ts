@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Server as GrpcServer, ServerCredentials, type sendUnaryData, type ServerUnaryCall } from '@grpc/grpc-js';
 import { hostClock } from '../../../src/clock.ts';
-import { createGrpcDoor, type GrpcDoor } from '../../../src/doors/grpc.ts';
+import { createGrpcDoor, type GrpcDoorSettings } from '../../../src/doors/grpc.ts';
 import { listen } from '../../../src/listen.ts';
 import { startApplication, type Application } from '../application.ts';
 import { startClient, type Answer, type Ask } from '../ask.ts';
@@ -22,6 +22,8 @@ export interface InMemory {
   readonly directory: string;
   /** Doors and application; a suite replaces the socket where it has a door of its own. */
   readonly to: Pick<Upstreams, 'socket' | 'grpcSocket' | 'applicationPort'>;
+  /** Connections to the gRPC door so far. */
+  readonly grpcConnections: number;
   close(): Promise<void>;
 }
 
@@ -31,14 +33,22 @@ export async function startInMemory(settings: SidecarSettings = {}): Promise<InM
   const application = await startApplication();
   const socket = join(directory, 'doors.sock');
   const grpcSocket = join(directory, 'grpc.sock');
-  const grpc = grpcDoorOf(side);
+  const { authorize, reports } = side;
+  const report: GrpcDoorSettings['report'] = (check) => void reports.push(check);
+  const grpc = createGrpcDoor({ authorize, clock: hostClock(), random: Math.random, ready: () => true, report });
+  const grpcServer = grpc.server();
+  let grpcConnections = 0;
+  grpcServer.on('session', () => grpcConnections++);
   await listen(side.doors.server(), { path: socket });
-  await listen(grpc.server(), { path: grpcSocket }, 'grpc');
+  await listen(grpcServer, { path: grpcSocket }, 'grpc');
   return {
     side,
     application,
     directory,
     to: { socket, grpcSocket, applicationPort: application.port },
+    get grpcConnections() {
+      return grpcConnections;
+    },
     async close() {
       await application.close();
       await grpc.close(0);
@@ -46,10 +56,6 @@ export async function startInMemory(settings: SidecarSettings = {}): Promise<InM
       await rm(directory, { recursive: true, force: true });
     },
   };
-}
-
-function grpcDoorOf({ authorize, reports }: Sidecar): GrpcDoor {
-  return createGrpcDoor({ authorize, clock: hostClock(), random: Math.random, ready: () => true, report: (check) => void reports.push(check) });
 }
 
 /** Runs the proxy for one question after another, and ends it. */
