@@ -138,7 +138,7 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
     made.maxConnections = maxConnections;
     // Node hides the socket from whoever has the session, which is made in the same turn.
     let below: ServerHttp2Session['socket'];
-    made.prependListener('connection', (socket) => (below = socket));
+    made.prependListener('connection', (socket: typeof below) => void (below = socket));
     made.on('session', (session) => sessions.add(session, below));
     made.on('stream', receive);
     made.on('drop', () => shed.connections++);
