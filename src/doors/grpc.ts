@@ -5,7 +5,7 @@
 // busy: a proxy that meets one opens another connection, or asks again.
 
 import { createServer } from 'node:http2';
-import type { Http2Server, IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
+import type { Http2Server, ServerHttp2Session, IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
 import type { Clock } from 'policy-cache';
 import type { Authorize, Outcome } from '../authorize.ts';
 import type { CheckReport } from '../report.ts';
@@ -136,7 +136,10 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
       settings: { maxConcurrentStreams: 1000, maxHeaderListSize: 16 * 1024, enablePush: false },
     });
     made.maxConnections = maxConnections;
-    made.on('session', (session) => sessions.add(session));
+    // Node hides the socket from whoever has the session, which is made in the same turn.
+    let below: ServerHttp2Session['socket'];
+    made.prependListener('connection', (socket: typeof below) => void (below = socket));
+    made.on('session', (session) => sessions.add(session, below));
     made.on('stream', receive);
     made.on('drop', () => shed.connections++);
     made.on('sessionError', (error: NodeJS.ErrnoException) => {

@@ -15,7 +15,7 @@ import { until } from '../support/until.ts';
 import type { Held } from './slow.mjs';
 
 /** How long each abuse goes on. */
-const SECONDS = Number(process.env['GRANTGATE_ABUSE_SECONDS'] ?? 3);
+const SECONDS = Number(process.env['GRANTGATE_ABUSE_SECONDS'] ?? 2);
 const USERS = 50;
 const DEVICES = 500;
 const RATE = 200;

@@ -9,7 +9,7 @@ import { createGrpcDoor, type GrpcDoor, type GrpcDoorSettings } from '../../src/
 import { listen } from '../../src/listen.ts';
 import { ALLOWED, checkRequest, verdictOf } from '../support/check-requests.ts';
 import { sidecar, type Sidecar } from '../support/doors.ts';
-import { call, connectHttp2, encodeRequest, frame, messageOf, startGrpcClient, type GrpcClient } from '../support/grpc.ts';
+import { CHECK, call, connectHttp2, encodeRequest, frame, messageOf, startGrpcClient, type GrpcClient } from '../support/grpc.ts';
 import { until } from '../support/until.ts';
 
 const OURS = 'envoy.service.auth.v3.Authorization';
@@ -48,6 +48,22 @@ async function message(): Promise<Buffer> {
   return frame(encodeRequest(checkRequest({ headers: { authorization: `Bearer ${await side.token('admin')}` } })));
 }
 
+function http2Frame(kind: number, flags: number, stream: number, payload: Buffer = Buffer.alloc(0)): Buffer {
+  const head = Buffer.alloc(9);
+  head.writeUIntBE(payload.length, 0, 3);
+  head.writeUInt8(kind, 3);
+  head.writeUInt8(flags, 4);
+  head.writeUInt32BE(stream, 5);
+  return Buffer.concat([head, payload]);
+}
+
+function http2Frames(bytes: Buffer): { kind: number; stream: number }[] {
+  const frames = [];
+  for (let at = 0; at + 9 <= bytes.length; at += 9 + bytes.readUIntBE(at, 3))
+    frames.push({ kind: bytes.readUInt8(at + 3), stream: bytes.readUInt32BE(at + 5) });
+  return frames;
+}
+
 describe('health', () => {
   test('Check: the server and the one service, by readiness; any other is NOT_FOUND', async () => {
     for (const status of ['SERVING', 'NOT_SERVING']) {
@@ -81,12 +97,12 @@ describe('health', () => {
     const goaways: { code: number; last: number }[] = [];
     session.on('goaway', (code: number, last: number) => goaways.push({ code, last }));
     door.drain();
-    await until(() => told.length === 2, 'the change');
-    expect(told).toEqual(['SERVING', 'NOT_SERVING']);
+    await until(() => told.length >= 2, 'the change');
+    expect(told.slice(0, 2)).toEqual(['SERVING', 'NOT_SERVING']);
     // grpc-js goes by the first GOAWAY and opens a connection of its own; bare HTTP/2 may still ask on this one.
     expect((await client.health()).answer).toEqual({ status: 'NOT_SERVING' });
-    await until(() => goaways.length === 1, 'the first GOAWAY');
-    expect(goaways).toEqual([{ code: 0, last: 2 ** 31 - 1 }]);
+    await until(() => goaways.length > 0, 'the first GOAWAY');
+    expect(goaways[0]).toEqual({ code: 0, last: 2 ** 31 - 1 });
     expect(verdictOf((await client.check(checkRequest({ headers: { authorization: `Bearer ${await side.token('admin')}` } }))).answer ?? {})).toBe(ALLOWED);
     await until(() => told.length === 3, 'the end of the watch');
     expect(told[2]).toBe(UNAVAILABLE);
@@ -112,6 +128,22 @@ describe('a connection', () => {
     expect((await Promise.all(replies)).map((reply) => verdictOf(messageOf(reply)))).toEqual(replies.map(() => ALLOWED));
     await closed;
     await expect(connectHttp2(port)).rejects.toThrow(/ECONNREFUSED/);
+  });
+
+  test('asked on while its end is on the way, with no call under way: answered, for nobody there has heard of the end yet', async () => {
+    const socket = connectTcp(port, '127.0.0.1');
+    onTestFinished(() => void socket.destroy());
+    let received = Buffer.alloc(0);
+    socket.on('data', (part: Buffer) => (received = Buffer.concat([received, part])));
+    const came = (kind: number, stream = 0): boolean => http2Frames(received).some((each) => each.kind === kind && each.stream === stream);
+    socket.write(Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), http2Frame(4, 0, 0)]));
+    await until(() => came(4), 'the settings');
+    door.drain();
+    await until(() => came(7), 'the first GOAWAY');
+    const lines = { ':method': 'POST', ':scheme': 'http', ':authority': 'door', ':path': CHECK, 'content-type': 'application/grpc', te: 'trailers' };
+    const head = Object.entries(lines).flatMap(([name, value]) => [0, name.length, ...Buffer.from(name), value.length, ...Buffer.from(value)]);
+    socket.write(Buffer.concat([http2Frame(1, 4, 1, Buffer.from(head)), http2Frame(0, 1, 1, await message())]));
+    await until(() => came(0, 1), 'the answer', 3000);
   });
 
   test('is renewed by age, a tenth more or less: two GOAWAYs, and no call lost', async () => {
