@@ -58,20 +58,7 @@ const contextOf = (value: unknown): Record<string, string> =>
     : (value as Record<string, string>);
 
 test('nothing below is empty in all of them', () => {
-  for (const names of [
-    OPEN,
-    STATUS,
-    UPSTREAM,
-    CLIENT,
-    TOLD,
-    PREFIX,
-    CONTEXT,
-    UNDERSCORES,
-    ['path_override'],
-    ['timeout'],
-    ['idle_timeout'],
-    ['max_connection_duration'],
-  ])
+  for (const names of [OPEN, STATUS, UPSTREAM, CLIENT, TOLD, PREFIX, CONTEXT, UNDERSCORES, ['path_override'], ['timeout'], ['idle_timeout']])
     expect(
       FILES.flatMap((file) => valuesOf(file, ...names)),
       names.join(),
@@ -101,8 +88,6 @@ describe.each(FILES)('%s', (file) => {
     expect(times.length).toBeGreaterThanOrEqual(checks());
     // Of a connection that is not used, a proxy must be the one that closes: the door does after 75 s.
     for (const idle of valuesOf(file, 'idle_timeout')) expect(milliseconds(idle)).toBeLessThan(75_000);
-    // Of one of gRPC by its age, too: it is renewed there without losing a check, and after 27 to 33 minutes by the door.
-    for (const age of valuesOf(file, 'max_connection_duration')) expect(milliseconds(age)).toBeLessThan(27 * 60_000);
   });
 
   test('asks a door that there is', () => {
@@ -151,8 +136,7 @@ test.each(['envoy/http.yaml', 'envoy/prefix.yaml', 'envoy/grpc.yaml', 'istio/gra
     const removed = valuesOf(file, 'remove').flat();
     const gone = (name: string): boolean => removed.includes(name) || patterns.some((pattern) => pattern.test(name));
     const spellings = identity.flatMap((name) => spell(name.split('-')).filter((each) => each !== name));
-    expect([...spellings, FAILED_OPEN].filter((name) => !gone(name))).toEqual([]);
-    expect(['authorization', 'x-authorization', 'x-request-id', 'x-forwarded-for', 'x-forwarded-proto', 'cookie', 'host'].filter(gone)).toEqual([]);
+X, 'x-authorization', 'x-request-id', 'x-forwarded-for', 'x-forwarded-proto', 'cookie', 'host'].filter(gone)).toEqual([]);
   },
 );
 

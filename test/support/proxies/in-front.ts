@@ -27,7 +27,7 @@ export interface InMemory {
   close(): Promise<void>;
 }
 
-export async function startInMemory(settings: SidecarSettings = {}): Promise<InMemory> {
+export async function startInMemory(settings: SidecarSettings & Pick<GrpcDoorSettings, 'connectionAge'> = {}): Promise<InMemory> {
   const directory = await mkdtemp(join(tmpdir(), 'grantgate-front-'));
   const side = await sidecar(settings);
   const application = await startApplication();
@@ -35,7 +35,8 @@ export async function startInMemory(settings: SidecarSettings = {}): Promise<InM
   const grpcSocket = join(directory, 'grpc.sock');
   const { authorize, reports } = side;
   const report: GrpcDoorSettings['report'] = (check) => void reports.push(check);
-  const grpc = createGrpcDoor({ authorize, clock: hostClock(), random: Math.random, ready: () => true, report });
+  const { connectionAge = 0 } = settings;
+  const grpc = createGrpcDoor({ authorize, clock: hostClock(), random: Math.random, ready: () => true, report, connectionAge });
   const grpcServer = grpc.server();
   let grpcConnections = 0;
   grpcServer.on('session', () => grpcConnections++);
