@@ -136,7 +136,11 @@ test.each(['envoy/http.yaml', 'envoy/prefix.yaml', 'envoy/grpc.yaml', 'istio/gra
     const removed = valuesOf(file, 'remove').flat();
     const gone = (name: string): boolean => removed.includes(name) || patterns.some((pattern) => pattern.test(name));
     const spellings = identity.flatMap((name) => spell(name.split('-')).filter((each) => each !== name));
-X, 'x-authorization', 'x-request-id', 'x-forwarded-for', 'x-forwarded-proto', 'cookie', 'host'].filter(gone)).toEqual([]);
+    // The Gateway API takes sixteen names. One spelling of the decision's id, which nobody is known by, is left out there.
+    const left = file === 'envoy-gateway/http.yaml' ? ['x-authz-decision.id'] : [];
+    expect([...spellings, FAILED_OPEN].filter((name) => !gone(name))).toEqual(left);
+    if (left.length > 0) expect(removed.length).toBe(16);
+    expect(['authorization', 'x-authorization', 'x-request-id', 'x-forwarded-for', 'x-forwarded-proto', 'cookie', 'host'].filter(gone)).toEqual([]);
   },
 );
 
