@@ -126,7 +126,24 @@ const service = [
     { path: '^src/', pathNot: '^src/(api/|service\\.ts$)' },
     { path: npm('(hono|@hono/[^/]+)') },
   ),
-  rule('one-wirer', 'Only service.ts puts doors and api together.', { path: '^src/', pathNot: ['^src/(doors|api)/', edge] }, { path: '^src/(doors|api)/' }),
+  rule(
+    'one-wirer',
+    'Only service.ts puts doors and api together.',
+    { path: '^src/', pathNot: ['^src/(doors|api|proxydoctor)/', edge] },
+    { path: '^src/(doors|api)/' },
+  ),
+  rule(
+    'proxy-doctor',
+    'It reads what a proxy sends as a door does, and knows nothing of routes, settings or databases.',
+    { path: '^src/proxydoctor/' },
+    { path: '^(src|policy-cache)/', pathNot: ['^src/(proxydoctor|doors)/', '^src/(listen|target|authorize)\\.ts$', '^policy-cache/src/index\\.ts$'] },
+  ),
+  rule(
+    'proxy-doctor-alone',
+    'A diagnosis is no part of the service.',
+    { path: '^src/', pathNot: ['^src/proxydoctor/', '^src/commands/'] },
+    { path: '^src/proxydoctor/' },
+  ),
   rule('top-down', 'Nobody below the edge imports it.', { path: '^src/', pathNot: edge }, { path: edge }),
   rule('black-box', 'Clients that know nothing of ours.', { path: '^(src/console|loadtest)/' }, { path: '^(src|policy-cache)/', pathNot: '^src/console/' }),
 ];

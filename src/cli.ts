@@ -11,6 +11,7 @@ import { checkWorldsCommand } from './commands/check-worlds.ts';
 import { configCommand } from './commands/config.ts';
 import { demoCommand, type DemoOptions } from './commands/demo.ts';
 import { doctorCommand } from './commands/doctor.ts';
+import { doctorProxyCommand, PROXY_OPTIONS, type ProxyOptions } from './commands/doctor-proxy.ts';
 import { healthcheckCommand } from './commands/healthcheck.ts';
 import type { Context, ExitCode, Host } from './commands/host.ts';
 import { importCommand } from './commands/import.ts';
@@ -23,6 +24,8 @@ import { VERSION } from './version.ts';
 
 const EXIT_CODES = `
 Exit codes: 0 allow, or done; 1 deny, or not so; 2 cannot decide, or bad input.`;
+
+const OF_EVERY_COMMAND: ReadonlySet<string> = new Set(['config', 'set', 'json']);
 
 interface CommonOptions {
   readonly config?: string;
@@ -96,12 +99,27 @@ Settings come from a file, the environment (GRANTGATE_*, DATABASE_URL) and flags
     .argument('<file...>', 'worlds: YAML, JSON, or NDJSON')
     .action(runs((context, files: readonly string[]) => importCommand(context, files)));
 
-  command('doctor', 'What is wrong with the database, and what to do: 0 nothing, 1 problems, 2 not everything could be looked at', [
-    'OWNER_DATABASE_URL=postgres://postgres@db/app grantgate doctor',
-    'grantgate doctor --repair',
-  ])
-    .option('--repair', 'do what is safe: sequence, rights, triggers that are there; the rest is told')
-    .action(runs((context, options: Parameters<typeof doctorCommand>[1]) => doctorCommand(context, options)));
+  const doctor = command(
+    'doctor',
+    'What is wrong with the database, or with a proxy (--proxy), and what to do: 0 nothing, 1 problems, 2 not everything could be looked at',
+    [
+      'OWNER_DATABASE_URL=postgres://postgres@db/app grantgate doctor',
+      'grantgate doctor --repair',
+      'grantgate doctor --proxy https://api.example --path /api/device/d1 --token-file token.txt',
+      'grantgate doctor --proxy http://127.0.0.1:8088 --door 127.0.0.1:9191 --application 127.0.0.1:8080   # in the place of both, in staging',
+    ],
+  ).option('--repair', 'the database: do what is safe: sequence, rights, triggers that are there; the rest is told');
+  for (const [flags, description] of PROXY_OPTIONS) doctor.option(flags, description);
+  doctor.action(
+    runs((context, { repair, proxy, ...options }: { readonly repair?: boolean } & Partial<ProxyOptions>) => {
+      if (proxy !== undefined && repair === true) throw new InputError('--repair', 'is of the database; a proxy is mended by whoever runs it');
+      if (proxy !== undefined) return doctorProxyCommand(context, { ...options, proxy });
+      const [stray] = Object.keys(options).filter((name) => doctor.getOptionValueSource(name) === 'cli' && !OF_EVERY_COMMAND.has(name));
+      if (stray !== undefined)
+        throw new InputError('--proxy', `must be said: ${doctor.options.find((option) => option.attributeName() === stray)?.long} is of a proxy`);
+      return doctorCommand(context, { repair: repair === true });
+    }),
+  );
 
   command('trim', 'Take old versions out of the change log (a service that follows it does so about once an hour)', [
     'grantgate trim',

@@ -64,12 +64,8 @@ describe('several checks in one question', () => {
     await pdp.check([wanted[0]!], atLeast);
     // `latest` costs a pull: the state that the first check found is late enough for the second.
     await pdp.check(wanted.slice(0, 2), 'latest');
-    expect(asked).toEqual([
-      { deadline: 70 },
-      { deadline: 70, atLeast },
-      { deadline: 70, atLeast: 'latest' },
-      { deadline: 70, atLeast: { version: 9, id: 'x' } },
-    ]);
+    const common = { deadline: 70, admit: expect.any(Function) as unknown };
+    expect(asked).toEqual([common, { ...common, atLeast }, { ...common, atLeast: 'latest' }, { ...common, atLeast: { version: 9, id: 'x' } }]);
   });
   test('the words of a token', () => {
     const id = '00000000-0000-4000-8000-000000000000';

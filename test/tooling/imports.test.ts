@@ -50,6 +50,8 @@ const planted: Readonly<Record<string, Tree>> = {
   'api-reads': { 'src/api/app.ts': from('../../policy-cache/src/postgres/writer.ts'), [`${CORE}/postgres/writer.ts`]: '' },
   'one-pipeline': { 'src/authorize.ts': from('@hono/node-server'), ...npmPackage('@hono/node-server') },
   'one-wirer': { 'src/pdp.ts': from('./api/app.ts'), 'src/api/app.ts': '' },
+  'proxy-doctor': { 'src/proxydoctor/examine.ts': from('../pdp.ts'), 'src/pdp.ts': '' },
+  'proxy-doctor-alone': { 'src/service.ts': from('./proxydoctor/examine.ts'), 'src/proxydoctor/examine.ts': '' },
   'top-down': { 'src/config.ts': from('./commands/serve.ts'), 'src/commands/serve.ts': '' },
   'black-box': { 'loadtest/run.ts': from('../src/pdp.ts'), 'src/pdp.ts': '' },
 };
