@@ -156,7 +156,7 @@ const MENDS: Readonly<Record<Code, Mend>> = {
     traefik: "`X-Original-URL: ''` `X-Rewrite-URL: ''` in customRequestHeaders",
     caddy: '`request_header -X-Original-*` `request_header -X-Rewrite-URL`',
     haproxy:
-      '`http-request del-header ^(x-authz-(target|at-least)|x-original-(method|uri|url)|x-rewrite-url|x-forwarded-(method|uri|prefix|host|port)|forwarded)$ -m reg`',
+      '`http-request del-header ^(x-authz-(target|at-least)|x-original-(method|uri|url)|x-rewrite-url|x-forwarded-(method|uri|prefix|host|port)|forwarded|x-envoy-auth-failure-mode-allowed)$ -m reg`',
     apisix: 'proxy-rewrite: "headers": { "remove": ["X-Original-URL", "X-Rewrite-URL"] }',
   },
   'upgrade-tunnel': {

@@ -1,4 +1,5 @@
-// Does every world of the corpus answer the same at every door: specification, library, command line, nginx, gRPC, AuthZEN?
+// Does every world of the corpus answer the same at every door: specification, library, command line, nginx, each proxy's door over
+// HTTP, gRPC, AuthZEN?
 //
 // A door of a proxy has no header for `owner` and `groups` of a CREATE, so checks that name them do not run there; each other one
 // does, with its decision as the client's status, and its reason and rule in the decision log. AuthZEN has a place for both, so all run there.
@@ -11,8 +12,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { reference, type Answer, type Names } from '../../policy-cache/test/reference.ts';
 import { runCli } from '../../src/cli.ts';
+import { DIALECTS, doorPath, type Dialect } from '../../src/doors/dialects.ts';
 import { evaluation } from '../support/api.ts';
-import { askDecided, startClient, type Client } from '../support/ask.ts';
+import { askDecided, startClient, type Ask, type Client } from '../support/ask.ts';
 import { ALLOWED, DENIED, checkRequest, verdictOf, type Asked } from '../support/check-requests.ts';
 import { startGrpcClient, type GrpcClient } from '../support/grpc.ts';
 import { startPostgres, type TestServer } from '../support/postgres.ts';
@@ -32,6 +34,7 @@ const ran = {
   nginx: 0,
   'nginx, with parameters': 0,
   'nginx, percent-encoded': 0,
+  'HTTP doors': 0,
   gRPC: 0,
   'gRPC, with parameters': 0,
 };
@@ -113,6 +116,22 @@ describe.each(files)('%s', (file) => {
     ran['nginx, percent-encoded'] += answers.length;
   });
 
+  // As each proxy asks, straight to the doors' socket: what the real ones send is in test/proxies.
+  test.each(DIALECTS.map((dialect) => [dialect.name, dialect] as const))('the door of %s, by the route table and by parameters', async (_, dialect) => {
+    const client = startClient(stack.sidecar.doors);
+    const checks = world.checks
+      .map((check, i) => ({ check, expected: expected[i]! }))
+      .filter(({ check }) => check.owner === undefined && check.groups === undefined);
+    for (const ask of [asItAsks(dialect), ...(dialect.target === null ? [] : [withParameters(dialect)])]) {
+      const answers = await Promise.all(
+        checks.map(({ check }, i) => decidedAt(stack, client, { user: check.user, ask: ask(check), id: `${dialect.name}-${i}` })),
+      );
+      expect(answers).toEqual(checks.map((one) => one.expected));
+      ran['HTTP doors'] += answers.length;
+    }
+    client.close();
+  });
+
   test('gRPC, by the route table and by parameters', async () => {
     const client = startGrpcClient(`unix:${stack.sidecar.grpcSocket}`);
     const checks = world.checks
@@ -161,6 +180,7 @@ test('no check was left out', () => {
     nginx: forNginx.length,
     'nginx, with parameters': forParameters.length,
     'nginx, percent-encoded': forEncoded.length,
+    'HTTP doors': forNginx.length * (2 * DIALECTS.length - 1), // one has no parameters
     gRPC: forNginx.length,
     'gRPC, with parameters': forNginx.length,
   });
@@ -239,9 +259,34 @@ async function byAuthzen({ sidecar }: Stack, client: Client, { check, id }: { ch
   return { allow: decision, reason, rule };
 }
 
+type Question = Pick<WorldCheck, 'resource' | 'operation' | 'target'>;
+
+/** A check as a path that the client asked for, said in the way of this proxy. */
+function asItAsks(dialect: Dialect): (check: Question) => Ask {
+  const { origin } = dialect;
+  if (origin.kind === 'request-line') return (check) => ({ path: doorPath(dialect) + checkPath(check) });
+  return (check) => ({
+    path: doorPath(dialect),
+    headers: { [origin.method]: 'GET', [origin.uri]: `${origin.url ? 'https://app.example' : ''}${checkPath(check)}` },
+  });
+}
+
+/** A check as parameters of the door; the path that was asked for says nothing. */
+function withParameters(dialect: Dialect): (check: Question) => Ask {
+  return ({ resource, operation, target }) => {
+    const { headers } = asItAsks(dialect)({ resource, operation, target });
+    const uri = dialect.origin.kind === 'headers' ? { [dialect.origin.uri]: `${dialect.origin.url ? 'https://app.example' : ''}/elsewhere` } : {};
+    return { path: `${doorPath(dialect)}/${resource}/${operation}`, headers: { ...headers, ...uri, 'x-authz-target': target } };
+  };
+}
+
+function throughNginx(stack: Stack, { user }: WorldCheck, { path, id }: { path: string; id: string }): Promise<Answer> {
+  return decidedAt(stack, stack.client, { user, ask: { path }, id });
+}
+
 /** The decision by what the client got, reason and rule from the log. */
-async function throughNginx({ client, sidecar }: Stack, { user }: WorldCheck, { path, id }: { path: string; id: string }): Promise<Answer> {
-  const { status, requestId } = await askDecided(client, { path, token: await tokenFor(user), requestId: id });
+async function decidedAt({ sidecar }: Stack, client: Client, { user, ask, id }: { user: string; ask: Ask; id: string }): Promise<Answer> {
+  const { status, requestId } = await askDecided(client, { ...ask, token: await tokenFor(user), requestId: id });
   const { decision, reason, rule } = await sidecar.line(requestId);
   expect({ status, decision }).toEqual(status === 200 ? { status, decision: 'allow' } : { status: 403, decision: 'deny' });
   return { allow: status === 200, reason, rule };

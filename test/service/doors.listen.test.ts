@@ -161,7 +161,8 @@ describe('a Unix socket', () => {
     expect(readFileSync(path, 'utf8')).toBe('mine');
     symlinkSync(path, `${path}.link`);
     await expect(door({ path: `${path}.link` })).rejects.toThrow(/exists and is not a socket/);
-    await expect(door({ path: tmpdir() })).rejects.toThrow(/exists and is not a socket/);
+    mkdirSync(`${path}.directory`);
+    await expect(door({ path: `${path}.directory` })).rejects.toThrow(/exists and is not a socket/);
   });
   test('with a path that the kernel would cut: refused', async () => {
     await expect(door({ path: `/tmp/${'x'.repeat(103)}` })).rejects.toThrow(/at most 107 bytes/);

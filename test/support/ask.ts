@@ -28,13 +28,13 @@ export type Decided = Answer & { readonly requestId: string };
 
 /**
  * Asks until somebody decided, five times at most. On a machine that does other work a check that has to read the database may take
- * longer than nginx waits, and is a 500 then: refused, but by nobody. For suites in which nothing is taken away.
+ * longer than nginx waits, and is a 500 then (503 at the door itself): refused, but by nobody. For suites in which nothing is taken away.
  */
 export async function askDecided(client: Client, what: Ask): Promise<Decided> {
   for (let attempt = 1; ; attempt++) {
     const requestId = `${what.requestId ?? 'request'}.${attempt}`;
     const answer = await client.ask({ ...what, requestId });
-    if (answer.status !== 500 || attempt === 5) return { ...answer, requestId };
+    if ((answer.status !== 500 && answer.status !== 503) || attempt === 5) return { ...answer, requestId };
   }
 }
 
