@@ -75,7 +75,8 @@ test('a question is answered as the library answers it', async () => {
       expect(JSON.parse(answer.body)).toMatchObject({ decision: allow, context: { reason, rule } });
       if (allow) allows++;
     }),
-    { numRuns },
+    // Of 250 at random it may be that none is allowed.
+    { numRuns, examples: [[{ user: 'admin', operation: 'READ', resource: 'DEVICE', target: 'd1', owner: undefined, groups: undefined }]] },
   );
   expect(allows).toBeGreaterThan(0);
 });
