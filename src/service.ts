@@ -82,10 +82,11 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   });
   const clock = hostClock();
   const { overload } = settings;
-  const admission = createAdmission({ clock, delay: overload.delay });
-  const admitCheck = (waiting: number): void => admission.admit(waiting, overload.inFlight);
   const admitToken = (verifying: number): void => admission.admit(verifying, overload.verifications);
   const identity = createIdentity(settings, { clock, wall: parts.wall, random: parts.random, log, admit: admitToken });
+  // Behind all that refuses settings: it has a timer, and a process with one does not end.
+  const admission = createAdmission({ clock, delay: overload.delay });
+  const admitCheck = (waiting: number): void => admission.admit(waiting, overload.inFlight);
   const { authenticator, keys } = identity;
   const telemetry = createTelemetry({
     vocabulary: policy.vocabulary,
