@@ -121,7 +121,7 @@ function exchange(socket: Socket, bytes: string, { ms, head, tls }: Reading): Pr
     socket.on(tls ? 'secureConnect' : 'connect', () => void socket.write(bytes, 'latin1'));
     socket.on('data', (text: string) => {
       received += text;
-      if (received.length > MOST_BYTES || complete(received, head)) done('');
+      if (received.length > MOST_BYTES || complete(received, head)) done(`no whole head in ${MOST_BYTES} bytes`);
     });
     socket.on('error', (error: NodeJS.ErrnoException) => done(error.code === 'ECONNRESET' ? 'the connection was reset' : error.message));
     socket.on('end', () => done('the connection was closed'));
@@ -131,11 +131,15 @@ function exchange(socket: Socket, bytes: string, { ms, head, tls }: Reading): Pr
 
 /** The last head in what was received: interim answers stand before it. */
 function parse(received: string): Omit<Answer, 'cause'> | null {
-  const end = received.indexOf('\r\n\r\n');
-  if (end < 0) return null;
-  const [line = '', ...lines] = received.slice(0, end).split('\r\n');
-  const status = Number(/^HTTP\/1\.[01] (\d{3})(?: |$)/.exec(line)?.[1] ?? 0);
-  if (status > 0 && status < 200 && status !== 101) return parse(received.slice(end + 4));
+  let [start, end, status] = [0, 0, 0];
+  // No recursion: there may be thousands of interim answers.
+  do {
+    start = end === 0 ? 0 : end + 4;
+    end = received.indexOf('\r\n\r\n', start);
+    if (end < 0) return null;
+    status = Number(/^HTTP\/1\.[01] (\d{3})(?: |\r|$)/.exec(received.slice(start, Math.min(end, start + 16)))?.[1] ?? 0);
+  } while (status > 0 && status < 200 && status !== 101);
+  const lines = received.slice(start, end).split('\r\n').slice(1);
   const headers = lines.map((each): Header => {
     const colon = each.indexOf(':');
     return colon < 0 ? [each, ''] : [each.slice(0, colon), each.slice(colon + 1).trim()];

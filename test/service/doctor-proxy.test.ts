@@ -150,6 +150,7 @@ test('what an answer is, in whatever bytes it comes', async () => {
     'HTTP/1.0 200 OK\r\n\r\nuntil the end': 200,
     'HTTP/1.1 204\r\n\r\n': 204,
     'SSH-2.0-OpenSSH_9.2\r\n\r\n': 0,
+    ['HTTP/1.1 100\r\n\r\n'.repeat(20_000)]: 0,
     '': 0,
   };
   for (const [bytes, status] of Object.entries(answers)) {
