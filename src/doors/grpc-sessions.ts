@@ -61,8 +61,10 @@ export function createSessions({ clock, random, age, closing, silent }: Sessions
     retiring.add(session);
     const socket = greeted.get(session);
     if (isRetiring || session.destroyed || socket === undefined) return;
+    let ending = false;
     const last = (): void => {
-      if (session.destroyed) return;
+      if (ending || session.destroyed) return; // an answer to the ping that comes late must not end what is watched twice
+      ending = true;
       closing(session);
       session.close();
       next(session, LAST_CALLS_MS, () => session.destroy());
