@@ -61,10 +61,8 @@ export function createSessions({ clock, random, age, closing, silent }: Sessions
     retiring.add(session);
     const socket = greeted.get(session);
     if (isRetiring || session.destroyed || socket === undefined) return;
-    let ending = false;
     const last = (): void => {
-      if (ending || session.destroyed) return; // an answer to the ping that comes late must not end what is watched twice
-      ending = true;
+      if (session.destroyed) return;
       closing(session);
       session.close();
       next(session, LAST_CALLS_MS, () => session.destroy());

@@ -146,32 +146,6 @@ describe('a connection', () => {
     await until(() => came(0, 1), 'the answer', 3000);
   });
 
-  test('whose client answers the ping too late and reads no watch: it is told the end once, and the process lives', async () => {
-    const socket = connectTcp(port, '127.0.0.1');
-    onTestFinished(() => void socket.destroy());
-    let received = Buffer.alloc(0);
-    socket.on('data', (part: Buffer) => (received = Buffer.concat([received, part])));
-    const came = (kind: number): number => http2Frames(received).filter((each) => each.kind === kind).length;
-    const noWindow = http2Frame(4, 0, 0, Buffer.from([0, 4, 0, 0, 0, 0]));
-    const path = '/grpc.health.v1.Health/Watch';
-    const lines = { ':method': 'POST', ':scheme': 'http', ':authority': 'door', ':path': path, 'content-type': 'application/grpc', te: 'trailers' };
-    const head = Object.entries(lines).flatMap(([name, value]) => [0, name.length, ...Buffer.from(name), value.length, ...Buffer.from(value)]);
-    const asked = Buffer.concat([http2Frame(1, 4, 1, Buffer.from(head)), http2Frame(0, 1, 1, frame(Buffer.alloc(0)))]);
-    socket.write(Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), noWindow, asked]));
-    await until(() => came(1) === 1, 'the beginning of the watch');
-    haste = 50;
-    door.drain();
-    await until(() => came(7) === 2, 'the second GOAWAY, without an answer to the ping');
-    const ping = http2Frames(received).findIndex((each) => each.kind === 6);
-    expect(ping).toBeGreaterThan(0);
-    const at = received.indexOf(Buffer.from([0, 0, 8, 6])) + 9;
-    haste = 1;
-    socket.write(http2Frame(6, 1, 0, received.subarray(at, at + 8))); // the answer, late
-    socket.write(http2Frame(8, 0, 1, Buffer.from([0, 0, 0xff, 0xff]))); // and room for what is to be read
-    await until(() => came(1) === 2, 'the trailers');
-    expect(verdictOf((await client.check(checkRequest({ headers: { authorization: `Bearer ${await side.token('admin')}` } }))).answer ?? {})).toBe(ALLOWED);
-  });
-
   test('is renewed by age, a tenth more or less: two GOAWAYs, and no call lost', async () => {
     const AGE_MS = 400;
     const asked = checkRequest({ headers: { authorization: `Bearer ${await side.token('admin')}` } });
