@@ -33,7 +33,7 @@ export interface BelievedIdentity {
 
 /** @throws InputError if nobody could be known, or two speak for the same */
 export function createIdentity(settings: Settings, parts: IdentityParts): BelievedIdentity {
-  const { identity, cache } = settings;
+  const { identity, cache, overload } = settings;
   const keys: KeySource[] = [];
   const issuers: Issuer[] = [];
   const { signingKey, issuer, tenants, clockTolerance } = identity.thingsboard;
@@ -53,7 +53,14 @@ export function createIdentity(settings: Settings, parts: IdentityParts): Believ
       'is not set, so no token could be believed: set it to the token signing key of ThingsBoard, or name an issuer in identity.oidc',
     );
   return {
-    authenticator: createAuthenticator({ issuers, others: proxy === null ? [] : [proxy], wall: parts.wall, tokens: cache.tokens, admit: parts.admit }),
+    authenticator: createAuthenticator({
+      issuers,
+      others: proxy === null ? [] : [proxy],
+      wall: parts.wall,
+      tokens: cache.tokens,
+      verifications: overload.verifications,
+      admit: parts.admit,
+    }),
     believe: proxy === null ? null : createBelief(proxy, identity.asserted.prefix ?? ''),
     keys,
   };

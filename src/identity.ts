@@ -103,6 +103,8 @@ export function createAuthenticator(settings: AuthenticatorSettings): Authentica
   const choose = issuerChoice(issuers);
   onlyOneEverywhere([...issuers, ...others]);
   const proved = new LRUCache<string, Proved>({ max: tokens, maxSize: characters, sizeCalculation: (_, token) => token.length });
+  /** A page asks for many things at once with one new token: that is one verification, and one of those that are bounded. */
+  const underWay = new Map<string, Promise<Authentication>>();
   let hits = 0;
   let misses = 0;
   let verifying = 0;
@@ -148,12 +150,16 @@ export function createAuthenticator(settings: AuthenticatorSettings): Authentica
         proved.delete(token);
       }
       misses++;
+      const asked = underWay.get(token);
+      if (asked !== undefined) return asked;
       if (token.length > MAX_TOKEN) return refused('token-too-long');
       if (!TOKEN68.test(token)) return refused('not-bearer');
       const issuer = choose(token);
       if (issuer === null) return refused('bad-token');
       admit?.(verifying); // in this turn: a promise and a timer for each token of a flood would cost as much as the flood's work
-      return verify(token, issuer);
+      const proof = verify(token, issuer).finally(() => underWay.delete(token));
+      underWay.set(token, proof);
+      return proof;
     },
     get hits() {
       return hits;

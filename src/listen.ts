@@ -49,6 +49,7 @@ export async function listen(server: Server, address: Address, settings: Listene
   const closed = await mkdtemp(`${dirname(path)}/.`).catch((error: NodeJS.ErrnoException) => {
     throw socketProblem(path, error, settings);
   });
+  let ino: number;
   try {
     const born = join(closed, 's');
     if (Buffer.byteLength(born) > MOST_BYTES) throw new InputError(setting, `the directory of a socket has at most ${MOST_BYTES - 9} bytes: ${dirname(path)}`);
@@ -56,6 +57,7 @@ export async function listen(server: Server, address: Address, settings: Listene
     try {
       if (gid !== null) await chown(born, -1, gid).catch((error: unknown) => Promise.reject(groupProblem(settings, error)));
       await chmod(born, everybody ? 0o666 : 0o660);
+      ({ ino } = await lstat(born)); // at its place it may be a successor's before it is looked at
       // A link and no rename, unless asked: of two that start at once only one gets the name.
       await (takeOver ? rename : link)(born, path).catch((error: NodeJS.ErrnoException) => Promise.reject(socketProblem(path, error, settings)));
     } catch (thrown) {
@@ -65,7 +67,6 @@ export async function listen(server: Server, address: Address, settings: Listene
   } finally {
     await rm(closed, { recursive: true, force: true });
   }
-  const { ino } = await lstat(path);
   server.once('close', () => removeOwn(path, ino));
   return `unix:${path}`;
 }

@@ -47,6 +47,8 @@ export interface ServiceParts {
   readonly uuid: () => string;
   /** Of this machine: the default name of the sidecar. */
   readonly hostname: string;
+  /** Aborted: nothing is taken over from another process any more. */
+  readonly cancelled?: AbortSignal;
 }
 
 export interface Service {
@@ -82,11 +84,9 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   });
   const clock = hostClock();
   const { overload } = settings;
+  const admitCheck = (waiting: number): void => admission.admit(waiting, overload.inFlight);
   const admitToken = (verifying: number): void => admission.admit(verifying, overload.verifications);
   const identity = createIdentity(settings, { clock, wall: parts.wall, random: parts.random, log, admit: admitToken });
-  // Behind all that refuses settings: it has a timer, and a process with one does not end.
-  const admission = createAdmission({ clock, delay: overload.delay });
-  const admitCheck = (waiting: number): void => admission.admit(waiting, overload.inFlight);
   const { authenticator, keys } = identity;
   const telemetry = createTelemetry({
     vocabulary: policy.vocabulary,
@@ -152,6 +152,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     asserts: assertsOf(settings.grpc),
     connectionAge: settings.grpc.connectionAge,
   });
+  const admission = createAdmission({ clock, delay: overload.delay }); // its timer runs from here on: behind whatever refuses settings
   telemetry.watch({ cache, tokens: authenticator, log: decisions, doors: [doors, grpc], keys, admission });
 
   const api = apiServer(
@@ -179,11 +180,15 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     admission.close();
   };
 
-  /** @throws PolicyError `starting` if it takes too long */
+  /** @throws PolicyError `starting` if it takes too long, or is not wanted any more */
   const readyToTakeOver = async (): Promise<void> => {
     const limit = clock.now() + TAKE_OVER_LIMIT_MS;
-    await cache.ready(TAKE_OVER_LIMIT_MS);
-    for (let missing = missingKeys(keys); missing !== null; missing = missingKeys(keys)) {
+    for (;;) {
+      // Told to stop, it would take the name from a process that answers, and then away with it.
+      if (parts.cancelled?.aborted === true) throw new PolicyError('starting', 'told to stop before it could take over');
+      const { fresh, cause } = cache.state();
+      const missing = fresh ? missingKeys(keys) : (cause ?? 'no world is loaded yet');
+      if (missing === null) return;
       if (clock.now() > limit) throw new PolicyError('starting', missing);
       await pause(TAKE_OVER_LOOK_MS);
     }

@@ -1,5 +1,6 @@
 // `grantgate serve`: listen, until a signal says stop. A second one does not wait.
 
+import { PolicyError } from 'policy-cache';
 import { createLog } from '../log.ts';
 import { startService } from '../service.ts';
 import { VERSION } from '../version.ts';
@@ -9,8 +10,12 @@ export async function serveCommand(context: Context): Promise<ExitCode> {
   const { host } = context;
   const { settings } = context.config();
   const log = createLog({ level: settings.log.level, write: (line) => host.stderr.write(line), wall: host.wall });
-  const signalled = firstSignal(host, log);
-  const service = await startService({
+  const cancel = new AbortController();
+  const signalled = firstSignal(host, log).then((signal) => {
+    cancel.abort();
+    return signal;
+  });
+  const starting = startService({
     settings,
     log,
     version: VERSION,
@@ -20,7 +25,14 @@ export async function serveCommand(context: Context): Promise<ExitCode> {
     random: host.random,
     uuid: host.uuid,
     hostname: host.hostname(),
+    cancelled: cancel.signal,
   });
+  const service = await starting.catch((thrown: unknown) => {
+    if (!cancel.signal.aborted || !(thrown instanceof PolicyError)) throw thrown;
+    log('info', 'stopped', thrown.message);
+    return null;
+  });
+  if (service === null) return 0;
   log(
     'info',
     'listening',

@@ -34,7 +34,8 @@ const PERMITTED = field(STATUS, number(CODE, 0));
 const KEYS = IDENTITY.map((name) => field(KEY, name.toLowerCase()));
 const REMOVED = field(REMOVE, FAILED_OPEN);
 
-const FORBIDDEN = framed(Buffer.concat([field(STATUS, number(CODE, PERMISSION_DENIED)), field(DENIED, field(HTTP_STATUS, number(CODE, 403)))]));
+/** A deny, framed. */
+export const FORBIDDEN = framed(Buffer.concat([field(STATUS, number(CODE, PERMISSION_DENIED)), field(DENIED, field(HTTP_STATUS, number(CODE, 403)))]));
 // RFC 9110 11.6.1: a 401 names the scheme. Code 16 alone would be a 403 (measured).
 const CHALLENGE = field(HEADERS, field(HEADER, Buffer.concat([field(KEY, 'www-authenticate'), field(VALUE, 'Bearer')])));
 const UNAUTHORIZED = framed(

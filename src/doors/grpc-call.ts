@@ -29,7 +29,7 @@ const MAX_MESSAGE = 256 * 1024;
 export const PREFIX = 5;
 const NOTHING = Buffer.alloc(0);
 const COMPRESSED: GrpcProblem = { status: GRPC.unimplemented, message: 'compressed messages are not read' };
-const TOO_LONG: GrpcProblem = { status: GRPC.resourceExhausted, message: `a message has at most ${MAX_MESSAGE} bytes` };
+export const TOO_LONG: GrpcProblem = { status: GRPC.resourceExhausted, message: `a message has at most ${MAX_MESSAGE} bytes` };
 const MORE: GrpcProblem = { status: GRPC.invalidArgument, message: 'more than one message' };
 
 /** Of RFC 9113, section 7. */
@@ -80,6 +80,11 @@ export class Message {
   /** With the prefix; not known before that is there. */
   #expected: number | null = null;
 
+  /** Bytes that are kept for it. */
+  get held(): number {
+    return this.#bytes.length;
+  }
+
   /** What is wrong, as soon as it can be known. */
   add(part: Buffer): GrpcProblem | null {
     if (this.#expected === null) {
@@ -90,13 +95,22 @@ export class Message {
       const length = this.#bytes.readUInt32BE(1);
       if (length > MAX_MESSAGE) return TOO_LONG;
       this.#expected = PREFIX + length;
-      // At once in its size: parts of a byte each must not be copied again and again.
-      if (this.#length < this.#expected) this.#bytes = Buffer.concat([this.#bytes], this.#expected);
+      if (this.#length < this.#expected) this.#grow(this.#length);
     } else {
-      if (this.#length < this.#expected) part.copy(this.#bytes, this.#length);
+      const from = this.#length;
       this.#length += part.length;
+      if (this.#length > this.#bytes.length) this.#grow(from);
+      part.copy(this.#bytes, from);
     }
     return this.#length > this.#expected ? MORE : null;
+  }
+
+  /**
+   * Twice what has come, for parts of a byte each must not be copied again and again. Not what the prefix announces: five bytes on each
+   * stream of one connection would then have 256 MB laid out.
+   */
+  #grow(filled: number): void {
+    this.#bytes = Buffer.concat([this.#bytes.subarray(0, filled)], Math.min(this.#expected ?? 0, 2 * this.#length));
   }
 
   /** Once the call is sent; null: its message is not all there. */

@@ -4,7 +4,7 @@
 
 import type { ServerHttp2Stream } from 'node:http2';
 import type { Clock } from 'policy-cache';
-import { GRPC, Message, fail } from './grpc-call.ts';
+import { GRPC, Message, TOO_LONG, fail, reply } from './grpc-call.ts';
 import type { GrpcProblem } from './grpc-call.ts';
 
 export interface Call {
@@ -24,9 +24,16 @@ export interface CallsSettings {
   readonly shed: (cause: 'malformed' | 'timeout') => void;
 }
 
+export interface Received {
+  /** Told of a message that is whole and in time. */
+  readonly whole: (call: Call, message: Buffer) => void;
+  /** Framed answer to a message that is too long; null: an error of gRPC. */
+  readonly tooLong: Buffer | null;
+}
+
 export interface Calls {
-  /** Reads the message of a call, and hands it on when it is whole and in time. */
-  receive(stream: ServerHttp2Stream, timeout: number | null, whole: (call: Call, message: Buffer) => void): void;
+  /** Reads the message of a call, and hands it on. */
+  receive(stream: ServerHttp2Stream, timeout: number | null, received: Received): void;
   /** An error in place of an answer, by the fault of whoever asked. */
   refuse(call: Call, problem: GrpcProblem): void;
   /** It is being answered: from now on its client must take that. */
@@ -40,8 +47,11 @@ export interface Calls {
 }
 
 export const TOO_LATE: GrpcProblem = { status: GRPC.deadlineExceeded, message: 'too late' };
+const TOO_MANY: GrpcProblem = { status: GRPC.unavailable, message: 'too many messages are not whole' };
 const NOT_WHOLE: GrpcProblem = { status: GRPC.invalidArgument, message: 'not a whole message' };
 
+/** Bytes kept for calls that are not ended, of all connections. */
+const MOST_HELD = 32 * 1024 * 1024;
 const RECEIVE_MS = 10_000;
 const UNREAD_MS = 10_000;
 const TICK_MS = 100;
@@ -51,6 +61,7 @@ const TIMER_GRAIN_MS = 2;
 export function createCalls({ clock, shed }: CallsSettings): Calls {
   const open = new Set<Call>();
   let sweeping = false;
+  let held = 0;
 
   const waited = ({ started }: Call): number => clock.now() - started;
   const answering = (call: Call): void => {
@@ -61,6 +72,12 @@ export function createCalls({ clock, shed }: CallsSettings): Calls {
     answering(call);
     shed(problem === TOO_LATE ? 'timeout' : 'malformed');
     fail(call.stream, problem);
+  };
+  const deny = (call: Call, frame: Buffer): void => {
+    call.ended = true;
+    answering(call);
+    shed('malformed');
+    reply(call.stream, frame);
   };
   const sweep = (): void => {
     for (const call of open) {
@@ -78,18 +95,30 @@ export function createCalls({ clock, shed }: CallsSettings): Calls {
     refuse,
     isLate: (call) => call.timeout !== null && waited(call) + TIMER_GRAIN_MS >= call.timeout,
     release: (call) => void open.delete(call),
-    receive(stream, timeout, whole) {
+    receive(stream, timeout, { whole, tooLong }) {
       const started = clock.now();
       const call: Call = { stream, started, timeout, ended: false, due: started + Math.min(timeout ?? RECEIVE_MS, RECEIVE_MS) };
       const message = new Message();
+      let own = 0;
+      let passed = false;
+      const hold = (bytes: number): void => {
+        held += bytes - own;
+        own = bytes;
+      };
       open.add(call);
       if (!sweeping) sweep();
       stream.on('data', (part: Buffer) => {
-        const problem = call.ended ? null : message.add(part);
-        if (problem !== null) refuse(call, problem);
+        if (call.ended || passed) return;
+        const problem = message.add(part);
+        hold(message.held);
+        if (problem === TOO_LONG && tooLong !== null) passed = true;
+        else if (problem !== null) refuse(call, problem);
+        else if (held > MOST_HELD && message.whole() === null) refuse(call, TOO_MANY); // what came in one part waits for nobody
       });
       stream.once('end', () => {
+        hold(0);
         if (call.ended) return;
+        if (passed && tooLong !== null) return deny(call, tooLong);
         const bytes = message.whole();
         if (bytes === null) return refuse(call, NOT_WHOLE);
         if (timeout !== null && waited(call) >= timeout) return refuse(call, TOO_LATE);
@@ -97,7 +126,10 @@ export function createCalls({ clock, shed }: CallsSettings): Calls {
         call.due = Infinity;
         whole(call, bytes);
       });
-      stream.once('close', () => open.delete(call));
+      stream.once('close', () => {
+        hold(0);
+        open.delete(call);
+      });
     },
   };
 }

@@ -9,7 +9,7 @@ import type { Http2Server, ServerHttp2Session, IncomingHttpHeaders, ServerHttp2S
 import type { Clock } from 'policy-cache';
 import type { Authorize, Outcome } from '../authorize.ts';
 import type { CheckReport } from '../report.ts';
-import { checkResponse } from './check-response.ts';
+import { FORBIDDEN, checkResponse } from './check-response.ts';
 import { createEnvoyCheck } from './envoy.ts';
 import type { Asserts } from './envoy.ts';
 import { GRPC, fail, httpProblem, parseTimeout, refuse, reply } from './grpc-call.ts';
@@ -124,7 +124,8 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
     const given = headers['grpc-timeout'];
     const timeout = given === undefined ? null : parseTimeout(String(given));
     if (given !== undefined && timeout === null) return fail(stream, NO_TIME);
-    calls.receive(stream, timeout, (call, message) => handle(call, message, path));
+    // How long a message is, is the client's to say: a body, a header. An error would let him pass where the filter fails open.
+    calls.receive(stream, timeout, { whole: (call, message) => handle(call, message, path), tooLong: path === CHECK ? FORBIDDEN : null });
   };
 
   const server = (): Http2Server => {
@@ -133,7 +134,8 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
       maxSessionInvalidFrames: 100,
       maxSessionRejectedStreams: 100,
       maxSessionMemory: 16,
-      settings: { maxConcurrentStreams: 1000, maxHeaderListSize: 16 * 1024, enablePush: false },
+      // Envoy takes 60 KiB of headers of a client, and hands its `tracestate` on: a call that is reset would be an error (rule 6).
+      settings: { maxConcurrentStreams: 1000, maxHeaderListSize: 62 * 1024, enablePush: false },
     });
     made.maxConnections = maxConnections;
     // Node hides the socket from whoever has the session, which is made in the same turn.

@@ -53,7 +53,8 @@ export async function readKeys(parsed: unknown, algorithms: readonly Algorithm[]
   const list = isRecord(parsed) ? parsed['keys'] : undefined;
   if (!Array.isArray(list)) throw new Error('the answer is no JWK set ({ "keys": [ … ] })');
   const read = await Promise.all(list.slice(0, MAX_KEYS).map(async (jwk: unknown) => (isRecord(jwk) ? readKey(jwk, algorithms, before) : null)));
-  const keys = read.filter((key) => key !== null);
+  // A key that is published twice is one: the grounds of the other would be in no set, and would never be withdrawn.
+  const keys = [...new Map(read.filter((key) => key !== null).map((key) => [key.id, key])).values()];
   if (keys.length === 0) throw new Error(`none of its ${list.length} keys verifies ${algorithms.join(', ')}`);
   return {
     grounds: new Map(keys.map(({ id, grounds }) => [id, grounds])),

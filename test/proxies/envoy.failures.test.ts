@@ -87,3 +87,16 @@ describe.each<[Configuration, boolean]>([
     expect(undecided.side.reports.splice(0).map(({ verdict }) => verdict)).toEqual(['unavailable']);
   });
 });
+
+test('a client makes no error of a deny by the size of what it sends, where bodies go to the gRPC door and an error lets pass', async () => {
+  const withBody = 'with_request_body: { max_request_bytes: 1048576, allow_partial_message: true }\n                      ';
+  const spoil = (file: string, text: string): string =>
+    file === 'grpc.yaml' ? open(text).replace('failure_mode_allow: true', `${withBody}failure_mode_allow: true`) : text;
+  const before = behind.application.seen.length;
+  const statuses = await through(startEnvoy('grpc.yaml', behind.to, { spoil }), async (send) => [
+    (await send({ method: 'DELETE', path: '/api/device/x1', token, body: 'x' })).status,
+    (await send({ method: 'DELETE', path: '/api/device/x1', token, body: 'x'.repeat(300 * 1024) })).status,
+    (await send({ method: 'DELETE', path: '/api/device/x1', body: 'x'.repeat(300 * 1024) })).status,
+  ]);
+  expect([statuses, behind.application.seen.length - before]).toEqual([[403, 403, 403], 0]);
+});

@@ -59,8 +59,6 @@ describe('a message', () => {
     ['two in one part', () => [Buffer.concat([frame(message()), frame(message())])], INVALID_ARGUMENT],
     ['compressed', () => [frame(message(), { flag: 1 })], UNIMPLEMENTED],
     ['a flag that is none', () => [frame(message(), { flag: 0x80 })], UNIMPLEMENTED],
-    ['too long', () => [frame(Buffer.alloc(256 * 1024 + 1))], RESOURCE_EXHAUSTED],
-    ['of a length that is a lie', () => [frame(message(), { length: 0xffff_ffff })], RESOURCE_EXHAUSTED],
     ['garbage', () => [frame(Buffer.from('GET / HTTP/1.1'))], INVALID_ARGUMENT],
     ['a length beyond the message', () => [frame(Buffer.from([0x0a, 0x7f, 0x00]))], INVALID_ARGUMENT],
     ['a number without an end', () => [frame(Buffer.alloc(20, 0xff))], INVALID_ARGUMENT],
@@ -71,6 +69,37 @@ describe('a message', () => {
   ])('%s', async (_, parts, status) => {
     expectError(await ask(parts()), status);
     expect(side.reports).toEqual([]); // nobody was asked
+  });
+  test.each<[string, () => Buffer[]]>([
+    ['too long', () => [frame(message({ more: { body: 'x'.repeat(256 * 1024) } }))]],
+    ['of a length that is a lie', () => [frame(message(), { length: 0xffff_ffff })]],
+  ])('%s: a deny, for its length is the client’s to say, and an error passes where Envoy fails open', async (_, parts) => {
+    const reply = await ask(parts());
+    expect([reply.status, reply.grpcStatus, verdictOf(messageOf(reply))]).toEqual([200, 0, DENIED]);
+    expect(side.reports).toEqual([]); // nobody was asked
+    expectError(await ask(parts(), { headers: { ':path': '/grpc.health.v1.Health/Check' } }), RESOURCE_EXHAUSTED);
+  });
+  test.each<[string, number, number]>([
+    ['is announced and does not come', 1, 10],
+    ['comes but for its end', 60 * 1024, 100],
+  ])('that %s, a thousand times: little is kept for them, and others are served', async (_, sent, most) => {
+    const port = await side.listenGrpc();
+    const sessions = await Promise.all(Array.from({ length: 20 }, () => connectHttp2(port)));
+    onTestFinished(() => sessions.forEach((each) => each.destroy()));
+    const before = process.memoryUsage().arrayBuffers;
+    const refused: (number | null)[] = [];
+    for (const each of sessions) {
+      const replies = Array.from({ length: 50 }, () => call(each, [frame(Buffer.alloc(sent), { length: 256 * 1024 })], { end: false }));
+      for (const reply of replies) reply.then(({ grpcStatus }) => void refused.push(grpcStatus)).catch(() => undefined);
+      // Behind them on the same connection: they were read.
+      expect(verdictOf(messageOf(await call(each, [frame(message())])))).toBe(ALLOWED);
+    }
+    if (sent > 1) await until(() => refused.length >= 400, 'refusals');
+    const kept = (process.memoryUsage().arrayBuffers - before) / 2 ** 20;
+    console.log(`grpc: 1000 messages of 256 KiB, of each ${sent} bytes came: ${refused.length} refused, ${kept.toFixed()} MiB kept`);
+    expect(new Set(refused)).toEqual(new Set(sent > 1 ? [UNAVAILABLE] : []));
+    expect(kept).toBeLessThan(most);
+    expect(verdictOf(messageOf(await ask([frame(message())])))).toBe(ALLOWED);
   });
   test('without a field: a check of nothing, which is denied', async () => {
     expect(verdictOf(messageOf(await ask([frame(Buffer.alloc(0))])))).toBe(DENIED);
@@ -290,8 +319,10 @@ describe('a connection', () => {
     const next = await connectHttp2(await side.listenGrpc());
     onTestFinished(() => next.destroy());
     expect(verdictOf(messageOf(await call(next, [frame(message())])))).toBe(ALLOWED);
-    expect(next.remoteSettings).toMatchObject({ maxConcurrentStreams: 1000, maxHeaderListSize: 16_384 });
-    await expect(call(next, [frame(message())], { headers: { filler: 'x'.repeat(20_000) } })).rejects.toThrow(/ENHANCE_YOUR_CALM/);
+    expect(next.remoteSettings).toMatchObject({ maxConcurrentStreams: 1000, maxHeaderListSize: 63_488 });
+    // What Envoy hands on of a client's own (its `tracestate`) is no reason for an error, which fails open where Envoy is told to.
+    expect(verdictOf(messageOf(await call(next, [frame(message())], { headers: { tracestate: 'x'.repeat(60_000) } })))).toBe(ALLOWED);
+    await expect(call(next, [frame(message())], { headers: { one: '0'.repeat(32_000), two: '0'.repeat(32_000) } })).rejects.toThrow(/ENHANCE_YOUR_CALM/);
     const replies = await Promise.all(Array.from({ length: 1500 }, () => call(next, [frame(message())])));
     expect(new Set(replies.map((reply) => verdictOf(messageOf(reply))))).toEqual(new Set([ALLOWED]));
   });

@@ -330,6 +330,33 @@ test('verifications under way are bounded: beyond that it cannot decide', async 
   expect(word(await third)).toBe('user u1');
 });
 
+test('one token in many checks at once is verified once, and what it was found to be is told to all', async () => {
+  let asked = 0;
+  const counting = (key: string): Issuer => {
+    const issuer = createThingsBoardIssuer({ name: 'tb', tenants: '*', signingKeys: [key] });
+    return {
+      ...issuer,
+      verify(credential, now) {
+        asked++;
+        return issuer.verify(credential, now);
+      },
+    };
+  };
+  for (const [key, expected] of [
+    [KEY, 'user u1'],
+    [OTHER, 'bad-token'],
+  ] as const) {
+    asked = 0;
+    const auth = createAuthenticator({ issuers: [counting(key)], wall: () => NOW * 1000, verifications: 2 });
+    const credential = await token();
+    const found = await Promise.all(Array.from({ length: 300 }, () => auth.authenticate(credential)));
+    expect(new Set(found.map(word))).toEqual(new Set([expected]));
+    expect(asked).toBe(1);
+    expect(word(await auth.authenticate(credential))).toBe(expected);
+    expect(asked).toBe(expected === 'bad-token' ? 2 : 1);
+  }
+});
+
 test('characters are bounded too', async () => {
   const credential = await token();
   const issuer = createThingsBoardIssuer({ name: 'tb', tenants: '*', signingKeys: [KEY] });

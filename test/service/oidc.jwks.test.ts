@@ -70,9 +70,9 @@ describe('of a key set', () => {
   });
 
   test('a forged token is tried with four keys at most, though a hundred have the name', async () => {
-    const same = await jwk('ES256');
-    expect(await read(Array.from({ length: 100 }, () => same))).toBe('RS256:0 PS256:0 ES256:4 ES384:0 EdDSA:0');
-    const set = await readKeys({ keys: Array.from({ length: 5 }, () => same) }, ['ES256']);
+    const many = await Promise.all(Array.from({ length: 100 }, () => jwk('ES256')));
+    expect(await read(many)).toBe('RS256:0 PS256:0 ES256:4 ES384:0 EdDSA:0');
+    const set = await readKeys({ keys: many.slice(0, 5) }, ['ES256']);
     expect(set.candidates(null, 'ES256')).toEqual([]);
   });
 

@@ -280,6 +280,18 @@ describe('in the background', () => {
     expect(log).toEqual(['info login: 1 keys', 'info login: 1 keys, 1 gone']);
   });
 
+  test('one that is published twice is one key: what it proved falls when it goes', async () => {
+    keys = json({ keys: [one, one, two] });
+    const { source, advance, ended } = await loaded();
+    const found = source.find('one', 'ES256');
+    const grounds = found.kind === 'keys' ? found.keys.map((each) => each.grounds) : [];
+    expect(grounds).toHaveLength(1);
+    keys = json({ keys: [two] });
+    advance(300_000);
+    await ended(2);
+    expect(grounds.map(({ withdrawn }) => withdrawn)).toEqual([true]);
+  });
+
   test('the same name with other bytes is another key', async () => {
     const { source, advance, ended } = await loaded();
     const first = groundsOf(source, 'one');

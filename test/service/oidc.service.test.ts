@@ -3,10 +3,12 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { loadConfig } from '../../src/config.ts';
 import { startService, type Service } from '../../src/service.ts';
 import { startClient } from '../support/ask.ts';
+import { startChild } from '../support/child.ts';
 import { cli } from '../support/cli.ts';
 import { parseExposition } from '../support/exposition.ts';
 import { startIssuer, type TestIssuer } from '../support/oidc.ts';
@@ -111,6 +113,32 @@ test('too old, its keys are believed no more: not ready, and a token cannot be d
   issuer.down = null;
   await until(async () => (await ready(service)).status === 200, 'ready again');
   expect(await ask(service, { authorization })).toBe(200);
+});
+
+test('told to stop while it waits to take over: it ends, and takes no name from the one that answers', async () => {
+  const first = await start({ 'identity.oidc': JSON.stringify([LOGIN()]) });
+  await until(async () => (await ready(first)).status === 200, 'ready');
+  const authorization = `Bearer ${await issuer.token('ada')}`;
+  issuer.down = 503;
+  const sets = {
+    'doors.port': 'none',
+    'doors.socket': first.doors[0]!.replace('unix:', ''),
+    'doors.takeOver': 'true',
+    'grpc.port': 'none',
+    'api.port': 0,
+    'shutdown.delay': 0,
+    'identity.oidc': JSON.stringify([LOGIN()]),
+  };
+  const args = Object.entries(sets).flatMap(([path, value]) => ['--set', `${path}=${value}`]);
+  const main = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
+  const next = startChild(process.execPath, [main, 'serve', ...args], { env: { DATABASE_URL: reader } });
+  onTestFinished(() => next.stop('SIGKILL'));
+  await until(() => next.stderr().includes('keys could not be fetched'), 'its wait');
+  process.kill(next.pid, 'SIGTERM');
+  await until(() => next.stderr().includes('told to stop before it could take over'), `its word; it says ${next.stderr()}`);
+  issuer.down = null;
+  expect(await next.ended).toBe('exit 0');
+  expect(await ask(first, { authorization })).toBe(200);
 });
 
 test('without anybody to believe there is no service; a proxy that is believed is somebody', async () => {

@@ -3,7 +3,11 @@
 import { PolicyError } from 'policy-cache';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import type { DoorRequest, Outcome } from '../../src/authorize.ts';
-import { sidecar, type Sidecar } from '../support/doors.ts';
+import { createIdentity } from '../../src/authorities.ts';
+import { hostClock } from '../../src/clock.ts';
+import { signToken } from '../../src/issuers/thingsboard.ts';
+import { load } from '../support/config.ts';
+import { KEY, NOW, sidecar, type Sidecar } from '../support/doors.ts';
 
 const BEARER: Omit<DoorRequest, 'uri' | 'credential'> = {
   protocol: 'nginx',
@@ -107,6 +111,16 @@ describe('overloaded', () => {
     await door.ask(admin, '/api/device/d8');
     expect(door.asked.check.at(-1)).toBe(0);
   });
+});
+
+test('as many tokens are verified at once as the setting says, beyond a thousand too', async () => {
+  const env = { GRANTGATE_IDENTITY_THINGSBOARD_SIGNING_KEY: KEY, GRANTGATE_OVERLOAD_VERIFICATIONS: '1200' };
+  const parts = { clock: hostClock(), wall: () => NOW * 1000, random: Math.random, log: () => undefined, admit: () => undefined };
+  const { authenticator } = createIdentity(load({ env }).settings, parts);
+  const claims = { userId: 'ada', scope: 'TENANT_ADMIN', issuedAt: NOW } as const;
+  const tokens = await Promise.all(Array.from({ length: 1201 }, (_, i) => signToken(KEY, { ...claims, lifetime: 60 + i })));
+  const found = await Promise.allSettled(tokens.map((token) => authenticator.authenticate(token)));
+  expect(found.map(({ status }) => status)).toEqual([...Array.from({ length: 1200 }, () => 'fulfilled'), 'rejected']);
 });
 
 test('whoever has been answered "too late" costs no fill when his token is proved at last', async () => {
