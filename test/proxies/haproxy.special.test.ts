@@ -153,7 +153,7 @@ describe('a door that does not answer', () => {
       expect(await send(proxy, '/x')).toMatchObject({ status: 200, reached: '/x' });
       await gone.close();
       const first = await send(proxy, '/x');
-      let later: Reached | null = null;
+      let later: Awaited<ReturnType<typeof send>> | null = null;
       await until(async () => (later = await send(proxy, '/x')).ms < 200, 'an answer at once');
       console.log(`haproxy: nobody listens: ${first.status} after ${first.ms} ms, later ${later!.status} after ${later!.ms} ms`);
       expect([first.status, later!.status, first.reached, later!.reached]).toEqual([503, 503, null, null]);

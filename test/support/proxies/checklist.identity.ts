@@ -15,7 +15,7 @@ const spellings = (name: string): readonly string[] => [
   name.replace('-', '_'),
   name.replace(/-([^-]*)$/, '.$1'),
   // CGI has one name for all of them.
-  ...[..."!#$%&'*+^`|~"].map((character) => name.replaceAll('-', () => character)),
+  ..."!#$%&'*+^`|~".split('').map((character) => name.replaceAll('-', () => character)),
 ];
 const hyphens = (name: string): readonly string[] => [name, name.toLowerCase(), name.toUpperCase()];
 
