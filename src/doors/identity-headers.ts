@@ -25,9 +25,9 @@ export function mayBeIdentity(length: number, first: number): boolean {
   return (first | 0x20) === X && LENGTHS.has(length);
 }
 
-/** Is it one of these headers in another spelling (`X_Auth_User`, `X.Auth.User`), as which some application would read it? */
+/** Is it one of these headers in another spelling (`X_Auth_User`, `X.Auth.User`, `X~Auth~User`), as which some application would read it? */
 export function isIdentityAlias(name: string): boolean {
-  return /[_.]/.test(name) && NAMES.has(name.toLowerCase().replace(/[_.]/g, '-'));
+  return /[^A-Za-z0-9-]/.test(name) && NAMES.has(name.toLowerCase().replace(/[^a-z0-9-]/g, '-'));
 }
 
 /**

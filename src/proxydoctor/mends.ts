@@ -125,7 +125,7 @@ const MENDS: Readonly<Record<Code, Mend>> = {
       '`proxy_set_header X-Auth-User $grantgate_user;` and the other three, again in every location that has a proxy_set_header of its own; `underscores_in_headers off;` `ignore_invalid_headers on;`',
     'ingress-nginx': 'auth-response-headers: X-Auth-User, X-Auth-Tenant, X-Auth-Customer, X-Authz-Decision-Id',
     envoy:
-      "`common_http_protocol_options: { headers_with_underscores_action: REJECT_REQUEST }`, `- remove_on_match: { key_matcher: { safe_regex: { regex: '.*\\..*' } } }`, and before ext_authz a remove_on_match of x-(auth|authz)-.* likewise",
+      "`common_http_protocol_options: { headers_with_underscores_action: REJECT_REQUEST }`, `- remove_on_match: { key_matcher: { safe_regex: { regex: '[^:]*[^a-z0-9:-][^:]*' } } }`, and before ext_authz a remove_on_match of x-(auth|authz)-.* likewise",
     traefik: '`authResponseHeaders: [X-Auth-User, X-Auth-Tenant, X-Auth-Customer, X-Authz-Decision-Id]`, and at the entry point `aliasHeadersStrategy: delete`',
     caddy: 'in a route, before forward_auth: `request_header -*_*` `request_header -*.*` `request_header -X-Auth-*` `request_header -X-Authz-*`',
     haproxy: '`option http-restrict-req-hdr-names delete` and `http-request set-header x-auth-user %[var(txn.grantgate_user)]`, the other three likewise',
@@ -145,14 +145,14 @@ const MENDS: Readonly<Record<Code, Mend>> = {
   'failure-mode-header': {
     any: 'take x-envoy-auth-failure-mode-allowed of the client’s off the request',
     envoy:
-      "before ext_authz: `safe_regex: { regex: 'x-(auth|authz|original|rewrite|envoy)-.*|x-forwarded-(host|port|prefix|uri|method)|forwarded' }` in a remove_on_match",
+      "before ext_authz: `safe_regex: { regex: 'x-(auth|authz|original|rewrite|envoy)-.*|x-forwarded-(host|port|prefix|uri|method)|x-real-ip|forwarded' }` in a remove_on_match",
   },
   'rewrite-header': {
     any: 'take X-Original-URL and X-Rewrite-URL off the request before it goes to the application',
     nginx: '`proxy_set_header X-Original-URL "";` `proxy_set_header X-Rewrite-URL "";`',
     'ingress-nginx': 'proxy-set-headers in the ConfigMap, with X-Original-URL and X-Rewrite-URL empty',
     envoy:
-      "before ext_authz: `safe_regex: { regex: 'x-(auth|authz|original|rewrite|envoy)-.*|x-forwarded-(host|port|prefix|uri|method)|forwarded' }` in a remove_on_match",
+      "before ext_authz: `safe_regex: { regex: 'x-(auth|authz|original|rewrite|envoy)-.*|x-forwarded-(host|port|prefix|uri|method)|x-real-ip|forwarded' }` in a remove_on_match",
     traefik: "`X-Original-URL: ''` `X-Rewrite-URL: ''` in customRequestHeaders",
     caddy: '`request_header -X-Original-*` `request_header -X-Rewrite-URL`',
     haproxy:

@@ -38,3 +38,14 @@ export const NASTY_TARGETS: readonly string[] = [
     ...INSIDE.flatMap((text) => [`${VICTIM}${text}`, `/api/device/${text}`, `/api/${text}device/d1`]),
   ]),
 ];
+
+/** A decoded new line would be a header of the client's choice in the question to the door. device-b1 is the asker's, d1 is not. */
+export const NEW_LINES: readonly string[] = [
+  '/api/devices/d1%0d%0aX-Authz-Target:%20device-b1',
+  '/api/devices/d1%0aX-Authz-Target:%20device-b1',
+  '/api/devices/device-b1%0d%0aX-Authz-Target:%20d1',
+  '/api/devices/d1%0d%0a%0d%0aGET%20/auth/nginx/DEVICE/READ%20HTTP/1.1',
+  '/api/device/d1%0d%0aX-Original-URI:%20/api/device/device-b1',
+  '/api/device/d1?x=%0d%0aX-Original-URI:%20/api/device/device-b1',
+  '/fleet/x%0d%0aX-Authz-Target:%20d1',
+];

@@ -17,7 +17,7 @@ import type { Kit, KitOptions, RunningProxy, Upstreams } from '../support/proxie
 import { caddyCurrent } from '../support/proxies/caddy-2.11.ts';
 import { caddy } from '../support/proxies/caddy-2.6.ts';
 import { permit, startStandIn, type StandIn } from '../support/proxies/stand-in.ts';
-import { tell, wireRequest, type Heard } from '../support/proxies/wire.ts';
+import { tell, tellThrough, wireRequest, type Reached } from '../support/proxies/wire.ts';
 import { tokenFor } from '../support/sidecar.ts';
 import { startBehind, type Behind } from '../support/stack.ts';
 
@@ -62,22 +62,14 @@ beforeEach(() => {
   standIn.checks.length = 0;
 });
 
-/** What the client got, and the target under which the application was reached. */
-interface Answer extends Heard {
-  readonly reached: string | null;
-}
-
 interface Sent {
   readonly method?: string;
   /** Resolve at the end of the answer's head. */
   readonly head?: boolean;
 }
 
-async function send(port: number, target: string, headers: readonly Line[] = [], { method = 'GET', head = false }: Sent = {}): Promise<Answer> {
-  const { seen } = behind.application;
-  const before = seen.length;
-  const heard = await tell(port, wireRequest(`${method} ${target}`, headers), { head });
-  return { ...heard, reached: seen.length > before ? seen.at(-1)!.url : null };
+function send(port: number, target: string, headers: readonly Line[] = [], { method = 'GET', head = false }: Sent = {}): Promise<Reached> {
+  return tellThrough(behind.application, port, { bytes: wireRequest(`${method} ${target}`, headers), head });
 }
 const values = (name: string): string => behind.application.values(name).join('|');
 

@@ -37,7 +37,7 @@ const identity = (): readonly string[] => ['X-Auth-User', 'X-Auth-Tenant', 'X-Au
 const unguarded: Spoil = (text) =>
   text
     .replace('x-(auth|authz|original|rewrite|envoy)-.*', 'none')
-    .replace("'.*\\..*'", 'none')
+    .replace("'[^:]*[^a-z0-9:-][^:]*'", 'none')
     .replace(/ +allowed_headers:\n +patterns:\n(?: +(?:- exact:|#).*\n)+/, '');
 
 describe('what the door gets', () => {

@@ -10,7 +10,7 @@ import { startInMemory, type InMemory } from '../support/proxies/in-front.ts';
 import type { KitOptions, RunningProxy, Upstreams } from '../support/proxies/kit.ts';
 import { startRelay } from '../support/proxies/relay.ts';
 import { permit, startStandIn, type StandIn } from '../support/proxies/stand-in.ts';
-import { tell, wireRequest, type Heard } from '../support/proxies/wire.ts';
+import { tell, tellThrough, wireRequest, type Heard, type Reached } from '../support/proxies/wire.ts';
 import { until } from '../support/until.ts';
 
 type Line = readonly [name: string, value: string];
@@ -41,18 +41,16 @@ beforeEach(() => {
   standIn.checks.length = 0;
 });
 
-/** What the client got, how long it waited, and the target under which the application was reached. */
-interface Answer extends Heard {
-  readonly reached: string | null;
-  readonly ms: number;
-}
-
-async function send({ port }: { readonly port: number }, target: string, headers: readonly Line[] = [], method = 'GET'): Promise<Answer> {
-  const { seen } = memory.application;
-  const before = seen.length;
+/** How long the client waited, too. */
+async function send(
+  { port }: { readonly port: number },
+  target: string,
+  headers: readonly Line[] = [],
+  method = 'GET',
+): Promise<Reached & { readonly ms: number }> {
   const started = performance.now();
-  const heard = await tell(port, wireRequest(`${method} ${target}`, headers));
-  return { ...heard, ms: Math.round(performance.now() - started), reached: seen.length > before ? seen.at(-1)!.url : null };
+  const answer = await tellThrough(memory.application, port, { bytes: wireRequest(`${method} ${target}`, headers) });
+  return { ...answer, ms: Math.round(performance.now() - started) };
 }
 
 async function spoilt<T>(spoil: KitOptions['spoil'], to: Upstreams, use: (proxy: RunningProxy) => Promise<T>): Promise<T> {
@@ -155,7 +153,7 @@ describe('a door that does not answer', () => {
       expect(await send(proxy, '/x')).toMatchObject({ status: 200, reached: '/x' });
       await gone.close();
       const first = await send(proxy, '/x');
-      let later: Answer | null = null;
+      let later: Awaited<ReturnType<typeof send>> | null = null;
       await until(async () => (later = await send(proxy, '/x')).ms < 200, 'an answer at once');
       console.log(`haproxy: nobody listens: ${first.status} after ${first.ms} ms, later ${later!.status} after ${later!.ms} ms`);
       expect([first.status, later!.status, first.reached, later!.reached]).toEqual([503, 503, null, null]);

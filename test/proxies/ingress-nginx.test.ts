@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import { IDENTITY } from '../../src/doors/identity-headers.ts';
 import { startInMemory, type InMemory } from '../support/proxies/in-front.ts';
-import { startRendered, type RenderedNginx } from '../support/proxies/rendered.ts';
+import { askThrough, startRendered, type RenderedNginx, type Asked } from '../support/proxies/rendered.ts';
 
 type Line = readonly [name: string, value: string];
 
@@ -86,25 +86,7 @@ afterAll(async () => {
   await memory?.close();
 });
 
-/** The client's status, why, and what the application was asked. */
-async function ask(
-  line: string,
-  headers: readonly Line[],
-  at = nginx,
-): Promise<{ status: number; reason: string; reached: string | null; challenge: string | undefined }> {
-  const { seen } = memory.application;
-  const [before, reports] = [seen.length, memory.side.reports.length];
-  const answer = await at.ask(line, headers);
-  return {
-    status: answer.status,
-    reason: memory.side.reports
-      .slice(reports)
-      .map(({ reason }) => reason)
-      .join(),
-    reached: seen.length > before ? seen.at(-1)!.url : null,
-    challenge: answer.header('www-authenticate'),
-  };
-}
+const ask = (line: string, headers: readonly Line[], at = nginx): Promise<Asked> => askThrough(at, memory, { line, headers });
 const OWN = 'GET /api/device/d2?x=1 HTTP/1.1'; // the clerk's
 const FOREIGN = 'GET /api/device/d1 HTTP/1.1';
 const denied = { status: 403, reached: null };

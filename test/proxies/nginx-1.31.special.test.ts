@@ -2,7 +2,6 @@
 // headers that came twice are joined, and what is announced and never sent is then read of the next user's check.
 
 import { createServer, type Server } from 'node:http';
-import { connect, createServer as createRelay } from 'node:net';
 import { join } from 'node:path';
 import { chmod } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -10,6 +9,7 @@ import { startInMemory, type InMemory } from '../support/proxies/in-front.ts';
 import type { KitOptions, RunningProxy } from '../support/proxies/kit.ts';
 import { nginxCurrent } from '../support/proxies/nginx-1.31.ts';
 import { nginx } from '../support/proxies/nginx.ts';
+import { startRelay } from '../support/proxies/relay.ts';
 import { startStandIn, type StandIn } from '../support/proxies/stand-in.ts';
 import { tell, wireRequest, type Heard } from '../support/proxies/wire.ts';
 import { connectRaw, requestBytes } from '../support/raw.ts';
@@ -226,26 +226,20 @@ describe('an upstream without `keepalive`', () => {
     ['nginx', nginx, false],
     ['nginx-1.31', nginxCurrent, true],
   ] as const)('%s', async (_, kit, kept) => {
-    const door = join(memory.directory, `counted-${kit.name}.sock`);
-    let accepted = 0;
-    const relay = createRelay((from) => {
-      accepted++;
-      const to = connect(memory.to.socket);
-      from.on('error', () => undefined).on('close', () => to.destroy());
-      to.on('error', () => undefined).on('close', () => from.destroy());
-      from.pipe(to).pipe(from);
-    });
-    await new Promise<void>((resolve) => relay.listen(door, resolve));
-    await chmod(door, 0o666);
+    const relay = await startRelay({ ...memory.to, port: 0, grpcPort: 0 });
     try {
-      await running(kit, { doors: door, spoil: (_file, text) => text.replace(/^ *keepalive(_requests|_timeout)? .*\n/gm, '') }, async ({ port }) => {
-        for (let i = 0; i < 40; i++) expect((await tell(port, wireRequest('GET /public/x', []))).status).toBe(200);
-      });
-      console.log(`${kit.name}: 40 checks in turn by an upstream without keepalive: ${accepted} connections`);
-      if (kept) expect(accepted).toBeLessThan(10);
-      else expect(accepted).toBe(40);
+      await running(
+        kit,
+        { doors: relay.upstreams.socket, spoil: (_file, text) => text.replace(/^ *keepalive(_requests|_timeout)? .*\n/gm, '') },
+        async ({ port }) => {
+          for (let i = 0; i < 40; i++) expect((await tell(port, wireRequest('GET /public/x', []))).status).toBe(200);
+        },
+      );
+      console.log(`${kit.name}: 40 checks in turn by an upstream without keepalive: ${relay.accepted} connections`);
+      if (kept) expect(relay.accepted).toBeLessThan(10);
+      else expect(relay.accepted).toBe(40);
     } finally {
-      await new Promise((resolve) => relay.close(resolve));
+      await relay.close();
     }
   });
 });

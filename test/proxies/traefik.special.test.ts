@@ -10,7 +10,7 @@ import { CHECKLIST_WORLD } from '../support/proxies/checklist.subject.ts';
 import type { KitOptions, Upstreams } from '../support/proxies/kit.ts';
 import { permit, startStandIn, type StandIn } from '../support/proxies/stand-in.ts';
 import { traefik } from '../support/proxies/traefik.ts';
-import { tell, wireRequest, type Heard } from '../support/proxies/wire.ts';
+import { tell, tellThrough, wireRequest, type Reached } from '../support/proxies/wire.ts';
 import { tokenFor } from '../support/sidecar.ts';
 import { startBehind, startProxied, type Proxied } from '../support/stack.ts';
 
@@ -45,16 +45,8 @@ beforeEach(() => {
   standIn.checks.length = 0;
 });
 
-/** What the client got, and the target under which the application was reached. */
-interface Answer extends Heard {
-  readonly reached: string | null;
-}
-
-async function send(port: number, target: string, headers: readonly Line[] = [], method = 'GET'): Promise<Answer> {
-  const { seen } = stack.application;
-  const before = seen.length;
-  const heard = await tell(port, wireRequest(`${method} ${target}`, headers));
-  return { ...heard, reached: seen.length > before ? seen.at(-1)!.url : null };
+function send(port: number, target: string, headers: readonly Line[] = [], method = 'GET'): Promise<Reached> {
+  return tellThrough(stack.application, port, { bytes: wireRequest(`${method} ${target}`, headers) });
 }
 
 /** Runs another Traefik for a test: with a changed file, or before something else. */

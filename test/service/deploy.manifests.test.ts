@@ -140,7 +140,9 @@ test.each(['envoy/http.yaml', 'envoy/prefix.yaml', 'envoy/grpc.yaml', 'istio/gra
     const left = file === 'envoy-gateway/http.yaml' ? ['x-authz-decision.id'] : [];
     expect([...spellings, FAILED_OPEN].filter((name) => !gone(name))).toEqual(left);
     if (left.length > 0) expect(removed.length).toBe(16);
-    expect(['authorization', 'x-authorization', 'x-request-id', 'x-forwarded-for', 'x-forwarded-proto', 'cookie', 'host'].filter(gone)).toEqual([]);
+    // Of our own files the client's is taken away before Envoy writes its own.
+    const written = file.startsWith('envoy/') ? ['x-forwarded-for'] : [];
+    expect(['authorization', 'x-authorization', 'x-request-id', 'x-forwarded-for', 'x-forwarded-proto', 'cookie', 'host'].filter(gone)).toEqual(written);
   },
 );
 

@@ -176,6 +176,7 @@ test("the client's own identity headers: written over, and in every other spelli
   const spellings = [...mine, 'x-envoy-auth-failure-mode-allowed'].flatMap((name) => [
     name.replaceAll('-', '_'),
     name.replaceAll('-', '.'),
+    name.replaceAll('-', '~'),
     name.replace('-', '_'),
   ]);
   const answer = await ask({ headers: { ...bearer, ...Object.fromEntries([...mine, ...spellings, 'x_auth_users'].map((name) => [name, 'mallory'])) } });

@@ -44,7 +44,9 @@ describe('the encoder, read by protobufjs: rules 6, 7 and 8', () => {
       decisionId: fc.string({ unit: fc.integer({ min: 0x21, max: 0x7e }).map((code) => String.fromCharCode(code)), minLength: 1, maxLength: 40 }),
     })
     .map((some) => some as unknown as Outcome); // the rest of it is not written
-  const aliases = fc.array(fc.constantFrom('x_auth_user', 'x.auth.user', 'x-auth_user', 'x_envoy-auth-failure-mode-allowed', 'X_AUTHZ.decision-id'));
+  const aliases = fc.array(
+    fc.constantFrom('x_auth_user', 'x.auth.user', 'x~auth+user', 'x-auth_user', 'x_envoy-auth-failure-mode-allowed', 'X_AUTHZ.decision-id'),
+  );
 
   test('every outcome', () => {
     fc.assert(

@@ -1,7 +1,7 @@
 // What is the same of every Caddy that runs the files of deploy/caddy?
 
 import { requirePart, type PartName } from '../require.ts';
-import type { Kit } from './kit.ts';
+import { ANY_2XX, type Kit } from './kit.ts';
 import { startConfigured, versionOf } from './start.ts';
 
 /** @throws MissingPart if this Caddy is not here, so a module that calls it skips the files that import it */
@@ -16,29 +16,10 @@ export function caddyKit(name: string, part: PartName): Kit {
     resets: 502,
     hangs: 504,
     refuses: 502,
-    // Any 2xx lets the request pass, everything else is the client's answer as it stands.
-    matrix: {
-      200: 200,
-      201: 200,
-      204: 200,
-      206: 200,
-      301: 301,
-      302: 302,
-      304: 304,
-      400: 400,
-      401: 401,
-      402: 402,
-      403: 403,
-      404: 404,
-      407: 407,
-      429: 429,
-      451: 451,
-      500: 500,
-      502: 502,
-      503: 503,
-      504: 504,
-    },
+    matrix: ANY_2XX,
     pools: true,
+    verbatim: false,
+    trailers: false,
     constants: true,
     computed: false,
     start: ({ socket, applicationPort }, { spoil } = {}) =>

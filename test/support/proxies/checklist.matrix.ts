@@ -2,55 +2,40 @@
 //
 // In the sidecar's place stands a server that answers as the credential tells it to.
 
-import { chmod, mkdtemp, rm } from 'node:fs/promises';
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startClient, type Client } from '../ask.ts';
 import type { Subject } from './checklist.subject.ts';
 import type { RunningProxy } from './kit.ts';
+import { startStandIn, type StandIn } from './stand-in.ts';
 
 export function matrix({ kit, stack }: Subject, expected: Readonly<Record<number, number>>): void {
   describe('answers of a sidecar that is not ours', () => {
-    let directory: string;
+    let standIn: StandIn;
     let proxy: RunningProxy;
     let client: Client;
-    const servers: Server[] = [];
 
     beforeAll(async () => {
-      directory = await mkdtemp(join(tmpdir(), 'grantgate-matrix-'));
-      await chmod(directory, 0o711);
-      const server = (): Server =>
-        createServer((req, res) => {
-          const [, told = ''] = (req.headers.authorization ?? '').split(' ');
-          if (told === 'reset') return void req.socket.destroy();
-          if (told === 'hang') return;
-          const status = Number(told);
-          res.writeHead(status, {
-            'X-Auth-User': 'admin',
-            'WWW-Authenticate': 'Bearer',
-            Location: '/login',
-            ...(status === 204 || status === 304 ? {} : { 'Content-Length': 0 }),
-          });
-          res.end();
+      standIn = await startStandIn(stack().upstreams.applicationPort);
+      standIn.answer = (req, res) => {
+        const [, told = ''] = (req.headers.authorization ?? '').split(' ');
+        if (told === 'reset') return void req.socket.destroy();
+        if (told === 'hang') return;
+        const status = Number(told);
+        res.writeHead(status, {
+          'X-Auth-User': 'admin',
+          'WWW-Authenticate': 'Bearer',
+          Location: '/login',
+          ...(status === 204 || status === 304 ? {} : { 'Content-Length': 0 }),
         });
-      const socket = join(directory, 'doors.sock');
-      const [onSocket, onPort] = [server(), server()];
-      servers.push(onSocket, onPort);
-      await new Promise<void>((resolve) => onSocket.listen(socket, resolve));
-      await chmod(socket, 0o666);
-      await new Promise<void>((resolve) => onPort.listen(0, '127.0.0.1', resolve));
-      proxy = await kit.start({ ...stack().upstreams, socket, port: (onPort.address() as AddressInfo).port });
+        res.end();
+      };
+      proxy = await kit.start(standIn.upstreams);
       client = startClient(proxy.port);
     });
     afterAll(async () => {
       client?.close();
       await proxy?.stop();
-      for (const server of servers) server.closeAllConnections();
-      await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-      await rm(directory, { recursive: true, force: true });
+      await standIn?.close();
     });
     const ask = async (told: string): Promise<{ status: number; reached: boolean }> => {
       const { application } = stack();

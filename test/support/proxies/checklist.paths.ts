@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { loadPolicy } from '../../../src/policy.ts';
 import { matchRoute } from '../../../src/routes.ts';
-import { NASTY_TARGETS } from '../../corpus/targets.ts';
+import { NASTY_TARGETS, NEW_LINES } from '../../corpus/targets.ts';
 import type { DecisionLine } from '../sidecar.ts';
 import { newRequestId, untilDecided, type Subject, type User } from './checklist.subject.ts';
 import { tell, wireRequest } from './wire.ts';
@@ -75,6 +75,11 @@ export function paths({ kit, stack, token }: Subject): void {
       );
       expect(passed.filter((each) => !agrees(each))).toEqual([]);
       expect(passed.map(({ got }) => got)).toEqual(expect.arrayContaining(['/api/device/d1', '/api/device/info/d1?x']));
+      if (kit.verbatim)
+        for (const { sent, got } of passed) {
+          expect(got).toBe(sent.trim().replace(/^https?:\/\/[^/]*/i, ''));
+          expect(got.split('?')[0]).toMatch(/^(\/[A-Za-z0-9._~:@!$&'()*+,=-]+)+\/?$/);
+        }
       for (const { got } of passed) expect(got.split('?')[0], got).not.toMatch(/\/\.{1,2}(\/|$)|%2e|%2f|%5c|\\|;|#|%00|%25/i);
     });
     test('what a proxy has to itself is never passed on', () => {
@@ -93,16 +98,7 @@ export function paths({ kit, stack, token }: Subject): void {
   });
 
   describe('a new line in the target', () => {
-    // device-b1 is the clerk's, d1 is not.
-    test.each([
-      '/api/devices/d1%0d%0aX-Authz-Target:%20device-b1',
-      '/api/devices/d1%0aX-Authz-Target:%20device-b1',
-      '/api/devices/device-b1%0d%0aX-Authz-Target:%20d1',
-      '/api/devices/d1%0d%0a%0d%0aGET%20/auth/nginx/DEVICE/READ%20HTTP/1.1',
-      '/api/device/d1%0d%0aX-Original-URI:%20/api/device/device-b1',
-      '/api/device/d1?x=%0d%0aX-Original-URI:%20/api/device/device-b1',
-      '/fleet/x%0d%0aX-Authz-Target:%20d1',
-    ])('%s', async (target) => {
+    test.each(NEW_LINES)('%s', async (target) => {
       const { application, proxy } = stack();
       const before = application.seen.length;
       const { status } = await tell(proxy.port, wireRequest(`GET ${target}`, [['Authorization', `Bearer ${token('clerk')}`]]));

@@ -7,6 +7,7 @@ import { startPostgres, type TestServer } from '../postgres.ts';
 import { tokenFor } from '../sidecar.ts';
 import { startProxied, type Proxied } from '../stack.ts';
 import { connections } from './checklist.connections.ts';
+import { framing } from './checklist.framing.ts';
 import { identity } from './checklist.identity.ts';
 import { matrix } from './checklist.matrix.ts';
 import { messages } from './checklist.messages.ts';
@@ -45,6 +46,7 @@ export function checklist(kit: Kit): void {
     identity(subject);
     paths(subject);
     messages(subject);
+    framing(subject);
     connections(subject);
     if (kit.matrix) matrix(subject, kit.matrix);
     outage(subject); // last: it ends the sidecar

@@ -62,6 +62,8 @@ const kit = (configuration: Configuration, rest: Pick<Kit, 'name' | 'protocol' |
   socket: true,
   statuses: { unauthenticated: 401, denied: 403, error: 503 },
   pools: true,
+  verbatim: false,
+  trailers: false,
   // Nothing in Envoy makes a header of one segment of a path.
   computed: false,
   start: (to, options) => startEnvoy(configuration, to, options),

@@ -32,6 +32,8 @@ export const haproxy: Kit = {
     503: 503,
   },
   pools: true,
+  verbatim: true,
+  trailers: true,
   constants: true,
   computed: true,
   start: ({ port: doors, applicationPort }, { spoil } = {}) =>

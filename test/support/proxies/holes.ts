@@ -144,7 +144,10 @@ export const ENVOY_HOLES: readonly Hole[] = [
   {
     hole: 'underscores',
     codes: ['identity-forged'],
-    edits: [[HTTP, 'headers_with_underscores_action: REJECT_REQUEST', 'headers_with_underscores_action: ALLOW']],
+    edits: [
+      [HTTP, 'headers_with_underscores_action: REJECT_REQUEST', 'headers_with_underscores_action: ALLOW'],
+      [HTTP, '[^a-z0-9:-]', '[^a-z0-9_:-]'],
+    ],
   },
   {
     hole: 'bodies for the sidecar',

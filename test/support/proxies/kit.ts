@@ -47,6 +47,10 @@ export interface Kit {
   readonly matrix?: Readonly<Record<number, number>>;
   /** Does it reuse its connections under parallel load? False: they are only counted. */
   readonly pools: boolean;
+  /** The application gets a target as it was sent: but for the scheme and host of a whole URL, and blanks around it. */
+  readonly verbatim: boolean;
+  /** Hands the trailer of a request on, and has no setting against it. An application must not take what stands there for headers. */
+  readonly trailers: boolean;
   /** The form with parameters of the shipped files: `/fleet/` asks DEVICE READ, `/estate/` asks ASSET READ, both of `*`. */
   readonly constants: boolean;
   /** ... and `/api/devices/{id}` asks DEVICE READ of that id: programs that can compute a header. */
@@ -54,3 +58,26 @@ export interface Kit {
   /** A client's `X-Request-Id` must reach the sidecar and the application: tests find a decision by it. */
   start(to: Upstreams, options?: KitOptions): Promise<RunningProxy>;
 }
+
+/** A matrix: any 2xx lets the request pass, everything else is the client's answer as it stands. */
+export const ANY_2XX: NonNullable<Kit['matrix']> = {
+  200: 200,
+  201: 200,
+  204: 200,
+  206: 200,
+  301: 301,
+  302: 302,
+  304: 304,
+  400: 400,
+  401: 401,
+  402: 402,
+  403: 403,
+  404: 404,
+  407: 407,
+  429: 429,
+  451: 451,
+  500: 500,
+  502: 502,
+  503: 503,
+  504: 504,
+};

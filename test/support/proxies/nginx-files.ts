@@ -51,6 +51,8 @@ export function nginxKit(name: string, part: PartName): Kit & { readonly startAt
       503: 500,
     },
     pools: true,
+    verbatim: true,
+    trailers: false,
     constants: true,
     computed: true,
     start: ({ socket, applicationPort }, options) => startAt({ doors: socket, applicationPort, ...options }),

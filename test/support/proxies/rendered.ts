@@ -9,6 +9,7 @@ import { startChild } from '../child.ts';
 import { connectRaw, requestBytes, type RawAnswer } from '../raw.ts';
 import { requirePart } from '../require.ts';
 import { until } from '../until.ts';
+import type { InMemory } from './in-front.ts';
 
 const program = requirePart('nginx');
 
@@ -54,6 +55,28 @@ http {
       await rm(directory, { recursive: true, force: true });
     },
   };
+}
+
+export interface Asked {
+  readonly status: number;
+  /** Of each check. */
+  readonly reason: string;
+  /** What the application was asked. */
+  readonly reached: string | null;
+  readonly challenge: string | undefined;
+}
+
+/** One request, and what came of it everywhere. Of the reports before it none is left. */
+export async function askThrough(
+  at: RenderedNginx,
+  { side, application: { seen } }: InMemory,
+  { line, headers }: { line: string; headers: readonly Line[] },
+): Promise<Asked> {
+  const before = seen.length;
+  side.reports.length = 0;
+  const answer = await at.ask(line, headers);
+  const reason = side.reports.map((report) => report.reason).join();
+  return { status: answer.status, reason, reached: seen.length > before ? seen.at(-1)!.url : null, challenge: answer.header('www-authenticate') };
 }
 
 function accepts(path: string): Promise<boolean> {

@@ -1,7 +1,7 @@
 // Traefik with the files of deploy/traefik.
 
 import { requirePart } from '../require.ts';
-import type { Kit } from './kit.ts';
+import { ANY_2XX, type Kit } from './kit.ts';
 import { startConfigured, versionOf } from './start.ts';
 import { tell, wireRequest } from './wire.ts';
 
@@ -17,29 +17,10 @@ export const traefik: Kit = {
   resets: 500,
   hangs: null, // 500 after 30 s, which no setting changes
   refuses: 500,
-  // Any 2xx lets the request pass, everything else is the client's answer as it stands.
-  matrix: {
-    200: 200,
-    201: 200,
-    204: 200,
-    206: 200,
-    301: 301,
-    302: 302,
-    304: 304,
-    400: 400,
-    401: 401,
-    402: 402,
-    403: 403,
-    404: 404,
-    407: 407,
-    429: 429,
-    451: 451,
-    500: 500,
-    502: 502,
-    503: 503,
-    504: 504,
-  },
+  matrix: ANY_2XX,
   pools: false, // two idle connections to a host, which no setting changes
+  verbatim: false,
+  trailers: false,
   constants: true,
   computed: false,
   start: ({ port: doors, applicationPort }, { spoil } = {}) =>

@@ -1,6 +1,7 @@
 // How does a test send bytes to a proxy that no HTTP client would send, and read whatever comes back?
 
 import { connect } from 'node:net';
+import type { Application } from '../application.ts';
 
 export interface Heard {
   /** 0: the connection ended without a status line. */
@@ -46,6 +47,22 @@ export function wireRequest(line: string, headers: readonly (readonly [name: str
   const all = [['Host', 'app.example'] as const, ...headers];
   if (!headers.some(([name]) => name.toLowerCase() === 'connection')) all.push(['Connection', 'close']);
   return `${line} HTTP/1.1\r\n${all.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n`;
+}
+
+/** What the client got, and the target under which the application was reached. */
+export interface Reached extends Heard {
+  readonly reached: string | null;
+}
+
+/** One connection, these bytes, and whether the application behind it got anything. */
+export async function tellThrough(
+  { seen }: Application,
+  port: number,
+  { bytes, head = false }: { readonly bytes: string; readonly head?: boolean },
+): Promise<Reached> {
+  const before = seen.length;
+  const answer = await tell(port, bytes, { head });
+  return { ...answer, reached: seen.length > before ? seen.at(-1)!.url : null };
 }
 
 function isWhole(text: string): boolean {
