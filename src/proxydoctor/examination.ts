@@ -43,12 +43,15 @@ export interface Reply extends Answer {
 
 /** A run that asks more than this is broken. */
 const MOST_REQUESTS = 400;
+/** Requests without an answer, one after the other, from which on no more are sent: each would take two whole waits. */
+const MOST_SILENCES = 4;
 
 export function examination(given: Omit<Examination, 'ask' | 'requests' | 'leaks' | 'undecided'>, wire: Wire): Examination {
   const { run, path, application, door, ms } = given;
   const leaks = new Map<string, string>();
   const undecided: string[] = [];
   let requests = 0;
+  let silences = 0;
 
   const once = async (what: Partial<Ask>): Promise<Reply> => {
     if (++requests > MOST_REQUESTS) throw new Error(`more than ${MOST_REQUESTS} requests`);
@@ -73,10 +76,18 @@ export function examination(given: Omit<Examination, 'ask' | 'requests' | 'leaks
       return requests;
     },
     async ask(what, sidecar = 'deciding') {
+      if (silences >= MOST_SILENCES) {
+        undecided.push(`${lineOf(what, path)}: not sent, ${MOST_SILENCES} before it had no answer`);
+        return { status: 0, headers: [], bodyBytes: 0, cause: SILENT, checks: [], reached: application === null ? null : false, received: null };
+      }
       const reply = await once(what);
-      if (sidecar === 'failing' || isDecided(reply)) return reply;
+      if (sidecar === 'failing' || isDecided(reply)) {
+        if (sidecar === 'deciding') silences = 0;
+        return reply;
+      }
       const again = await once(what);
       if (!isDecided(again)) undecided.push(`${lineOf(what, path)}: ${told(again)}`);
+      silences = again.cause === SILENT ? silences + 1 : 0;
       return again;
     },
   };

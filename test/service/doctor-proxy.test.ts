@@ -143,6 +143,19 @@ describe('a proxy that is busy', () => {
   });
 });
 
+test('a proxy that falls silent: a few waits, and what was not sent is told', async () => {
+  let asked = 0;
+  const port = await serve((_, res) => {
+    if (++asked <= 12) res.writeHead(401, { 'content-length': 0, 'www-authenticate': 'Bearer' }).end();
+  });
+  const { code, stdout } = await cli(['doctor', '--proxy', `http://127.0.0.1:${port}`, '--timeout', '100ms', '--json']);
+  expect(code).toBe(2);
+  expect(asked).toBe(12 + 2 * 4);
+  expect(
+    (JSON.parse(stdout) as { undecided: string[] }).undecided.filter((each) => each.endsWith('not sent, 4 before it had no answer')).length,
+  ).toBeGreaterThan(20);
+});
+
 test('what an answer is, in whatever bytes it comes', async () => {
   const answers: Readonly<Record<string, number>> = {
     'HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n': 401,

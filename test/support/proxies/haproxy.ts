@@ -43,7 +43,7 @@ export const haproxy: Kit = {
       replace: (port) => [
         ['127.0.0.1:9191', `127.0.0.1:${doors}`],
         ['127.0.0.1:8080', `127.0.0.1:${applicationPort}`],
-        ['127.0.0.1:8089', `127.0.0.1:${port}`],
+        ['127.0.0.1:8088', `127.0.0.1:${port}`],
       ],
       command: (directory) => [program, '-C', directory, '-db', '-f', 'addresses.cfg', '-f', 'haproxy.cfg'],
       taken: 'Address already in use',
