@@ -80,7 +80,7 @@ export function lookAtTheGuard(on: Examination, { bare, open }: Baseline): reado
   if (!turnedAway(bare)) {
     const nobody =
       on.door !== null && bare.checks.length === 0
-        ? ', and nobody asked at --door: does this proxy ask elsewhere?'
+        ? ', and nobody asked at --door: does this proxy ask elsewhere, or may it not connect (doors.socketGroup)?'
         : ': is the sidecar up, and is this path guarded (--path)?';
     return [unknown('unguarded', `GET ${shown(on.path)} without a credential is neither refused nor let in (${told(bare)})${nobody}`)];
   }
