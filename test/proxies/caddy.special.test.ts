@@ -289,7 +289,9 @@ describe.each<[string, Kit]>([caddy, caddyCurrent].map((kit) => [kit.name, kit])
       const willing = createServer((_, res) => void res.end('no upgrade'));
       willing.on(
         'upgrade',
-        (req, socket) => void socket.end(`HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${req.headers.upgrade}\r\n\r\n`),
+        // Nobody reads it from here on, so it would not hear of its end: and a server is closed when its last connection is.
+        (req, socket) =>
+          void socket.end(`HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${req.headers.upgrade}\r\n\r\n`, () => socket.destroy()),
       );
       await new Promise<void>((resolve) => willing.listen(0, '127.0.0.1', resolve));
       const to = { ...behind.upstreams, applicationPort: (willing.address() as AddressInfo).port };
@@ -320,7 +322,7 @@ describe.each<[string, Kit]>([caddy, caddyCurrent].map((kit) => [kit.name, kit])
       const directory = await mkdtemp(join(tmpdir(), 'grantgate-upgrade-'));
       await chmod(directory, 0o711);
       const listening: Server = createServer((_, res) => void res.writeHead(401, { 'Content-Length': 0 }).end());
-      listening.on('upgrade', (_, socket) => void socket.end('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n'));
+      listening.on('upgrade', (_, socket) => void socket.end('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n', () => socket.destroy()));
       const socket = join(directory, 'doors.sock');
       await new Promise<void>((resolve) => listening.listen(socket, resolve));
       try {
