@@ -6,9 +6,9 @@ const levels = [
   ['errors'],
   ['model'],
   ['vocabulary', 'source', 'observer'],
-  ['tree', 'effective', 'options'],
+  ['tree', 'effective', 'options', 'predefined'],
   ['flatten', 'decide'],
-  ['explain', 'world', 'worldfile', 'worldnames', 'tables', 'placement', 'compile'],
+  ['explain', 'world', 'worldrows', 'worldfile', 'worldnames', 'tables', 'placement', 'compile'],
   ['flights', 'follower', 'driver'],
   ['cache', 'memory'],
 ];

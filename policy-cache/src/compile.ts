@@ -14,7 +14,8 @@ import type { EffectivePermissions } from './effective.ts';
 import type { AccessRequest, Decision, Grant, Placement } from './model.ts';
 import type { ClassKey, ObjectRow, TreeRow } from './source.ts';
 import type { Vocabulary } from './vocabulary.ts';
-import type { Problem, WorldCheck, WorldFile } from './worldfile.ts';
+import type { WorldFile } from './worldfile.ts';
+import type { Problem, WorldCheck } from './worldrows.ts';
 import { placementOf } from './placement.ts';
 
 /** The rows of one database state, as a source reports them. */

@@ -5,10 +5,12 @@
 
 import { InputError } from './errors.ts';
 import { formatAllGroup, parseAllGroup, parseId, utf8Length } from './model.ts';
-import { expandDefaults, isReserved, predefinedIds } from './worldfile.ts';
+import { isReserved, predefinedIds } from './predefined.ts';
+import { expandDefaults } from './worldfile.ts';
 import type { Grant, Permissions } from './model.ts';
 import type { ClassKey, ObjectKind, ObjectRow, TreeRow } from './source.ts';
-import type { Problem, WorldCustomer, WorldEntity, WorldFile, WorldGrant, WorldGroup, WorldRole, WorldTenant, WorldUser } from './worldfile.ts';
+import type { WorldCustomer, WorldEntity, WorldFile, WorldGrant, WorldRole, WorldUser } from './worldfile.ts';
+import type { Problem, WorldGroup, WorldTenant } from './worldrows.ts';
 
 interface Stored {
   readonly kind: ObjectKind;

@@ -6,31 +6,49 @@
 import { ALL } from './vocabulary.ts';
 import type { Permissions } from './model.ts';
 import type { Vocabulary } from './vocabulary.ts';
-import { under } from './worldfile.ts';
-import type { Problem, WorldFile, WorldRole } from './worldfile.ts';
+import { under } from './worldrows.ts';
+import type { WorldFile } from './worldfile.ts';
+import type { GivenRole, GivenRows, Problem, WorldList } from './worldrows.ts';
 
 /** Types of entities and groups, and what roles name, that a write must not name. */
 export function vocabularyProblems(vocabulary: Vocabulary, world: WorldFile): readonly Problem[] {
-  const problems: Problem[] = [];
-  world.entities.forEach(({ type }, i) => {
-    if (!vocabulary.entityTypes.has(type))
-      problems.push({ path: `entities[${i}].type`, message: `${JSON.stringify(type)} is no type of entity in the vocabulary ${vocabulary.name}` });
-  });
-  world.groups.forEach(({ type }, i) => {
-    if (!vocabulary.groupableTypes.has(type))
-      problems.push({
-        path: `groups[${i}].type`,
-        message: `${JSON.stringify(type)} is not groupable; groupable are ${[...vocabulary.groupableTypes].join(', ')}`,
-      });
-  });
-  world.roles.forEach((role, i) => problems.push(...roleProblems(vocabulary, role, `roles[${i}]`)));
-  return problems;
+  const { entities, groups, roles } = world;
+  const listed: readonly (ListedRow & { readonly i: number })[] = [
+    ...entities.map((row, i) => ({ list: 'entities' as const, row, i })),
+    ...groups.map((row, i) => ({ list: 'groups' as const, row, i })),
+    ...roles.map((row, i) => ({ list: 'roles' as const, row, i })),
+  ];
+  return listed.flatMap((each) => rowNameProblems(vocabulary, each, `${each.list}[${each.i}]`));
 }
+
+/** A row and the list that it is of. */
+export type ListedRow = { readonly [L in WorldList]: { readonly list: L; readonly row: GivenRows[L] } }[WorldList];
+
+/** As `vocabularyProblems`, of one row. */
+export function rowNameProblems(vocabulary: Vocabulary, listed: ListedRow, path: string): readonly Problem[] {
+  switch (listed.list) {
+    case 'entities': {
+      const { type } = listed.row;
+      if (vocabulary.entityTypes.has(type)) return NONE;
+      return [{ path: `${path}.type`, message: `${JSON.stringify(type)} is no type of entity in the vocabulary ${vocabulary.name}` }];
+    }
+    case 'groups': {
+      const { type } = listed.row;
+      if (vocabulary.groupableTypes.has(type)) return NONE;
+      return [{ path: `${path}.type`, message: `${JSON.stringify(type)} is not groupable; groupable are ${[...vocabulary.groupableTypes].join(', ')}` }];
+    }
+    case 'roles':
+      return roleProblems(vocabulary, listed.row, path);
+    default:
+      return NONE;
+  }
+}
+const NONE: readonly Problem[] = [];
 
 /** What a role write names that it must not: unknown resources and operations, and operations that its resource does not have. */
 export function roleProblems(
   vocabulary: Vocabulary,
-  role: Pick<WorldRole, 'type' | 'permissions'> & { readonly excluded?: Permissions },
+  role: Pick<GivenRole, 'type' | 'permissions'> & { readonly excluded?: Permissions },
   path: string,
 ): readonly Problem[] {
   if (role.type === 'GROUP') {

@@ -41,6 +41,14 @@ describe('a good file', () => {
     });
   });
 
+  test('what decides nothing is kept, and so is what an export says of itself', () => {
+    const user = { id: 'u', owner: 't', name: 'Ada', email: 'ada@example.org', firstName: 'Ada', lastName: 'L.', lastLogin: '2026-11-27T09:30:00.123456Z' };
+    const customer = { id: 'c', owner: 't', title: 'C', details: { city: 'Kyiv', floors: [1, 2] } };
+    const { world, problems } = parseWorldFile({ export: { revision: '7-x', tenant: 't' }, tenants, customers: [customer], users: [user] });
+    expect(problems).toEqual([]);
+    expect(world).toMatchObject({ customers: [{ ...customer, groups: [] }], users: [{ ...user, enabled: true, groups: [] }] });
+  });
+
   test('a rule may be a number, as YAML reads it', () => {
     const check = { user: 'u', operation: 'READ', resource: 'DEVICE', expect: 'deny', reason: 'unknown-target', rule: 4 };
     expect(parseWorldFile({ checks: [check] })).toMatchObject({ problems: [], world: { checks: [{ rule: '4' }] } });
@@ -86,6 +94,12 @@ describe('what is wrong is told by its path', () => {
     ['membership in an All group', { users: [{ id: 'u', owner: 't', groups: ['g', 'all:USER:t'] }] }, ['users[0].groups[1]']],
     ['a membership twice', { users: [{ id: 'u', owner: 't', groups: ['g', 'h', 'g'] }] }, ['users[0].groups[2]']],
     ['enabled by a string', { users: [{ id: 'u', owner: 't', enabled: 'no' }] }, ['users[0].enabled']],
+    ['a day that there is not', { users: [{ id: 'u', owner: 't', lastLogin: '2026-02-30T00:00:00Z' }] }, ['users[0].lastLogin']],
+    ['an hour that there is not', { users: [{ id: 'u', owner: 't', lastLogin: '2026-02-03T24:00:00Z' }] }, ['users[0].lastLogin']],
+    ['a moment of no place', { users: [{ id: 'u', owner: 't', lastLogin: '2026-02-03T10:00:00' }] }, ['users[0].lastLogin']],
+    ['a moment that is a number', { users: [{ id: 'u', owner: 't', lastLogin: 1 }] }, ['users[0].lastLogin']],
+    ['details that are a list', { customers: [{ id: 'c', owner: 't', details: [] }] }, ['customers[0].details']],
+    ['an export without its revision', { export: { tenant: 't' } }, ['export.revision']],
     ['a role of no type', { roles: [{ id: 'r', owner: 't', permissions: {} }] }, ['roles[0].type']],
     ['a role of another type', { roles: [{ id: 'r', owner: 't', type: 'ADMIN', permissions: {} }] }, ['roles[0].type']],
     ['a GROUP role’s permissions as an object', { roles: [{ id: 'r', owner: 't', type: 'GROUP', permissions: {} }] }, ['roles[0].permissions']],
