@@ -71,13 +71,13 @@ const library = [
     'postgres-core',
     'The Postgres source speaks the model, not the cache.',
     { path: '^policy-cache/src/postgres/' },
-    { path: CORE, pathNot: core(['model', 'errors', 'source', 'vocabulary']) },
+    { path: CORE, pathNot: core(['model', 'errors', 'source', 'vocabulary', 'predefined']) },
   ),
   rule(
     'postgres-host',
     'Its only I/O is a socket (and reading our own migrations).',
     { path: '^policy-cache/src/postgres/' },
-    { dependencyTypes: ['core'], pathNot: '^(node:)?(net|tls|crypto)$' },
+    { dependencyTypes: ['core'], pathNot: '^(node:)?(net|tls|crypto|events)$' },
   ),
   rule(
     'postgres-packages',

@@ -14,7 +14,7 @@ import { doctorCommand } from './commands/doctor.ts';
 import { doctorProxyCommand, PROXY_OPTIONS, type ProxyOptions } from './commands/doctor-proxy.ts';
 import { healthcheckCommand } from './commands/healthcheck.ts';
 import type { Context, ExitCode, Host } from './commands/host.ts';
-import { importCommand } from './commands/import.ts';
+import { importCommand, type ImportFlags } from './commands/import.ts';
 import { migrateCommand } from './commands/migrate.ts';
 import { serveCommand } from './commands/serve.ts';
 import { tokenCommand } from './commands/token.ts';
@@ -95,9 +95,13 @@ Settings come from a file, the environment (GRANTGATE_*, DATABASE_URL) and flags
   command('import', 'Load worlds (tenants, customers, users, roles, grants) into the database, whole or not at all', [
     'grantgate import world.yaml',
     'grantgate import part1.ndjson part2.ndjson',
+    'grantgate export --tenant acme | grantgate import --mode upsert --batch -   # into an installation that is at work',
   ])
-    .argument('<file...>', 'worlds: YAML, JSON, or NDJSON')
-    .action(runs((context, files: readonly string[]) => importCommand(context, files)));
+    .argument('<file...>', 'worlds: YAML, JSON, or NDJSON; - for standard input')
+    .option('--mode <mode>', 'create: every id must be new; upsert: what is there is changed to what is given, what a row leaves out stays', 'create')
+    .option('--batch [keys]', 'commit whenever so many keys have changed (5000; at most 50000) and let the sidecars follow, instead of one transaction')
+    .option('--unknown-names', 'take roles and types with names that the vocabulary has not (they match nothing), as an export may hold them')
+    .action(runs((context, files: readonly string[], flags: ImportFlags) => importCommand(context, files, flags)));
 
   const doctor = command(
     'doctor',

@@ -3,7 +3,7 @@
 // Whoever can write to it decides in our place, so one that every user of the machine can write to is refused. The files that came
 // with this program are read as they are (a mount may show every mode as 0777): who can change them can change this line.
 
-import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, createReadStream, fstatSync, openSync, readFileSync, type Stats } from 'node:fs';
 import { resolve } from 'node:path';
 
 const WRITABLE_BY_OTHERS = 0o002;
@@ -16,12 +16,29 @@ export function readTrusted(path: string, shipped: readonly string[]): string {
   // One descriptor for both, or the file that is judged need not be the file that is read.
   const file = openSync(path, 'r');
   try {
-    const found = fstatSync(file);
-    // A pipe, /dev/stdin: nobody can change what was written to it.
-    if (found.isFile() && (found.mode & WRITABLE_BY_OTHERS) !== 0 && !shipped.some((directory) => resolve(path).startsWith(directory)))
-      throw new Error(`every user of this machine may write to it, and so decide in your place: chmod o-w ${path}`);
+    believe(path, fstatSync(file), shipped);
     return readFileSync(file, 'utf8');
   } finally {
     closeSync(file);
   }
+}
+
+/** As `readTrusted`, piece by piece; `size` in bytes, null where it has none (a pipe). */
+export function openTrusted(path: string, shipped: readonly string[]): { readonly size: number | null; readonly pieces: AsyncIterable<Uint8Array> } {
+  const file = openSync(path, 'r');
+  try {
+    const found = fstatSync(file);
+    if (found.isDirectory()) throw new Error('it is a directory');
+    believe(path, found, shipped);
+    return { size: found.isFile() ? found.size : null, pieces: createReadStream(path, { fd: file, highWaterMark: 256 * 1024 }) };
+  } catch (error) {
+    closeSync(file);
+    throw error;
+  }
+}
+
+/** A pipe, /dev/stdin: nobody can change what was written to it. */
+function believe(path: string, found: Stats, shipped: readonly string[]): void {
+  if (found.isFile() && (found.mode & WRITABLE_BY_OTHERS) !== 0 && !shipped.some((directory) => resolve(path).startsWith(directory)))
+    throw new Error(`every user of this machine may write to it, and so decide in your place: chmod o-w ${path}`);
 }

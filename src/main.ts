@@ -6,7 +6,7 @@ import { hostname } from 'node:os';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { runCli } from './cli.ts';
-import { readTrusted } from './files.ts';
+import { openTrusted, readTrusted } from './files.ts';
 
 // A reader that went away (`grantgate config | head -1`) is no failure of ours, and must not take a running service down.
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
@@ -22,7 +22,9 @@ const code = await runCli(process.argv.slice(2), {
   env: process.env,
   stdout: process.stdout,
   stderr: process.stderr,
+  stdin: process.stdin,
   readFile: (path) => readTrusted(path, shipped),
+  openFile: (path) => openTrusted(path, shipped),
   onSignal(f) {
     const listeners = (['SIGINT', 'SIGTERM'] as const).map((signal) => ({ signal, listener: () => f(signal) }));
     for (const { signal, listener } of listeners) process.on(signal, listener);

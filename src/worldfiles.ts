@@ -1,11 +1,11 @@
 // What worlds do these files hold, and on which line does each thing stand?
 //
 // YAML, JSON, or NDJSON with one `{ "kind": "customers", … }` a line. Shapes are the library's (`parseWorldFile`); what is added
-// here is the file and the line, for every problem and every row.
+// here is the file and the line, for every problem. (An import reads the same files row by row: worldrows.ts.)
 
 import { LineCounter, isCollection, isMap, isPair, isScalar, parseDocument, type Node } from 'yaml';
-import { expandDefaults, parseWorldFile, vocabularyProblems, type Problem, type Vocabulary, type WorldFile } from 'policy-cache';
-import type { ImportProblem, ImportRow } from 'policy-cache/postgres';
+import { parseWorldFile, parseWorldOrigin, vocabularyProblems, type Problem, type Vocabulary, type WorldFile, type WorldList } from 'policy-cache';
+import { MOST_PROBLEMS, type ImportProblem } from 'policy-cache/postgres';
 import { parserWords } from './parser-words.ts';
 
 export interface WorldText {
@@ -43,53 +43,15 @@ export function readWorlds(texts: readonly WorldText[]): WorldsRead {
 
 /** As many problems as anybody reads, and how many more there are. */
 export function firstOf(problems: readonly ImportProblem[]): { readonly problems: readonly ImportProblem[]; readonly omitted: number } {
-  return { problems: problems.slice(0, SHOWN), omitted: Math.max(0, problems.length - SHOWN) };
+  return { problems: problems.slice(0, MOST_PROBLEMS), omitted: Math.max(0, problems.length - MOST_PROBLEMS) };
 }
-const SHOWN = 1_000;
 
-/** Names that the vocabulary has not: to be given to the import, which adds what else it finds. */
+/** Names that the vocabulary has not. */
 export function nameProblems(vocabulary: Vocabulary, worlds: readonly PlacedWorld[]): readonly ImportProblem[] {
   return worlds.flatMap(({ file, world, lineOf }) => vocabularyProblems(vocabulary, world).map((problem) => placed(file, problem, lineOf)));
 }
 
-/** Every row of the worlds, with what `defaults` adds, each with its place. */
-export function* worldRows(worlds: readonly PlacedWorld[]): Generator<ImportRow> {
-  for (const { file, world, lineOf } of worlds) {
-    const all = expandDefaults(world);
-    // What the file itself lists comes first and keeps its index; the rest stands where its owner does.
-    const owners = new Map([
-      ...world.tenants.map(({ id }, i) => [id, `tenants[${i}]`] as const),
-      ...world.customers.map(({ id }, i) => [id, `customers[${i}]`] as const),
-    ]);
-    const at = (list: 'tenants' | 'customers' | 'groups' | 'users' | 'entities' | 'roles' | 'grants', i: number, owner: string) => {
-      const path = i < world[list].length ? `${list}[${i}]` : (owners.get(owner) ?? list);
-      return { file, line: lineOf(path), path };
-    };
-    for (const [i, { id, name }] of all.tenants.entries()) yield { ...at('tenants', i, id), kind: 'tenant', id, ...label(name) };
-    for (const [i, { id, owner, title, groups }] of all.customers.entries())
-      yield { ...at('customers', i, owner), kind: 'customer', id, owner, groups, ...label(title) };
-    for (const [i, { id, owner, type, name }] of all.groups.entries()) yield { ...at('groups', i, owner), kind: 'group', id, owner, type, ...label(name) };
-    for (const [i, row] of all.users.entries()) yield { ...at('users', i, row.owner), kind: 'user', ...row };
-    for (const [i, row] of all.entities.entries()) yield { ...at('entities', i, row.owner), kind: 'entity', ...row };
-    for (const [i, row] of all.roles.entries()) yield { ...at('roles', i, row.owner), kind: 'role', ...row };
-    for (const [i, row] of all.grants.entries()) yield { ...at('grants', i, row.userGroup.slice(row.userGroup.indexOf(':') + 1)), kind: 'grant', ...row };
-  }
-}
-
-/** The problems of an import, each with the line of its field instead of that of its row. */
-export function withFieldLines(problems: readonly ImportProblem[], worlds: readonly PlacedWorld[]): readonly ImportProblem[] {
-  const byFile = new Map(worlds.map((world) => [world.file, world]));
-  return problems.map((problem) => {
-    const line = problem.field === '' ? null : byFile.get(problem.file)?.lineOf(`${problem.path}.${problem.field}`);
-    return { ...problem, line: line ?? problem.line };
-  });
-}
-
-function label(text: string | undefined): { label?: string } {
-  return text === undefined ? {} : { label: text };
-}
-
-function placed(file: string, { path, message }: Problem, lineOf: (path: string) => number | null): ImportProblem {
+export function placed(file: string, { path, message }: Problem, lineOf: (path: string) => number | null): ImportProblem {
   const [row, field] = split(path);
   return { file, line: lineOf(path), path: row, field, message, fix: '' };
 }
@@ -100,7 +62,7 @@ function split(path: string): [row: string, field: string] {
   return match ? [match[1]!, match[2]!] : [path, ''];
 }
 
-interface Reading {
+export interface Reading {
   readonly parsed: unknown;
   readonly lineOf: (path: string) => number | null;
   /** What keeps the text from being read at all. */
@@ -108,25 +70,24 @@ interface Reading {
 }
 
 function read(file: string, text: string): Reading {
-  // What the parser has to say of every byte of a binary file helps nobody.
-  if (text.includes('\0')) return unreadable('is no text: there are zero bytes in it');
   if (isLines(file, text)) return readLines(text);
-  if (text.length > LONGEST_DOCUMENT) {
-    const size = `${Math.round(text.length / 1e6)} MB`;
-    return unreadable(`${size} is too large for one document (${LONGEST_DOCUMENT / 1e6} MB); write it as NDJSON, a row a line: {"kind":"users","id":…}`);
-  }
   return readDocument(text);
 }
 
 /** Measured: a world of 50 MB of YAML takes two minutes to parse, and then more memory than Node has. 10 MB: 20 s and 1.2 GB. */
-const LONGEST_DOCUMENT = 10e6;
+export const LONGEST_DOCUMENT = 10e6;
 
 function unreadable(message: string): Reading {
   return { parsed: null, lineOf: () => null, broken: [{ line: null, message }] };
 }
 
 /** YAML, and JSON, which is YAML too. A key that stands twice is an error, so nothing has two owners. */
-function readDocument(text: string): Reading {
+export function readDocument(text: string): Reading {
+  // What the parser has to say of every byte of a binary file helps nobody.
+  if (text.includes('\0')) return unreadable('is no text: there are zero bytes in it');
+  if (text.length > LONGEST_DOCUMENT) {
+    return unreadable(`is too large for one document (${LONGEST_DOCUMENT / 1e6} MB); write it as NDJSON, a row a line: {"kind":"users","id":…}`);
+  }
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
   const lineAt = (offset: number): number => lines.linePos(offset).line;
@@ -167,28 +128,30 @@ function steps(path: string): readonly string[] {
   return Array.from(path.matchAll(/"(?:[^"\\]|\\.)*"|[\w-]+/g), ([step]) => (step.startsWith('"') ? (JSON.parse(step) as string) : step));
 }
 
-function isLines(file: string, text: string): boolean {
+/** By its name, or by how it begins. */
+export function isLines(file: string, text: string): boolean {
   return /\.(?:ndjson|jsonl)$/i.test(file) || /^\s*\{\s*"kind"\s*:/.test(text);
 }
 
-const LISTS = ['tenants', 'customers', 'groups', 'users', 'entities', 'roles', 'grants', 'checks'] as const;
+const LISTS: readonly WorldList[] = ['tenants', 'customers', 'groups', 'users', 'entities', 'roles', 'grants', 'checks'];
 
 /** One object a line, its list named by `kind`; a line `{ "kind": "defaults" }` asks for the predefined objects. */
 function readLines(text: string): Reading {
+  if (text.includes('\0')) return unreadable('is no text: there are zero bytes in it');
   const parsed: Record<string, unknown> = {};
   const at = new Map<string, number[]>();
   const broken: { line: number; message: string }[] = [];
   for (const [i, source] of text.split('\n').entries()) {
     if (source.trim() === '') continue;
-    const row = readLine(source);
+    const read = readLine(source);
     const line = i + 1;
-    if (typeof row === 'string') broken.push({ line, message: row });
-    else if (row.kind === 'defaults') parsed['defaults'] = true;
-    else {
-      ((parsed[row.kind] ??= []) as unknown[]).push(row.fields);
-      const lines = at.get(row.kind) ?? [];
+    if (read.is === 'problem') broken.push({ line, message: read.message });
+    else if (read.is === 'defaults') parsed['defaults'] = true;
+    else if (read.is === 'row') {
+      ((parsed[read.list] ??= []) as unknown[]).push(read.fields);
+      const lines = at.get(read.list) ?? [];
       lines.push(line);
-      at.set(row.kind, lines);
+      at.set(read.list, lines);
     }
   }
   const lineOf = (path: string): number | null => {
@@ -198,16 +161,32 @@ function readLines(text: string): Reading {
   return { parsed, lineOf, broken };
 }
 
-function readLine(source: string): string | { kind: string; fields: object } {
+export type Line =
+  | { readonly is: 'row'; readonly list: WorldList; readonly fields: object }
+  /** Asks for the predefined objects. */
+  | { readonly is: 'defaults' }
+  /** What an export says of itself. */
+  | { readonly is: 'export' }
+  | { readonly is: 'problem'; readonly message: string };
+
+export function readLine(source: string): Line {
   let row: unknown;
   try {
     row = JSON.parse(source);
   } catch (error) {
-    return parserWords(error instanceof Error ? error.message : String(error));
+    return { is: 'problem', message: parserWords(error instanceof Error ? error.message : String(error)) };
   }
-  if (typeof row !== 'object' || row === null || Array.isArray(row)) return 'expected an object with "kind"';
+  if (typeof row !== 'object' || row === null || Array.isArray(row)) return { is: 'problem', message: 'expected an object with "kind"' };
   const { kind, ...fields } = row as { kind?: unknown };
-  if (kind !== 'defaults' && !LISTS.some((list) => list === kind))
-    return `kind: expected one of ${LISTS.join(', ')}, defaults; got ${parserWords(JSON.stringify(kind) ?? 'nothing')}`;
-  return { kind: kind as string, fields };
+  const list = LISTS.find((name) => name === kind);
+  if (list !== undefined) return { is: 'row', list, fields };
+  if (kind === 'defaults') return { is: 'defaults' };
+  if (kind !== 'export')
+    return {
+      is: 'problem',
+      message: `kind: expected one of ${LISTS.join(', ')}, defaults, export; got ${parserWords(JSON.stringify(kind) ?? 'nothing')}`,
+    };
+  const problems: Problem[] = [];
+  parseWorldOrigin(fields, { path: 'export', problems });
+  return problems[0] ? { is: 'problem', message: `${problems[0].path}: ${problems[0].message}` } : { is: 'export' };
 }

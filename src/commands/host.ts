@@ -8,8 +8,11 @@ export interface Host {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** `done` is called when the text is with the reader, or with what went wrong. */
   readonly stdout: { write(text: string, done?: (problem?: Error | null) => void): unknown };
-  readonly stderr: { write(text: string): unknown };
+  readonly stderr: { write(text: string): unknown; readonly isTTY?: boolean; readonly columns?: number };
+  readonly stdin: AsyncIterable<Uint8Array>;
   readonly readFile: (path: string) => string;
+  /** As `readFile`, for files of any size; `size` in bytes, null where it cannot be known. */
+  readonly openFile: (path: string) => { readonly size: number | null; readonly pieces: AsyncIterable<Uint8Array> };
   /** Calls `f` at SIGINT and SIGTERM, each time; the returned function stops that. */
   readonly onSignal: (f: (signal: string) => void) => () => void;
   /** Ends the process in this turn. */

@@ -133,9 +133,9 @@ export const BAD: readonly (readonly [what: string, text: string, said: readonly
     'an id of the database',
     'entities: [{ id: d, type: DEVICE, owner: a }, { id: a, type: DEVICE, owner: t }, { id: g1, type: DEVICE, owner: t }]',
     [
-      'w.yaml:1: entities[0].id: "d" is in the database already, as an entity (import only adds: leave it out here, or delete it there first)',
-      'w.yaml:1: entities[1].id: "a" is in the database already, as a customer (import only adds: leave it out here, or delete it there first)',
-      'w.yaml:1: entities[2].id: "g1" is in the database already, as a grant (import only adds: leave it out here, or delete it there first)',
+      `w.yaml:1: entities[0].id: "d" is in the database already, as an entity (leave it out here, delete it there first, or import with --mode upsert, which changes what is there)\n  stored: {"kind":"entities","id":"d","type":"DEVICE","owner":"a","groups":["dg"]}\n  given:  {"kind":"entities","id":"d","type":"DEVICE","owner":"a"}`,
+      `w.yaml:1: entities[1].id: "a" is in the database already, as a customer (leave it out here, delete it there first, or import with --mode upsert, which changes what is there)\n  stored: {"kind":"customers","id":"a","owner":"t","groups":[],"details":{}}\n  given:  {"kind":"entities","id":"a","type":"DEVICE","owner":"t"}`,
+      `w.yaml:1: entities[2].id: "g1" is in the database already, as a grant (leave it out here, delete it there first, or import with --mode upsert, which changes what is there)\n  stored: {"kind":"grants","id":"g1","userGroup":"ug","role":"gen","shared":false}\n  given:  {"kind":"entities","id":"g1","type":"DEVICE","owner":"t"}`,
     ],
   ],
   [
@@ -192,7 +192,7 @@ users: [{ id: u1, owner: nobody }]`,
     'users:\n  - { id: 5, owner: nobody }\n  - { id: u1,\n      ownr: a }\nentities: [{ id: "*", type: DEVICE, owner: a }, { id: admins:a, type: DEVICE, owner: a }]',
     [
       'w.yaml:2: users[0].id: expected a string, got number; put it in quotes',
-      'w.yaml:4: users[1].ownr: unknown field; the fields here are id, owner, enabled, groups',
+      'w.yaml:4: users[1].ownr: unknown field; the fields here are id, owner, enabled, groups, name, email, firstName, lastName, lastLogin',
       'w.yaml:3: users[1].owner: is missing',
       'w.yaml:5: entities[0].id: "*" is reserved to the server; choose another id',
       'w.yaml:5: entities[1].id: "admins:a" is reserved to the server; choose another id',

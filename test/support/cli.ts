@@ -2,7 +2,7 @@
 
 import { randomUUID } from 'node:crypto';
 import { runCli } from '../../src/cli.ts';
-import { readTrusted } from '../../src/files.ts';
+import { openTrusted, readTrusted } from '../../src/files.ts';
 
 export interface CliRun {
   readonly code: number;
@@ -14,9 +14,12 @@ export interface CliOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Read instead of the disk. */
   readonly files?: Readonly<Record<string, string>>;
+  readonly stdin?: AsyncIterable<Uint8Array>;
+  /** Standard error is a terminal. */
+  readonly terminal?: boolean;
 }
 
-export async function cli(args: readonly string[], { env = {}, files = {} }: CliOptions = {}): Promise<CliRun> {
+export async function cli(args: readonly string[], { env = {}, files = {}, stdin = nothing(), terminal = false }: CliOptions = {}): Promise<CliRun> {
   let stdout = '';
   let stderr = '';
   const code = await runCli(args, {
@@ -27,8 +30,13 @@ export async function cli(args: readonly string[], { env = {}, files = {} }: Cli
         done?.();
       },
     },
-    stderr: { write: (text) => (stderr += text) },
+    stderr: { write: (text) => (stderr += text), isTTY: terminal },
+    stdin,
     readFile: (path) => files[path] ?? readTrusted(path, []),
+    openFile(path) {
+      const text = files[path];
+      return text === undefined ? openTrusted(path, []) : { size: Buffer.byteLength(text), pieces: pieces(text) };
+    },
     onSignal: () => () => undefined,
     exit: (status) => {
       throw new Error(`exit ${status}`);
@@ -39,4 +47,10 @@ export async function cli(args: readonly string[], { env = {}, files = {} }: Cli
     hostname: () => 'test',
   });
   return { code, stdout, stderr };
+}
+
+async function* nothing(): AsyncGenerator<Uint8Array> {}
+
+async function* pieces(text: string): AsyncGenerator<Uint8Array> {
+  yield Buffer.from(text);
 }

@@ -3,17 +3,35 @@
 // `named` is everything that a row may refer to, from the files and, where they do not have it, from the database with all that
 // is above it; `node` is the owner tree of the two, from the tenants down, so a customer that is not in it hangs on nothing.
 
-import type { TransactionSql } from 'postgres';
+import type { ReservedSql } from 'postgres';
+import { MOST_PROBLEMS } from './import-rows.ts';
 import type { ImportProblem } from './import-rows.ts';
+import type { ImportMode } from './import-write.ts';
+import { STORED_ROWS } from './world-rows.ts';
 
-/** A problem of a kind that stands a thousand times is told a thousand times, not a million. */
-const MOST = 1_000;
+/** Defaults give way to what is given. */
+const IMPLIED = `
+delete from pg_temp.staged i using pg_temp.staged g where i.implied and not g.implied and g.id = i.id;
+delete from pg_temp.staged i using pg_temp.staged g
+  where i.implied and i.kind = 'grant' and not g.implied and g.kind = 'grant' and g.user_group = i.user_group and g.role = i.role and g.entity_group is null`;
+
+/** What is stored stands for a default, and for a grant of the same three that was given no id of its own. */
+const STORED = `
+delete from pg_temp.staged i using grantgate.object o where i.implied and o.id = i.id;
+delete from pg_temp.staged i using grantgate.group_permission p
+  where i.implied and i.kind = 'grant' and p.user_group = i.user_group and p.role = i.role and p.entity_owner is null;
+update pg_temp.staged s set id = p.id from grantgate.group_permission p
+  where s.kind = 'grant' and s.derived and p.id <> s.id and p.role = s.role
+    and coalesce(p.user_group, 'all:USER:' || p.user_owner) = s.user_group
+    and coalesce(p.entity_group, 'all:' || p.entity_type || ':' || p.entity_owner) is not distinct from s.entity_group
+    and not exists (select from grantgate.object o where o.id = s.id)
+    and not exists (select from pg_temp.staged t where t.id = p.id)`;
 
 const PREPARE = `
 create temp table named (
   id text collate "C" primary key, kind text collate "C", type text collate "C", owner text collate "C", role_type text collate "C",
   n int  -- null: in the database
-) on commit drop;
+);
 insert into pg_temp.named
   select distinct on (s.id) s.id, s.kind, s.type, s.owner, s.role_type, s.n from pg_temp.staged s
   where s.kind in ('tenant', 'customer', 'group', 'role') order by s.id, s.f, s.line, s.n;
@@ -31,7 +49,7 @@ insert into pg_temp.named
   on conflict (id) do nothing;
 create index on pg_temp.named (owner);
 
-create temp table node on commit drop as
+create temp table node as
   with recursive node (id, tenant, depth) as (
     select k.id, k.id, 0 from pg_temp.named k where k.kind = 'tenant'
     union all
@@ -48,7 +66,8 @@ update pg_temp.staged s set entity_owner = g.owner, entity_type = g.type from pg
 update pg_temp.staged s set owner = s.user_owner where s.kind = 'grant'`;
 
 /** What a query answers: the row, the field, and up to four words for the sentence. `why` chooses among several sentences. */
-interface Found {
+interface Answer {
+  readonly n: number;
   readonly file: string;
   readonly line: number | null;
   readonly path: string;
@@ -63,7 +82,7 @@ interface Found {
 interface Check {
   /** Columns n, field, why, a, b, c, d. */
   readonly query: string;
-  readonly sentences: Readonly<Record<string, (found: Found) => readonly [message: string, fix: string]>>;
+  readonly sentences: Readonly<Record<string, (found: Answer) => readonly [message: string, fix: string]>>;
 }
 
 const q = (text: string | null): string => JSON.stringify(text);
@@ -71,10 +90,10 @@ const a = (kind: string | null): string => (kind === 'entity' ? 'an entity' : `a
 
 const IDS: Check = {
   query: `
-    select x.n, 'id' field, 'twice' why, x.id a, f.file || coalesce(':' || f.line, '') b, null c, null d
-      from (select n, id, first_value(n) over (partition by id order by f, line, n) first from pg_temp.staged) x join pg_temp.staged f on f.n = x.first where x.n <> x.first
-    union all
-    select s.n, 'id', 'stored', s.id, o.kind, null, null from pg_temp.staged s join grantgate.object o on o.id = s.id
+    select x.n, 'id' field, 'twice' why, x.id a, f.file || coalesce(':' || x.line, '') b, null c, null d
+      from (select n, id, first_value(n) over w first, first_value(f) over w f, first_value(line) over w line from pg_temp.staged
+          where id in (select id from pg_temp.staged group by id having count(*) > 1) window w as (partition by id order by f, line, n)) x
+        join pg_temp.staged_file f using (f) where x.n <> x.first
     union all
     select s.n, 'id', 'reserved', s.id, null, null, null from pg_temp.staged s
       where s.id = '*' or starts_with(s.id, 'all:')
@@ -87,10 +106,36 @@ const IDS: Check = {
     select s.n, 'id', 'control', s.id, null, null, null from pg_temp.staged s where s.id ~ '[\\u0001-\\u001f\\u007f-\\u009f]'`,
   sentences: {
     twice: ({ a: id, b: place }) => [`${q(id)} is used at ${place} already`, 'an id names one thing: give one of the two another'],
-    stored: ({ a: id, b: kind }) => [`${q(id)} is in the database already, as ${a(kind)}`, 'import only adds: leave it out here, or delete it there first'],
     reserved: ({ a: id }) => [`${q(id)} is reserved to the server`, 'choose another id'],
     bytes: ({ a: id, b: bytes, c: most }) => [`${q(id)} has ${bytes} bytes; 1 to ${most} are possible here`, 'choose another id'],
     control: ({ a: id }) => [`${q(id)} has control characters`, 'take them out'],
+  },
+};
+
+/** Ids that are there already: all of them, or those that cannot become what is given (semantics 1.1). */
+const CONFLICTS: Readonly<Record<ImportMode, Check>> = {
+  create: {
+    query: `select s.n, 'id' field, 'stored' why, s.id a, o.kind b, null c, null d from pg_temp.staged s join grantgate.object o on o.id = s.id`,
+    sentences: {
+      stored: ({ a: id, b: kind }) => [
+        `${q(id)} is in the database already, as ${a(kind)}`,
+        'leave it out here, delete it there first, or import with --mode upsert, which changes what is there',
+      ],
+    },
+  },
+  upsert: {
+    query: `
+      select s.n, 'id' field, 'fixed' why, s.id a, o.kind b, null c, null d
+      from pg_temp.staged s join grantgate.object o on o.id = s.id
+        left join pg_temp.node d on d.id = s.owner left join grantgate.role r on r.id = s.id
+      where (o.kind, o.type) <> (s.kind, s.type) or o.tenant <> case s.kind when 'tenant' then s.id else d.tenant end
+        or (s.kind = 'group' and o.owner <> s.owner) or (s.kind = 'role' and r.type <> s.role_type)`,
+    sentences: {
+      fixed: ({ a: id, b: kind }) => [
+        `${q(id)} is in the database as ${a(kind)} that cannot become this one: kind, type and tenant never change, nor the owner of a group`,
+        'choose another id, or delete it there first',
+      ],
+    },
   },
 };
 
@@ -171,9 +216,10 @@ const GRANTS: Check = {
         left join pg_temp.node d on d.id = s.entity_owner left join pg_temp.node ud on ud.id = s.user_owner
       where s.kind = 'grant'
       union all
-      select x.n, '', 'same', x.role, x.user_group, f.file || coalesce(':' || f.line, ''), null
-      from (select n, role, user_group, first_value(n) over (partition by user_group, role, entity_group order by f, line, n) first from pg_temp.staged where kind = 'grant') x
-        join pg_temp.staged f on f.n = x.first
+      select x.n, '', 'same', x.role, x.user_group, f.file || coalesce(':' || x.line, ''), null
+      from (select n, role, user_group, first_value(n) over w first, first_value(f) over w f, first_value(line) over w line
+          from pg_temp.staged where kind = 'grant' window w as (partition by user_group, role, entity_group order by f, line, n)) x
+        join pg_temp.staged_file f using (f)
       where x.n <> x.first
       union all
       select s.n, '', 'same', s.role, s.user_group, 'the database (' || p.id || ')', null
@@ -181,7 +227,7 @@ const GRANTS: Check = {
         and p.user_group is not distinct from case when not starts_with(s.user_group, 'all:') then s.user_group end
         and p.entity_group is not distinct from case when not starts_with(s.entity_group, 'all:') then s.entity_group end
         and p.entity_owner is not distinct from s.entity_owner and p.entity_type is not distinct from s.entity_type
-      where s.kind = 'grant') y
+      where s.kind = 'grant' and p.id <> s.id and not exists (select from pg_temp.staged t where t.id = p.id)) y
     where why is not null`,
   sentences: {
     none: ({ a: id }) => [`there is no group ${q(id)}`, 'add it to groups, or name one that exists'],
@@ -205,12 +251,13 @@ const GRANTS: Check = {
 const PLACEMENT: Check = {
   query: `
     with recursive chain (start, id) as (
-      select distinct s.entity_owner, s.entity_owner from pg_temp.staged s where s.kind = 'grant' and not s.shared and s.entity_owner is not null
+      select distinct s.entity_owner, s.entity_owner from pg_temp.staged s where s.kind = 'grant' and s.entity_owner is not null
       union
       select c.start, k.owner from chain c join pg_temp.named k on k.id = c.id where k.owner is not null)
     select s.n, 'entityGroup' field, 'dormant' why, s.user_group a, s.user_owner b, s.entity_group c, s.entity_owner d
     from pg_temp.staged s
-    where s.kind = 'grant' and not s.shared and s.entity_owner is not null
+    where s.kind = 'grant' and s.entity_owner is not null
+      and not coalesce(s.shared, (select p.shared from grantgate.group_permission p where p.id = s.id), false)
       and not exists (select from chain c where c.start = s.entity_owner and c.id = s.user_owner)`,
   sentences: {
     dormant: ({ a: users, b: above, c: entities, d: owner }) => [
@@ -220,50 +267,91 @@ const PLACEMENT: Check = {
   },
 };
 
-/** Everything that keeps the staged rows from being inserted. Leaves the tables that `insert` reads. */
-export async function findProblems(tx: TransactionSql, groupable: ReadonlySet<string>): Promise<{ problems: readonly ImportProblem[]; omitted: number }> {
-  await tx.unsafe('create temp table groupable (type text collate "C") on commit drop');
-  await tx`insert into pg_temp.groupable select json_array_elements_text(${JSON.stringify([...groupable])}::text::json)`;
-  await tx.unsafe(PREPARE);
-  const problems = [...(await findCycles(tx))];
-  let omitted = 0;
+export interface Found {
+  readonly problems: readonly ImportProblem[];
+  /** How many more there are than these. */
+  readonly omitted: number;
+}
+
+/** Everything that keeps the staged rows from being written. Leaves the tables that `write` reads. */
+export async function findProblems(
+  session: ReservedSql,
+  options: { /** Null: any. */ readonly groupable: ReadonlySet<string> | null; readonly mode: ImportMode },
+): Promise<Found> {
+  await session.unsafe('create temp table groupable (type text collate "C")');
+  if (options.groupable === null)
+    await session.unsafe('insert into pg_temp.groupable select distinct entity_type from pg_temp.staged where entity_type is not null');
+  else await session`insert into pg_temp.groupable select json_array_elements_text(${JSON.stringify([...options.groupable])}::text::json)`;
+  const [{ implied }] = await session<[{ implied: boolean }]>`select exists (select from pg_temp.staged where implied) as implied`;
+  if (implied) await session.unsafe(IMPLIED);
+  if (implied || options.mode === 'upsert') await session.unsafe(STORED);
+  await session.unsafe(PREPARE);
+  const cycles = await findCycles(session);
+  const problems = cycles.slice(0, MOST_PROBLEMS);
+  let omitted = cycles.length - problems.length;
   for (const check of [IDS, OWNERS, MEMBERS, GRANTS]) {
-    const found = await ask(tx, check);
+    const found = await ask(session, check);
     problems.push(...found.problems);
     omitted += found.omitted;
   }
-  return { problems, omitted };
+  const conflicts = await ask(session, CONFLICTS[options.mode]);
+  problems.push(...(await withVersions(session, conflicts)));
+  return { problems, omitted: omitted + conflicts.omitted };
 }
 
 /** What is possible, and probably not meant. After `findProblems` found nothing. */
-export async function findWarnings(tx: TransactionSql): Promise<readonly ImportProblem[]> {
-  return (await ask(tx, PLACEMENT)).problems;
+export async function findWarnings(session: ReservedSql): Promise<Found> {
+  return ask(session, PLACEMENT);
 }
 
-async function ask(tx: TransactionSql, { query, sentences }: Check): Promise<{ problems: readonly ImportProblem[]; omitted: number }> {
-  const rows = await tx.unsafe<Found[]>(`
-    select s.file, s.line, s.path, x.field, x.why, x.a, x.b, x.c, x.d, (count(*) over ())::int total
-    from (${query}) x join pg_temp.staged s using (n) order by n, field limit ${MOST}`);
-  const problems = rows.map((found): ImportProblem => {
+async function ask(session: ReservedSql, { query, sentences }: Check): Promise<Found & { readonly answers: readonly Answer[] }> {
+  const answers = await session.unsafe<Answer[]>(`
+    select s.n, f.file, s.line, s.path, x.field, x.why, x.a, x.b, x.c, x.d, (count(*) over ())::int total
+    from (${query}) x join pg_temp.staged s using (n) join pg_temp.staged_file f using (f) order by s.f, s.line, n, field limit ${MOST_PROBLEMS}`);
+  const problems = answers.map((found): ImportProblem => {
     const [message, fix] = sentences[found.why]!(found);
     return { file: found.file, line: found.line, path: found.path, field: found.field, message, fix };
   });
-  return { problems, omitted: (rows[0]?.total ?? 0) - rows.length };
+  return { answers, problems, omitted: (answers[0]?.total ?? 0) - answers.length };
+}
+
+const LISTS = "case s.kind when 'entity' then 'entities' else s.kind || 's' end";
+
+/** A conflict shows both: what is stored under the id, and what was given for it. */
+async function withVersions(session: ReservedSql, { answers, problems }: Awaited<ReturnType<typeof ask>>): Promise<readonly ImportProblem[]> {
+  if (answers.length === 0) return problems;
+  const stored = await session.unsafe<{ id: string; list: string; json: string }[]>(STORED_ROWS, [answers.map(({ a: id }) => id)]);
+  const given = await session.unsafe<{ n: number; json: string }[]>(
+    `select s.n, json_strip_nulls(json_build_object('kind', ${LISTS}, 'id', s.id,
+        'type', case when s.kind in ('entity', 'group') then s.type else s.role_type end, 'owner', case when s.kind <> 'grant' then s.owner end,
+        'userGroup', s.user_group, 'role', s.role, 'entityGroup', s.entity_group, 'shared', s.shared, 'enabled', s.enabled, 'groups', s.groups,
+        'permissions', s.permissions, 'excluded', case when s.role_type = 'GENERIC' then s.excluded end,
+        case s.kind when 'customer' then 'title' else 'name' end, s.label, 'email', s.email, 'firstName', s.first_name, 'lastName', s.last_name, 'details', s.details))::text json
+      from pg_temp.staged s where s.n = any ($1::int[])`,
+    [answers.map(({ n }) => n)],
+  );
+  const storedOf = new Map(stored.map(({ id, list, json }) => [id, `{"kind":"${list}",${json.slice(1)}`]));
+  const givenOf = new Map(given.map(({ n, json }) => [n, json]));
+  return problems.map((problem, i) => {
+    const [there, here] = [storedOf.get(answers[i]!.a), givenOf.get(answers[i]!.n)];
+    return there === undefined || here === undefined ? problem : { ...problem, stored: there, given: here };
+  });
 }
 
 interface Hanging {
   readonly id: string;
   readonly owner: string;
-  readonly file: string;
+  /** Null: it is in the database, and stays where it is. */
+  readonly file: string | null;
   readonly line: number | null;
-  readonly path: string;
+  readonly path: string | null;
 }
 
 /** One problem for each cycle, at its first row. Walked here: in SQL each of its customers would walk all of it. */
-async function findCycles(tx: TransactionSql): Promise<readonly ImportProblem[]> {
-  const rows = await tx.unsafe<Hanging[]>(`
-    select k.id, k.owner, s.file, s.line, s.path from pg_temp.named k join pg_temp.staged s using (n)
-    where k.kind = 'customer' and not exists (select from pg_temp.node d where d.id = k.id) order by k.n`);
+async function findCycles(session: ReservedSql): Promise<readonly ImportProblem[]> {
+  const rows = await session.unsafe<Hanging[]>(`
+    select k.id, k.owner, f.file, s.line, s.path from pg_temp.named k left join pg_temp.staged s using (n) left join pg_temp.staged_file f using (f)
+    where k.kind = 'customer' and not exists (select from pg_temp.node d where d.id = k.id) order by k.n nulls last`);
   const hanging = new Map(rows.map((row) => [row.id, row]));
   const walked = new Map<string, string>(); // id -> the row whose walk came by
   const problems: ImportProblem[] = [];
@@ -282,13 +370,13 @@ function cycle(hanging: ReadonlyMap<string, Hanging>, from: Hanging, order: read
   const ring = [from];
   for (let at = hanging.get(from.owner)!; at !== from; at = hanging.get(at.owner)!) ring.push(at);
   const members = new Set(ring);
-  const { id, file, line, path } = order.find((row) => members.has(row))!;
+  const { id, file, line, path } = order.find((row) => members.has(row))!; // the first that was given: what is stored is no ring
   const start = ring.findIndex((row) => row.id === id);
   const steps = [...ring.slice(start), ...ring.slice(0, start)].slice(0, 10).map((row) => row.id);
   return {
-    file,
+    file: file ?? '',
     line,
-    path,
+    path: path ?? '',
     field: 'owner',
     message: `${q(id)} would be above itself: ${[...steps, ring.length > steps.length ? '…' : '', id].filter(Boolean).join(' → ')}`,
     fix: 'hang one of them on a tenant, or on a customer outside the ring',

@@ -11,15 +11,38 @@ export interface ImportPlace {
   readonly path: string;
 }
 
-export type ImportRow = ImportPlace & { readonly id: string } & (
-    | { readonly kind: 'tenant'; readonly label?: string }
-    | { readonly kind: 'customer'; readonly owner: string; readonly label?: string; readonly groups: readonly string[] }
-    | { readonly kind: 'group'; readonly owner: string; readonly type: string; readonly label?: string }
-    | { readonly kind: 'user'; readonly owner: string; readonly enabled: boolean; readonly groups: readonly string[] }
-    | { readonly kind: 'entity'; readonly owner: string; readonly type: string; readonly groups: readonly string[] }
-    | { readonly kind: 'role'; readonly owner: string; readonly type: 'GENERIC'; readonly permissions: Permissions; readonly excluded: Permissions }
+/** `label`: name or title. What is left out has its default in a new row, and stays as it is in one that is there. */
+export type ImportRow = ImportPlace & {
+  readonly id: string;
+  readonly label?: string;
+  /** One that `defaults` adds: it gives way to one that is given, or there. */
+  readonly implied?: true;
+} & (
+    | { readonly kind: 'tenant' }
+    | { readonly kind: 'customer'; readonly owner: string; readonly groups?: readonly string[]; readonly details?: Readonly<Record<string, unknown>> }
+    | { readonly kind: 'group'; readonly owner: string; readonly type: string }
+    | {
+        readonly kind: 'user';
+        readonly owner: string;
+        readonly enabled?: boolean;
+        readonly groups?: readonly string[];
+        readonly email?: string;
+        readonly firstName?: string;
+        readonly lastName?: string;
+        readonly lastLogin?: string;
+      }
+    | { readonly kind: 'entity'; readonly owner: string; readonly type: string; readonly groups?: readonly string[] }
+    | { readonly kind: 'role'; readonly owner: string; readonly type: 'GENERIC'; readonly permissions: Permissions; readonly excluded?: Permissions }
     | { readonly kind: 'role'; readonly owner: string; readonly type: 'GROUP'; readonly permissions: readonly string[] }
-    | { readonly kind: 'grant'; readonly userGroup: string; readonly role: string; readonly entityGroup?: string; readonly shared: boolean }
+    | {
+        readonly kind: 'grant';
+        readonly userGroup: string;
+        readonly role: string;
+        readonly entityGroup?: string;
+        readonly shared?: boolean;
+        /** The id was made from the other three: the same grant under another id is this one. */
+        readonly derived?: boolean;
+      }
   );
 
 /** What is wrong (or, as a warning, odd) at one field of one row, and what to do about it. */
@@ -28,10 +51,17 @@ export interface ImportProblem extends ImportPlace {
   readonly field: string;
   readonly message: string;
   readonly fix: string;
+  /** An id that is there already: what is stored under it and what was given for it, as rows of a file. */
+  readonly stored?: string;
+  readonly given?: string;
 }
 
+/** As many problems as anybody reads, in the order of the files. */
+export const MOST_PROBLEMS = 100;
+
 /** `world.yaml:12: users[3].owner: there is no … (add it …)` */
-export function formatImportProblem({ file, line, path, field, message, fix }: ImportProblem): string {
+export function formatImportProblem({ file, line, path, field, message, fix, stored, given }: ImportProblem): string {
   const at = field === '' ? path : path === '' ? field : `${path}.${field}`;
-  return `${file}${line === null ? '' : `:${line}`}: ${at === '' ? '' : `${at}: `}${message}${fix === '' ? '' : ` (${fix})`}`;
+  const versions = stored === undefined ? '' : `\n  stored: ${stored}\n  given:  ${given}`;
+  return `${file}${line === null ? '' : `:${line}`}: ${at === '' ? '' : `${at}: `}${message}${fix === '' ? '' : ` (${fix})`}${versions}`;
 }

@@ -1,221 +1,161 @@
-// How does a world get into the database, whole or not at all?
+// How does a world get into the database: whole or not at all, or in batches that every sidecar follows?
 //
-// Rows go into staging tables that keep their file and line; what is wrong is found there by set queries (import-checks.ts), all of
-// it at once; then everything is inserted, in the order of ids, in the same transaction. Import only adds.
+// Rows go into a staging table that keeps their file and line; what is wrong is found there by set queries (import-checks.ts), all of
+// it at once, before anything is written. Then they are written (import-write.ts) in the same transaction, or in several.
 
-import type { Sql, TransactionSql } from 'postgres';
+import type { ReservedSql, Sql } from 'postgres';
 import { InputError } from '../errors.ts';
-import { parseAllGroup } from '../model.ts';
 import type { Vocabulary } from '../vocabulary.ts';
-import { findProblems, findWarnings } from './import-checks.ts';
+import { findProblems, findWarnings, type Found } from './import-checks.ts';
+import { MOST_PROBLEMS } from './import-rows.ts';
 import type { ImportProblem, ImportRow } from './import-rows.ts';
+import { stage } from './import-staging.ts';
+import { write, type ImportMode } from './import-write.ts';
 import { sqlState } from './session.ts';
 
 export type ImportCounts = Readonly<Record<'tenants' | 'customers' | 'groups' | 'users' | 'entities' | 'roles' | 'grants' | 'memberships', number>>;
 
 export type ImportResult =
-  | { readonly ok: true; readonly counts: ImportCounts; readonly warnings: readonly ImportProblem[]; readonly revision: string }
+  | {
+      readonly ok: true;
+      /** Rows that were given, with those of `defaults`. */
+      readonly counts: ImportCounts;
+      /** Of those: new ones, and ones that were there and are different now. The rest was there already. */
+      readonly created: number;
+      readonly updated: number;
+      readonly batches: number;
+      readonly warnings: readonly ImportProblem[];
+      readonly omittedWarnings: number;
+      readonly revision: string;
+    }
   /** Nothing was imported. `omitted`: how many more there are than these. */
   | { readonly ok: false; readonly problems: readonly ImportProblem[]; readonly omitted: number };
 
-export interface ImportOptions {
-  readonly vocabulary: Vocabulary;
-  /** What is known to be wrong already (names that the vocabulary has not): given together with what is found here. */
-  readonly problems?: readonly ImportProblem[];
+/** What a reader of files has to say when all of them are read. */
+export interface RowsRead extends Found {
+  /** Rows are missing because of these problems, so that what else would be found is half about the gaps. */
+  readonly unreadable: boolean;
+  /** Files that ask for the predefined objects of their tenants and customers (semantics 1.2). */
+  readonly defaults: ReadonlySet<string>;
 }
 
+/** `writing`: so many rows are in the database, in batches for good. */
+export type ImportPhase = { readonly phase: 'checking' | 'writing'; readonly rows: number; readonly of: number };
+
+export interface ImportOptions {
+  readonly vocabulary: Vocabulary;
+  /** `create` (default): an id that is there is a problem. `upsert`: it is changed to what is given; what a row leaves out stays. */
+  readonly mode?: ImportMode;
+  /**
+   * Commits whenever so many keys of the change log are reached (1,000 to 50,000), and waits for the sidecars before it goes on. Not set: one
+   * transaction, which from 100,000 changed tenants and customers on makes every sidecar begin anew.
+   */
+  readonly batch?: number;
+  /** Types that the vocabulary has not may be given as the type of an All group. */
+  readonly unknownNames?: boolean;
+  /** Asked when all rows have come. */
+  readonly read?: () => RowsRead;
+  readonly progress?: (at: ImportPhase) => void;
+  /** Ends the import: between two batches, or before anything is written. */
+  readonly signal?: AbortSignal;
+}
+
+/** A pull carries 100,000 keys (coherence 3.4): half of that leaves room for what others write. */
+export const BATCH_KEYS = { least: 1_000, most: 50_000 } as const;
+
 /**
- * Imports rows as one transaction. Bad rows are a value, `ok: false`; rejects only if the database fails, or if somebody else
- * writes the same ids meanwhile: then too nothing is imported.
- * @throws InputError if it is the wrong database or the wrong login
+ * Imports rows. Bad rows are a value, `ok: false`, and nothing is written then. Rejects if the database fails, or if somebody else
+ * writes the same ids meanwhile: without batches nothing is imported then; with them, those before it are, as the error says.
+ * @throws InputError if it is the wrong database, the wrong login, or a batch out of bounds
  */
 export async function importRows(sql: Sql, rows: Iterable<ImportRow> | AsyncIterable<ImportRow>, options: ImportOptions): Promise<ImportResult> {
-  const refused = new Refusal();
+  const { batch } = options;
+  if (batch !== undefined && !(Number.isInteger(batch) && batch >= BATCH_KEYS.least && batch <= BATCH_KEYS.most))
+    throw new InputError('batch', `expected ${BATCH_KEYS.least} to ${BATCH_KEYS.most} keys, got ${batch}; a pull carries no more`);
+  const session = await sql.reserve();
+  const written = { rows: 0, revision: '' };
   try {
-    return await sql.begin(async (tx): Promise<ImportResult> => {
-      await tx`set local search_path = pg_catalog, pg_temp`; // no function of somebody's own in public
-      const places = await stage(tx, rows);
-      const { problems, omitted } = await findProblems(tx, options.vocabulary.groupableTypes);
-      const all = sorted([...(options.problems ?? []), ...places.problems, ...problems], places.order);
-      if (all.length > 0) {
-        refused.result = { ok: false, problems: all, omitted };
-        throw refused; // the only way to roll a transaction back with this client
-      }
-      const warnings = sorted(await findWarnings(tx), places.order);
-      const counts = await insert(tx);
-      // What is deferred otherwise: the check for second rows first, so that the latch of the log is held for less.
-      await tx`set constraints grantgate.second_row immediate`;
-      await tx`set constraints all immediate`;
-      const [{ revision }] = await tx<[{ revision: string }]>`select grantgate.revision() as revision`;
-      return { ok: true, counts, warnings, revision };
-    });
+    // No function of somebody's own in public. Hash tables of a million rows belong into memory.
+    await session.unsafe("set search_path = pg_catalog, pg_temp; set work_mem = '128MB'; set maintenance_work_mem = '256MB'; set jit = off");
+    if (batch === undefined) await session.unsafe('begin');
+    const result = await staged(session, rows, { ...options, written });
+    if (batch === undefined) await session.unsafe(result.ok ? 'commit' : 'rollback');
+    return result;
   } catch (error) {
-    if (error === refused && refused.result) return refused.result;
-    const meaning = MEANING[sqlState(error) ?? ''];
-    throw meaning === undefined ? error : new InputError('database', `${meaning}; nothing was imported`);
+    await session.unsafe('rollback').catch(() => undefined); // what went wrong is the first error
+    throw explained(error, batch === undefined ? null : written);
+  } finally {
+    await session.unsafe('discard temp; reset search_path; reset work_mem; reset maintenance_work_mem; reset jit').catch(() => undefined); // the connection is gone
+    session.release();
   }
+}
+
+async function staged(
+  session: ReservedSql,
+  rows: Iterable<ImportRow> | AsyncIterable<ImportRow>,
+  options: ImportOptions & { readonly written: { rows: number; revision: string } },
+): Promise<ImportResult> {
+  const { mode = 'create', batch = null, written, progress, signal } = options;
+  let read: RowsRead = { problems: [], omitted: 0, unreadable: false, defaults: new Set() };
+  const places = await stage(session, rows, () => (read = options.read?.() ?? read).defaults);
+  const refused = (...all: readonly Found[]): ImportResult => ({ ok: false, ...merged(all, places.order) });
+  if (read.unreadable) return refused(read);
+  progress?.({ phase: 'checking', rows: 0, of: places.rows });
+  const found = await findProblems(session, { groupable: options.unknownNames === true ? null : options.vocabulary.groupableTypes, mode });
+  if ([read, places, found].some(({ problems }) => problems.length > 0)) return refused(read, places, found);
+  const odd = merged([await findWarnings(session)], places.order);
+  const counts = await count(session);
+  signal?.throwIfAborted();
+  const done = await write(session, {
+    mode,
+    batch,
+    wrote(some, revision) {
+      written.rows += some;
+      written.revision = revision;
+      progress?.({ phase: 'writing', rows: written.rows, of: places.rows });
+    },
+    proceed: () => signal?.throwIfAborted(),
+  });
+  return { ok: true, counts, warnings: odd.problems, omittedWarnings: odd.omitted, ...done };
 }
 
 const MEANING: Readonly<Record<string, string>> = {
   '25006': 'this is a standby: name the primary',
   '42P01': 'it has no schema grantgate, or not all of it: run grantgate migrate',
   '42501': 'this login may not write to the schema grantgate: make it a member of grantgate_writer, or name another',
+  '23505': 'somebody else wrote one of the same ids meanwhile',
 };
 
-class Refusal extends Error {
-  result: ImportResult | null = null;
+/** `written`: what is in for good; null: an import is one transaction. */
+function explained(error: unknown, written: { readonly rows: number; readonly revision: string } | null): unknown {
+  const meaning = MEANING[sqlState(error) ?? ''];
+  if (written === null || written.rows === 0) return meaning === undefined ? error : new InputError('database', `${meaning}; nothing was imported`);
+  const why = meaning ?? (error instanceof Error ? error.message : String(error));
+  return new InputError('import', `${why}; ${written.rows} rows are in, at revision ${written.revision}: run it again with --mode upsert to go on`);
 }
 
-const STAGING = `
-create temp table staged (
-  n int primary key, f int not null, file text not null, line int, path text not null,
-  kind text collate "C" not null, id text collate "C" not null, owner text collate "C", type text collate "C" not null,
-  label text, enabled boolean, role_type text collate "C", permissions jsonb, excluded jsonb,
-  user_group text collate "C", role text collate "C", entity_group text collate "C", shared boolean,
-  -- the sides of a grant; group null: All
-  user_owner text collate "C", entity_owner text collate "C", entity_type text collate "C"
-) on commit drop;
-create temp table staged_member (n int not null, i int not null, group_id text collate "C" not null) on commit drop`;
-
-const BATCH = 5_000;
-
-interface Staged {
-  readonly problems: readonly ImportProblem[];
-  /** Files in the order in which they came. */
-  readonly order: ReadonlyMap<string, number>;
-}
-
-async function stage(tx: TransactionSql, rows: Iterable<ImportRow> | AsyncIterable<ImportRow>): Promise<Staged> {
-  await tx.unsafe(STAGING);
-  const problems: ImportProblem[] = [];
-  const order = new Map<string, number>();
-  let batch: object[] = [];
-  let members: object[] = [];
-  let n = 0;
-  const flush = async (): Promise<void> => {
-    // As text: a parameter of type json would be encoded a second time by the client.
-    await tx`insert into pg_temp.staged select * from json_populate_recordset(null::pg_temp.staged, ${JSON.stringify(batch)}::text::json)`;
-    await tx`insert into pg_temp.staged_member select * from json_populate_recordset(null::pg_temp.staged_member, ${JSON.stringify(members)}::text::json)`;
-    batch = [];
-    members = [];
-  };
-  for await (const row of rows) {
-    if (!order.has(row.file)) order.set(row.file, order.size);
-    problems.push(...unstorable(row));
-    batch.push({ ...columns(row), n, f: order.get(row.file) });
-    if ('groups' in row) row.groups.forEach((group, i) => members.push({ n, i, group_id: storable(group) }));
-    n++;
-    if (batch.length + members.length >= BATCH) await flush();
-  }
-  await flush();
-  await tx.unsafe('create index on pg_temp.staged (id); analyze pg_temp.staged; analyze pg_temp.staged_member');
-  return { problems, order };
-}
-
-const TYPES = { tenant: 'TENANT', customer: 'CUSTOMER', user: 'USER', role: 'ROLE', grant: 'GROUP_PERMISSION' } as const;
-
-function columns(row: ImportRow): object {
-  const shared = { file: row.file, line: row.line, path: row.path, kind: row.kind, id: storable(row.id) };
-  switch (row.kind) {
-    case 'tenant':
-      return { ...shared, type: TYPES.tenant, label: optional(row.label) };
-    case 'customer':
-      return { ...shared, type: TYPES.customer, owner: storable(row.owner), label: optional(row.label) };
-    case 'group':
-      return { ...shared, type: storable(row.type), owner: storable(row.owner), label: optional(row.label) };
-    case 'user':
-      return { ...shared, type: TYPES.user, owner: storable(row.owner), enabled: row.enabled };
-    case 'entity':
-      return { ...shared, type: storable(row.type), owner: storable(row.owner) };
-    case 'role': {
-      const bad = !isStorable(JSON.stringify(row.permissions)) || (row.type === 'GENERIC' && !isStorable(JSON.stringify(row.excluded)));
-      const stored = bad ? { permissions: {}, excluded: {} } : { permissions: row.permissions, excluded: row.type === 'GENERIC' ? row.excluded : {} };
-      return { ...shared, type: TYPES.role, owner: storable(row.owner), role_type: row.type, ...stored };
-    }
-    case 'grant': {
-      const users = parseAllGroup(row.userGroup);
-      const entities = row.entityGroup === undefined ? null : parseAllGroup(row.entityGroup);
-      return {
-        ...shared,
-        type: TYPES.grant,
-        user_group: storable(row.userGroup),
-        role: storable(row.role),
-        entity_group: optional(row.entityGroup),
-        shared: row.shared,
-        user_owner: optional(users?.owner),
-        entity_owner: optional(entities?.owner),
-        entity_type: optional(entities?.type),
-      };
-    }
-    default:
-      return row satisfies never;
-  }
-}
-
-/** Names come from people, and Postgres stores neither U+0000 nor half a character. */
-function unstorable(row: ImportRow): readonly ImportProblem[] {
-  if (isStorable(JSON.stringify(row))) return [];
-  const found = Object.entries(row).filter(([field, value]) => !['file', 'line', 'path'].includes(field) && !isStorable(JSON.stringify(value)));
-  return found.map(([field]) => ({
-    file: row.file,
-    line: row.line,
-    path: row.path,
-    field: field === 'label' ? (row.kind === 'customer' ? 'title' : 'name') : field,
-    message: 'has a U+0000 or a lone surrogate in it',
-    fix: 'take it out',
-  }));
-}
-
-/** Of text that JSON.stringify made: there both are written as escapes. */
-function isStorable(json: string | undefined): boolean {
-  return json === undefined || !/(?<!\\)(?:\\\\)*\\u(?:0000|d[89a-f])/i.test(json);
-}
-
-function storable(text: string): string {
-  return isStorable(JSON.stringify(text)) ? text : text.replace(/\0|\p{Surrogate}/gu, '?');
-}
-
-function optional(text: string | undefined): string | null {
-  return text === undefined ? null : storable(text);
-}
-
-async function insert(tx: TransactionSql): Promise<ImportCounts> {
-  await tx.unsafe(`
-    insert into grantgate.object (id, tenant, kind, type, owner, label)
-      select s.id, coalesce(d.tenant, s.id), s.kind, s.type, s.owner, s.label
-      from pg_temp.staged s left join pg_temp.node d on d.id = s.owner order by s.id;
-    insert into grantgate.customer (id, tenant)
-      select s.id, d.tenant from pg_temp.staged s join pg_temp.node d on d.id = s.owner where s.kind = 'customer' order by s.id;
-    insert into grantgate.user_account (id, tenant, enabled)
-      select s.id, d.tenant, s.enabled from pg_temp.staged s join pg_temp.node d on d.id = s.owner where s.kind = 'user' order by s.id;
-    insert into grantgate.role (id, tenant, type, permissions, excluded)
-      select s.id, d.tenant, s.role_type, s.permissions, s.excluded
-      from pg_temp.staged s join pg_temp.node d on d.id = s.owner where s.kind = 'role' order by s.id;
-    insert into grantgate.group_permission (id, tenant, user_owner, user_group, role, role_type, entity_owner, entity_type, entity_group, shared)
-      select s.id, d.tenant, s.owner, case when not starts_with(s.user_group, 'all:') then s.user_group end, s.role, r.role_type,
-        s.entity_owner, s.entity_type, case when not starts_with(s.entity_group, 'all:') then s.entity_group end, s.shared
-      from pg_temp.staged s join pg_temp.node d on d.id = s.owner join pg_temp.named r on r.id = s.role where s.kind = 'grant' order by s.id;
-    insert into grantgate.membership (tenant, group_id, member_id, type, owner)
-      select distinct d.tenant, m.group_id, s.id, s.type, s.owner
-      from pg_temp.staged_member m join pg_temp.staged s using (n) join pg_temp.node d on d.id = s.owner order by s.id, m.group_id`);
-  const [counts] = await tx<[ImportCounts]>`
-    select count(*) filter (where kind = 'tenant')::int as tenants, count(*) filter (where kind = 'customer')::int as customers,
-      count(*) filter (where kind = 'group')::int as groups, count(*) filter (where kind = 'user')::int as users,
-      count(*) filter (where kind = 'entity')::int as entities, count(*) filter (where kind = 'role')::int as roles,
-      count(*) filter (where kind = 'grant')::int as grants,
-      (select count(*)::int from (select distinct n, group_id from pg_temp.staged_member) m) as memberships
+async function count(session: ReservedSql): Promise<ImportCounts> {
+  const [counts] = await session<[ImportCounts]>`
+    select (count(*) filter (where kind = 'tenant'))::int as tenants, (count(*) filter (where kind = 'customer'))::int as customers,
+      (count(*) filter (where kind = 'group'))::int as groups, (count(*) filter (where kind = 'user'))::int as users,
+      (count(*) filter (where kind = 'entity'))::int as entities, (count(*) filter (where kind = 'role'))::int as roles,
+      (count(*) filter (where kind = 'grant'))::int as grants, coalesce(sum(cardinality(groups)), 0)::int as memberships
     from pg_temp.staged`;
   return { ...counts };
 }
 
-/** In the order of the files, then of lines, then of paths as they count (`users[9]` before `users[10]`). */
-function sorted(problems: readonly ImportProblem[], order: ReadonlyMap<string, number>): readonly ImportProblem[] {
+/** In the order of the files, then of lines, then of paths as they count (`users[9]` before `users[10]`); the first hundred, and how many more. */
+function merged(all: readonly Found[], order: ReadonlyMap<string, number>): Found {
   const rank = (file: string): number => order.get(file) ?? order.size;
-  return problems.toSorted(
-    (a, b) =>
-      rank(a.file) - rank(b.file) ||
-      (a.line ?? 0) - (b.line ?? 0) ||
-      a.path.localeCompare(b.path, 'en', { numeric: true }) ||
-      a.field.localeCompare(b.field, 'en', { numeric: true }),
-  );
+  const problems = all
+    .flatMap((found) => found.problems)
+    .toSorted(
+      (a, b) =>
+        rank(a.file) - rank(b.file) ||
+        (a.line ?? 0) - (b.line ?? 0) ||
+        a.path.localeCompare(b.path, 'en', { numeric: true }) ||
+        a.field.localeCompare(b.field, 'en', { numeric: true }),
+    );
+  const omitted = all.reduce((sum, found) => sum + found.omitted, Math.max(0, problems.length - MOST_PROBLEMS));
+  return { problems: problems.slice(0, MOST_PROBLEMS), omitted };
 }

@@ -1,0 +1,261 @@
+// Which rows do these files hold, one after the other, however many there are?
+//
+// NDJSON is read line by line, and nothing of it is kept; a document of YAML or JSON is read whole. What is wrong is kept apart: the
+// first hundred, and how many more.
+
+import {
+  grantId,
+  parseWorldFile,
+  parseWorldRow,
+  rowNameProblems,
+  type GivenRows,
+  type ListedRow,
+  type Problem,
+  type Vocabulary,
+  type WorldList,
+} from 'policy-cache';
+import { MOST_PROBLEMS, type ImportPlace, type ImportProblem, type ImportRow, type RowsRead } from 'policy-cache/postgres';
+import { LONGEST_DOCUMENT, isLines, placed, readDocument, readLine, type Reading, type WorldText } from './worldfiles.ts';
+
+export interface WorldInput {
+  /** As the person named it. */
+  readonly file: string;
+  readonly pieces: AsyncIterable<Uint8Array>;
+}
+
+export interface WorldRowsOptions {
+  readonly vocabulary: Vocabulary;
+  /** Names that the vocabulary has not are stored as they are. */
+  readonly unknownNames?: boolean;
+  /** Bytes of one piece that was read. */
+  readonly took?: (bytes: number) => void;
+}
+
+export interface WorldRows {
+  /** To be read once. */
+  readonly rows: AsyncIterable<ImportRow>;
+  /** What there is to say when all rows are read. */
+  read(): RowsRead;
+  /** The problems of an import, each with the line of its field instead of that of its row. */
+  withFieldLines(problems: readonly ImportProblem[]): readonly ImportProblem[];
+}
+
+export function worldRows(inputs: readonly WorldInput[], options: WorldRowsOptions): WorldRows {
+  const found = { problems: [] as ImportProblem[], omitted: 0, unreadable: false };
+  const defaults = new Set<string>();
+  const lines = new Map<string, Reading['lineOf']>();
+  const add = (problem: ImportProblem): void => {
+    if (found.problems.length < MOST_PROBLEMS) found.problems.push(problem);
+    else found.omitted++;
+  };
+  const report: Report = {
+    shape(problem) {
+      found.unreadable = true;
+      add(problem);
+    },
+    name: add,
+    defaults: (file) => void defaults.add(file),
+    lines: (file, lineOf) => void lines.set(file, lineOf),
+  };
+  return {
+    rows: rowsOf(inputs, { ...options, report }),
+    read: () => ({ ...found, defaults }),
+    withFieldLines: (problems) =>
+      problems.map((problem) => {
+        const line = problem.field === '' ? null : lines.get(problem.file)?.(`${problem.path}.${problem.field}`);
+        return { ...problem, line: line ?? problem.line };
+      }),
+  };
+}
+
+/** A text that is at hand, as an input. */
+export function textInput({ file, text }: WorldText): WorldInput {
+  return {
+    file,
+    pieces: (async function* () {
+      yield Buffer.from(text);
+    })(),
+  };
+}
+
+interface Report {
+  /** Not a world: rows are missing. */
+  shape(problem: ImportProblem): void;
+  /** A row with a name that the vocabulary has not. */
+  name(problem: ImportProblem): void;
+  defaults(file: string): void;
+  lines(file: string, lineOf: Reading['lineOf']): void;
+}
+type Options = WorldRowsOptions & { readonly report: Report };
+
+async function* rowsOf(inputs: readonly WorldInput[], options: Options): AsyncGenerator<ImportRow> {
+  for (const input of inputs) {
+    try {
+      yield* inputRows(input, options);
+    } catch (error) {
+      if (!(error instanceof Unreadable)) throw error;
+      options.report.shape({ file: input.file, line: error.line, path: '', field: '', message: error.message, fix: '' });
+    }
+  }
+}
+
+/** Of a file, from where on there is nothing to be had. */
+class Unreadable extends Error {
+  readonly line: number | null;
+  constructor(line: number | null, message: string) {
+    super(message);
+    this.line = line;
+  }
+}
+
+async function* inputRows({ file, pieces }: WorldInput, options: Options): AsyncGenerator<ImportRow> {
+  const texts = decoded(pieces, options.took);
+  // How it begins may be all of it, and less than a line.
+  let head = '';
+  for (let next = await texts.next(); ; next = await texts.next()) {
+    if (next.done !== true) head += next.value;
+    if (next.done === true || head.trimStart().length > 100) break;
+  }
+  if (isLines(file, head)) {
+    yield* lineRows(file, rejoined(head, texts), options);
+    return;
+  }
+  for await (const text of texts) {
+    head += text;
+    if (head.length > LONGEST_DOCUMENT) break;
+  }
+  yield* documentRows(file, head, options);
+}
+
+async function* rejoined(head: string, rest: AsyncIterable<string>): AsyncGenerator<string> {
+  yield head;
+  yield* rest;
+}
+
+async function* decoded(pieces: AsyncIterable<Uint8Array>, took: ((bytes: number) => void) | undefined): AsyncGenerator<string, undefined> {
+  const decoder = new TextDecoder('utf-8', { fatal: true });
+  const decode = (piece?: Uint8Array): string => {
+    try {
+      return piece === undefined ? decoder.decode() : decoder.decode(piece, { stream: true });
+    } catch {
+      throw new Unreadable(null, 'is not UTF-8');
+    }
+  };
+  try {
+    for await (const piece of pieces) {
+      took?.(piece.length);
+      yield decode(piece);
+    }
+  } catch (error) {
+    if (error instanceof Unreadable) throw error;
+    throw new Unreadable(null, `cannot be read: ${error instanceof Error ? error.message : String(error)}`);
+  }
+  yield decode();
+  return undefined;
+}
+
+async function* lineRows(file: string, texts: AsyncIterable<string>, options: Options): AsyncGenerator<ImportRow> {
+  const counts = new Map<WorldList, number>();
+  let line = 0;
+  let rest = '';
+  const rowOf = (source: string): ImportRow | null => {
+    line++;
+    if (source.trim() === '') return null;
+    const read = readLine(source);
+    switch (read.is) {
+      case 'problem':
+        options.report.shape({ file, line, path: '', field: '', message: read.message, fix: '' });
+        return null;
+      case 'defaults':
+        options.report.defaults(file);
+        return null;
+      case 'export':
+        return null;
+      case 'row': {
+        const i = counts.get(read.list) ?? 0;
+        counts.set(read.list, i + 1);
+        return readRow(read.list, read.fields, { file, line, path: `${read.list}[${i}]`, options });
+      }
+      default:
+        return read satisfies never;
+    }
+  };
+  for await (const text of texts) {
+    if (text.includes('\0')) throw new Unreadable(null, 'is no text: there are zero bytes in it');
+    const sources = (rest + text).split('\n');
+    rest = sources.pop()!;
+    if (rest.length > LONGEST_DOCUMENT) throw new Unreadable(line + 1, `a line is longer than ${LONGEST_DOCUMENT / 1e6} MB`);
+    for (const source of sources) {
+      const row = rowOf(source);
+      if (row) yield row;
+    }
+  }
+  const last = rowOf(rest);
+  if (last) yield last;
+}
+
+function* documentRows(file: string, text: string, options: Options): Generator<ImportRow> {
+  const { parsed, lineOf, broken } = readDocument(text);
+  for (const { line, message } of broken) options.report.shape({ file, line, path: '', field: '', message, fix: '' });
+  if (broken.length > 0) return;
+  const { world, problems } = parseWorldFile(parsed);
+  for (const problem of problems) options.report.shape(placed(file, problem, lineOf));
+  if (problems.length > 0) return;
+  options.report.lines(file, lineOf);
+  if (world.defaults) options.report.defaults(file);
+  // As they stand in the file: what `world` has of defaults was left out there.
+  const given = parsed as { readonly [L in WorldList]?: readonly unknown[] };
+  for (const list of ['tenants', 'customers', 'groups', 'users', 'entities', 'roles', 'grants'] as const) {
+    for (const [i, fields] of (given[list] ?? []).entries()) {
+      const path = `${list}[${i}]`;
+      const row = readRow(list, fields, { file, line: lineOf(path), path, options });
+      if (row) yield row;
+    }
+  }
+}
+
+function readRow<L extends WorldList>(list: L, fields: unknown, at: ImportPlace & { readonly options: Options }): ImportRow | null {
+  const { options, ...place } = at;
+  const { file, line, path } = place;
+  const problems: Problem[] = [];
+  const row = parseWorldRow(list, fields, { path, problems });
+  const here = (): number | null => line;
+  for (const problem of problems) options.report.shape(placed(file, problem, here));
+  if (row === null) return null;
+  const listed = { list, row } as ListedRow; // one list's row, which TypeScript does not follow through a type parameter
+  if (options.unknownNames !== true) for (const problem of rowNameProblems(options.vocabulary, listed, path)) options.report.name(placed(file, problem, here));
+  return importRow(listed, place);
+}
+
+function importRow(listed: ListedRow, place: ImportPlace): ImportRow | null {
+  switch (listed.list) {
+    case 'tenants':
+      return { ...place, kind: 'tenant', id: listed.row.id, ...label(listed.row.name) };
+    case 'customers': {
+      const { title, ...row } = listed.row;
+      return { ...place, kind: 'customer', ...row, ...label(title) };
+    }
+    case 'groups':
+      return { ...place, kind: 'group', ...labelled(listed.row) };
+    case 'users':
+      return { ...place, kind: 'user', ...labelled(listed.row) };
+    case 'entities':
+      return { ...place, kind: 'entity', ...labelled(listed.row) };
+    case 'roles':
+      return listed.row.type === 'GENERIC' ? { ...place, kind: 'role', ...labelled(listed.row) } : { ...place, kind: 'role', ...labelled(listed.row) };
+    case 'grants':
+      return { ...place, kind: 'grant', ...labelled(listed.row), id: listed.row.id ?? grantId(listed.row), derived: listed.row.id === undefined };
+    case 'checks':
+      return null;
+    default:
+      return listed satisfies never;
+  }
+}
+
+function labelled<R extends GivenRows[WorldList] & { readonly name?: string }>({ name, ...row }: R): Omit<R, 'name'> & { label?: string } {
+  return { ...row, ...label(name) };
+}
+
+function label(text: string | undefined): { label?: string } {
+  return text === undefined ? {} : { label: text };
+}
