@@ -33,7 +33,7 @@ function names({ tenants, owners, users, entities }: Shape): Ids {
     owner,
     user,
     entity: (type, n) => `${slug(type)}${entity(n)}`,
-    group: (n, type, group) => `${owner(n)}-${slug(type)}s-${group}`,
+    group: (n, type, group) => `${owner(n)}-${type === 'USER' ? 'team' : `${slug(type)}s`}-${group}`,
     role: (n, name) => `${owner(n)}-${name}`,
     grant: numbered('grant', owners),
   };
