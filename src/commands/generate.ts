@@ -1,7 +1,7 @@
 // `grantgate generate`: a world of any size, as NDJSON on stdout; the same bytes for the same numbers.
 
 import { InputError } from 'policy-cache';
-import { rowsOf } from '../generate/rows.ts';
+import { generateWorld } from '../generate/rows.ts';
 import { MOST, MOST_MEMBERSHIPS_A_USER, shapeOf, type Shape } from '../generate/shape.ts';
 import { Tally, type Summary } from '../generate/tally.ts';
 import type { Context, ExitCode, Host } from './host.ts';
@@ -65,7 +65,7 @@ async function written({ stdout }: Host, shape: Shape, tally: Tally): Promise<nu
       });
     });
   };
-  for (const row of rowsOf(shape)) {
+  for (const row of generateWorld(shape)) {
     tally.add(row);
     chunk += `${JSON.stringify(row)}\n`;
     if (chunk.length < CHUNK) continue;

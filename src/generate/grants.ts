@@ -7,7 +7,7 @@ import { formatAllGroup } from 'policy-cache';
 import { entityGroups, teams } from './groups.ts';
 import type { Ids } from './ids.ts';
 import { absorbed, finished, pick, ranked, rolls, type Roll } from './random.ts';
-import type { Row } from './rows.ts';
+import type { Row } from './row.ts';
 import type { Shape } from './shape.ts';
 import { GENERIC_ROLES, GROUP_ROLES, GROUPED, INSPECTOR } from './words.ts';
 

@@ -4,23 +4,16 @@
 // says what is not the default. The predefined objects (semantics 1.2) are asked for by the first line: six rows an owner, and an
 // export has them all.
 
-import type { GivenRows, WorldList } from 'policy-cache';
 import { grantRows, roleRows } from './grants.ts';
 import { customerGroups, entityGroups, extrasBefore, teams } from './groups.ts';
 import { idsOf, type Ids } from './ids.ts';
 import { pick, ranked, rolls, type Roll } from './random.ts';
-import { shapeOf, type Shape, type WorldSize } from './shape.ts';
+import type { Row } from './row.ts';
+import type { Shape } from './shape.ts';
 import { FIRST_NAMES, GROUPED, LAST_NAMES, OF_TENANTS, PLACES, TEAMS, THINGS, TRADES, UNGROUPED } from './words.ts';
 
-/** A line of NDJSON. */
-export type Row = { readonly kind: 'defaults' } | { [L in Exclude<WorldList, 'checks'>]: { readonly kind: L } & GivenRows[L] }[Exclude<WorldList, 'checks'>];
-
-/** The same rows for the same size, always. Nothing is computed before the first row is asked for. */
-export function* generateWorld(size: WorldSize): Generator<Row> {
-  yield* rowsOf(shapeOf(size));
-}
-
-export function* rowsOf(shape: Shape): Generator<Row> {
+/** The same rows for the same shape, always; none is computed before it is asked for. */
+export function* generateWorld(shape: Shape): Generator<Row> {
   const ids = idsOf(shape);
   yield { kind: 'defaults' };
   for (let tenant = 0; tenant < shape.tenants; tenant++)

@@ -4,7 +4,7 @@
 // owner, so their groups are forgotten with the next owner.
 
 import { idsOf } from './ids.ts';
-import type { Row } from './rows.ts';
+import type { Row } from './row.ts';
 import type { Shape } from './shape.ts';
 
 export interface Summary {
