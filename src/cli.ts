@@ -12,6 +12,7 @@ import { configCommand } from './commands/config.ts';
 import { demoCommand, type DemoOptions } from './commands/demo.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { doctorProxyCommand, PROXY_OPTIONS, type ProxyOptions } from './commands/doctor-proxy.ts';
+import { generateCommand, type GenerateOptions } from './commands/generate.ts';
 import { healthcheckCommand } from './commands/healthcheck.ts';
 import type { Context, ExitCode, Host } from './commands/host.ts';
 import { importCommand, type ImportFlags } from './commands/import.ts';
@@ -102,6 +103,20 @@ Settings come from a file, the environment (GRANTGATE_*, DATABASE_URL) and flags
     .option('--batch [keys]', 'commit whenever so many keys have changed (5000; at most 50000) and let the sidecars follow, instead of one transaction')
     .option('--unknown-names', 'take roles and types with names that the vocabulary has not (they match nothing), as an export may hold them')
     .action(runs((context, files: readonly string[], flags: ImportFlags) => importCommand(context, files, flags)));
+
+  command('generate', 'A world of any size as NDJSON on stdout, for trials and benches: the same numbers and seed, the same bytes', [
+    'grantgate generate > world.ndjson',
+    'grantgate generate --customers 20000 --users 200000 --entities 1000000 --seed 1 > large.ndjson',
+  ])
+    .option('--tenants <n>', 'how many; one for every hundred customers when left out')
+    .option('--customers <n>', 'in all, 1 to 50 deep', '100')
+    .option('--users <n>', 'in all', '1000')
+    .option('--entities <n>', 'in all, devices mostly', '10000')
+    .option('--memberships <n>', 'of users in user groups; one and a half a user when left out')
+    .option('--seed <n>', 'repeats a world; chosen by chance, and told, when left out')
+    .option('--ids <kind>', 'names (device-000123), or uuid as ThingsBoard has them', 'names')
+    .option('--quiet', 'no summary on stderr')
+    .action(runs((context, options: GenerateOptions) => generateCommand(context, options)));
 
   const doctor = command(
     'doctor',
