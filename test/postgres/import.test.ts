@@ -257,11 +257,7 @@ describe.each(servers)('on %s', (kind) => {
     const place = { file: 'x', line: null, path: 'entities[0]' };
     const entity = (id: string, path: string) => ({ ...place, path, kind: 'entity' as const, id, owner: 'a', type: 'DEVICE', groups: [] });
     const ids = ['*', 'all:DEVICE:a', 'admins:a', 'role:admin:a', 'x'.repeat(256), 'a\nb', ''];
-    const result = await importRows(
-      base,
-      ids.map((id, i) => entity(id, `entities[${i}]`)),
-      { vocabulary },
-    );
+    const result = await importRows(base, [ids.map((id, i) => entity(id, `entities[${i}]`))], { vocabulary });
     expect(told(result).map((line) => line.slice(0, 14).concat(line.slice(line.lastIndexOf('" ') + 1)))).toEqual([
       'x: entities[0] is reserved to the server (choose another id)',
       'x: entities[1] is reserved to the server (choose another id)',

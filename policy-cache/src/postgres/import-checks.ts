@@ -59,11 +59,12 @@ alter table pg_temp.node add primary key (id);
 analyze pg_temp.named;
 analyze pg_temp.node;
 
-update pg_temp.staged s set user_owner = g.owner from pg_temp.named g
-  where s.kind = 'grant' and s.user_owner is null and g.id = s.user_group and g.kind = 'group';
-update pg_temp.staged s set entity_owner = g.owner, entity_type = g.type from pg_temp.named g
-  where s.kind = 'grant' and s.entity_owner is null and g.id = s.entity_group and g.kind = 'group';
-update pg_temp.staged s set owner = s.user_owner where s.kind = 'grant'`;
+update pg_temp.staged s set user_owner = x.user_owner, owner = x.user_owner, entity_owner = x.entity_owner, entity_type = x.entity_type
+  from (
+    select t.n, coalesce(t.user_owner, u.owner) user_owner, coalesce(t.entity_owner, e.owner) entity_owner, coalesce(t.entity_type, e.type) entity_type
+    from pg_temp.staged t left join pg_temp.named u on u.id = t.user_group and u.kind = 'group' left join pg_temp.named e on e.id = t.entity_group and e.kind = 'group'
+    where t.kind = 'grant') x
+  where s.kind = 'grant' and x.n = s.n`;
 
 /** What a query answers: the row, the field, and up to four words for the sentence. `why` chooses among several sentences. */
 interface Answer {
@@ -90,20 +91,24 @@ const a = (kind: string | null): string => (kind === 'entity' ? 'an entity' : `a
 
 const IDS: Check = {
   query: `
+    with odd as materialized ( -- one look at a million ids, which came through a parser as a rule
+      select s.n, s.id, s.kind, s.type, s.owner from pg_temp.staged s
+      where octet_length(s.id) not between 1 and 200 or s.id ~ '[\\u0001-\\u001f\\u007f-\\u009f*:]'),
+    again as materialized (select id from pg_temp.staged group by id having count(*) > 1)
     select x.n, 'id' field, 'twice' why, x.id a, f.file || coalesce(':' || x.line, '') b, null c, null d
       from (select n, id, first_value(n) over w first, first_value(f) over w f, first_value(line) over w line from pg_temp.staged
-          where id in (select id from pg_temp.staged group by id having count(*) > 1) window w as (partition by id order by f, line, n)) x
+          where id in (select id from again) window w as (partition by id order by f, line, n)) x
         join pg_temp.staged_file f using (f) where x.n <> x.first
     union all
-    select s.n, 'id', 'reserved', s.id, null, null, null from pg_temp.staged s
+    select s.n, 'id', 'reserved', s.id, null, null, null from odd s
       where s.id = '*' or starts_with(s.id, 'all:')
         or (s.id ~ '^(admins|users):' and not (s.kind = 'group' and s.type = 'USER' and s.id in ('admins:' || s.owner, 'users:' || s.owner)))
         or (starts_with(s.id, 'role:') and not (s.kind = 'role' and s.id in ('role:admin:' || s.owner, 'role:user:' || s.owner)))
     union all
-    select s.n, 'id', 'bytes', s.id, octet_length(s.id)::text, case when s.kind in ('tenant', 'customer') then '200' else '255' end, null from pg_temp.staged s
+    select s.n, 'id', 'bytes', s.id, octet_length(s.id)::text, case when s.kind in ('tenant', 'customer') then '200' else '255' end, null from odd s
       where octet_length(s.id) not between 1 and case when s.kind in ('tenant', 'customer') then 200 else 255 end
     union all
-    select s.n, 'id', 'control', s.id, null, null, null from pg_temp.staged s where s.id ~ '[\\u0001-\\u001f\\u007f-\\u009f]'`,
+    select s.n, 'id', 'control', s.id, null, null, null from odd s where s.id ~ '[\\u0001-\\u001f\\u007f-\\u009f]'`,
   sentences: {
     twice: ({ a: id, b: place }) => [`${q(id)} is used at ${place} already`, 'an id names one thing: give one of the two another'],
     reserved: ({ a: id }) => [`${q(id)} is reserved to the server`, 'choose another id'],
@@ -156,18 +161,19 @@ const OWNERS: Check = {
 
 const MEMBERS: Check = {
   query: `
-    select * from (
-      select s.n, 'groups[' || m.i || ']' field,
-        case when coalesce(g.kind, x.kind) is null then 'none' when coalesce(g.kind, x.kind) <> 'group' then 'kind' when g.type <> s.type then 'type'
-          when gd.tenant <> sd.tenant then 'tenant' when g.owner <> s.owner then 'owner' end why,
-        m.group_id a,
-        case when coalesce(g.kind, x.kind) <> 'group' then coalesce(g.kind, x.kind) when g.type <> s.type then g.type
-          when gd.tenant <> sd.tenant then gd.tenant else g.owner end b,
-        case when g.type <> s.type then s.type when gd.tenant <> sd.tenant then sd.tenant else s.owner end c, null d
-      from pg_temp.staged_member m join pg_temp.staged s using (n) left join pg_temp.named g on g.id = m.group_id
-        left join lateral (select kind from pg_temp.staged where id = m.group_id limit 1) x on g.id is null
-        left join pg_temp.node gd on gd.id = g.owner left join pg_temp.node sd on sd.id = s.owner) y
-    where why is not null`,
+    with odd as materialized ( -- of one owner is of one tenant
+      select m.n, m.i, m.group_id, m.type, m.owner from pg_temp.staged_member m
+      where not exists (select from pg_temp.named g where g.id = m.group_id and g.kind = 'group' and g.type = m.type and g.owner = m.owner))
+    select s.n, 'groups[' || s.i || ']' field,
+      case when coalesce(g.kind, x.kind) is null then 'none' when coalesce(g.kind, x.kind) <> 'group' then 'kind' when g.type <> s.type then 'type'
+        when gd.tenant <> sd.tenant then 'tenant' else 'owner' end why,
+      s.group_id a,
+      case when coalesce(g.kind, x.kind) <> 'group' then coalesce(g.kind, x.kind) when g.type <> s.type then g.type
+        when gd.tenant <> sd.tenant then gd.tenant else g.owner end b,
+      case when g.type <> s.type then s.type when gd.tenant <> sd.tenant then sd.tenant else s.owner end c, null d
+    from odd s left join pg_temp.named g on g.id = s.group_id
+      left join lateral (select kind from pg_temp.staged where id = s.group_id limit 1) x on g.id is null
+      left join pg_temp.node gd on gd.id = g.owner left join pg_temp.node sd on sd.id = s.owner`,
   sentences: {
     none: ({ a: id }) => [`there is no group ${q(id)}`, 'add it to groups, or name one that exists'],
     kind: ({ a: id, b: kind }) => [`${q(id)} is ${a(kind)}, not a group`, 'name a group'],
@@ -250,15 +256,16 @@ const GRANTS: Check = {
 
 const PLACEMENT: Check = {
   query: `
-    with recursive chain (start, id) as (
-      select distinct s.entity_owner, s.entity_owner from pg_temp.staged s where s.kind = 'grant' and s.entity_owner is not null
+    with recursive apart as materialized (
+      select s.n, s.user_group, s.user_owner, s.entity_group, s.entity_owner from pg_temp.staged s
+      where s.kind = 'grant' and s.user_owner <> s.entity_owner
+        and not coalesce(s.shared, (select p.shared from grantgate.group_permission p where p.id = s.id), false)),
+    chain (start, id) as (
+      select distinct entity_owner, entity_owner from apart
       union
-      select c.start, k.owner from chain c join pg_temp.named k on k.id = c.id where k.owner is not null)
+      select c.start, (select k.owner from pg_temp.named k where k.id = c.id) from chain c where c.id is not null)
     select s.n, 'entityGroup' field, 'dormant' why, s.user_group a, s.user_owner b, s.entity_group c, s.entity_owner d
-    from pg_temp.staged s
-    where s.kind = 'grant' and s.entity_owner is not null
-      and not coalesce(s.shared, (select p.shared from grantgate.group_permission p where p.id = s.id), false)
-      and not exists (select from chain c where c.start = s.entity_owner and c.id = s.user_owner)`,
+    from apart s where not exists (select from chain c where c.start = s.entity_owner and c.id = s.user_owner)`,
   sentences: {
     dormant: ({ a: users, b: above, c: entities, d: owner }) => [
       `the grant is dormant: ${q(above)}, the owner of ${q(users)}, is neither ${q(owner)}, the owner of ${q(entities)}, nor above it`,
@@ -305,9 +312,12 @@ export async function findWarnings(session: ReservedSql): Promise<Found> {
 }
 
 async function ask(session: ReservedSql, { query, sentences }: Check): Promise<Found & { readonly answers: readonly Answer[] }> {
+  // Apart, so that nothing is joined where nothing is found.
+  await session.unsafe(`drop table if exists pg_temp.found; create temp table found as ${query}`);
   const answers = await session.unsafe<Answer[]>(`
     select s.n, f.file, s.line, s.path, x.field, x.why, x.a, x.b, x.c, x.d, (count(*) over ())::int total
-    from (${query}) x join pg_temp.staged s using (n) join pg_temp.staged_file f using (f) order by s.f, s.line, n, field limit ${MOST_PROBLEMS}`);
+    from pg_temp.found x join pg_temp.staged s using (n) join pg_temp.staged_file f using (f)
+    where exists (select from pg_temp.found) order by s.f, s.line, n, field limit ${MOST_PROBLEMS}`);
   const problems = answers.map((found): ImportProblem => {
     const [message, fix] = sentences[found.why]!(found);
     return { file: found.file, line: found.line, path: found.path, field: found.field, message, fix };

@@ -11,37 +11,48 @@ export interface ImportPlace {
   readonly path: string;
 }
 
-/** `label`: name or title. What is left out has its default in a new row, and stays as it is in one that is there. */
+/** `label`: name or title. What is left out or undefined has its default in a new row, and stays as it is in one that is there. */
 export type ImportRow = ImportPlace & {
   readonly id: string;
-  readonly label?: string;
+  readonly label?: string | undefined;
   /** One that `defaults` adds: it gives way to one that is given, or there. */
-  readonly implied?: true;
+  readonly implied?: true | undefined;
 } & (
     | { readonly kind: 'tenant' }
-    | { readonly kind: 'customer'; readonly owner: string; readonly groups?: readonly string[]; readonly details?: Readonly<Record<string, unknown>> }
+    | {
+        readonly kind: 'customer';
+        readonly owner: string;
+        readonly groups?: readonly string[] | undefined;
+        readonly details?: Readonly<Record<string, unknown>> | undefined;
+      }
     | { readonly kind: 'group'; readonly owner: string; readonly type: string }
     | {
         readonly kind: 'user';
         readonly owner: string;
-        readonly enabled?: boolean;
-        readonly groups?: readonly string[];
-        readonly email?: string;
-        readonly firstName?: string;
-        readonly lastName?: string;
-        readonly lastLogin?: string;
+        readonly enabled?: boolean | undefined;
+        readonly groups?: readonly string[] | undefined;
+        readonly email?: string | undefined;
+        readonly firstName?: string | undefined;
+        readonly lastName?: string | undefined;
+        readonly lastLogin?: string | undefined;
       }
-    | { readonly kind: 'entity'; readonly owner: string; readonly type: string; readonly groups?: readonly string[] }
-    | { readonly kind: 'role'; readonly owner: string; readonly type: 'GENERIC'; readonly permissions: Permissions; readonly excluded?: Permissions }
+    | { readonly kind: 'entity'; readonly owner: string; readonly type: string; readonly groups?: readonly string[] | undefined }
+    | {
+        readonly kind: 'role';
+        readonly owner: string;
+        readonly type: 'GENERIC';
+        readonly permissions: Permissions;
+        readonly excluded?: Permissions | undefined;
+      }
     | { readonly kind: 'role'; readonly owner: string; readonly type: 'GROUP'; readonly permissions: readonly string[] }
     | {
         readonly kind: 'grant';
         readonly userGroup: string;
         readonly role: string;
-        readonly entityGroup?: string;
-        readonly shared?: boolean;
+        readonly entityGroup?: string | undefined;
+        readonly shared?: boolean | undefined;
         /** The id was made from the other three: the same grant under another id is this one. */
-        readonly derived?: boolean;
+        readonly derived?: boolean | undefined;
       }
   );
 

@@ -9,12 +9,10 @@ import { predefinedOf } from '../predefined.ts';
 import { MOST_PROBLEMS } from './import-rows.ts';
 import type { ImportProblem, ImportRow } from './import-rows.ts';
 
-const COLUMNS = [
-  ...['n', 'f', 'line', 'path', 'kind', 'id', 'owner', 'type', 'label', 'implied', 'derived'],
-  ...['enabled', 'email', 'first_name', 'last_name', 'last_login', 'details', 'groups'],
-  ...['role_type', 'permissions', 'excluded', 'user_group', 'role', 'entity_group', 'shared', 'user_owner', 'entity_owner', 'entity_type'],
-] as const;
-type Column = (typeof COLUMNS)[number];
+const COLUMNS = `n, f, line, path, kind, id, implied, derived, owner, type, label, groups,
+  enabled, email, first_name, last_name, last_login, details, role_type, permissions, excluded,
+  user_group, role, entity_group, shared, user_owner, entity_owner, entity_type`;
+type Value = string | number | boolean | null | undefined;
 
 const STAGING = `
 create temp table staged (
@@ -28,6 +26,20 @@ create temp table staged (
   user_owner text collate "C", entity_owner text collate "C", entity_type text collate "C"
 );
 create temp table staged_file (f int primary key, file text not null)`;
+
+/** Most rows are entities, and most questions are about the others. */
+const INDEXES = `
+create index staged_id on pg_temp.staged (id);
+create index staged_named on pg_temp.staged (n) where kind in ('tenant', 'customer', 'group', 'role');
+create index staged_grant on pg_temp.staged (n) where kind = 'grant';
+create index staged_implied on pg_temp.staged (n) where implied;
+create temp table staged_member as
+  select s.n, (g.i - 1)::int i, g.group_id, s.type, s.owner from pg_temp.staged s, unnest(s.groups) with ordinality g (group_id, i);
+analyze pg_temp.staged;
+analyze pg_temp.staged_member`;
+
+/** Rows as they come: some at a time. */
+export type PiecesOfRows = Iterable<readonly ImportRow[]> | AsyncIterable<readonly ImportRow[]>;
 
 const PIECE = 256 * 1024;
 
@@ -43,40 +55,39 @@ export interface Staged {
  * Leaves the tables staged, staged_file and staged_member, with indexes and statistics. `defaults`, asked when all rows have come, names the
  * files whose tenants and customers get the predefined objects.
  */
-export async function stage(session: ReservedSql, rows: Iterable<ImportRow> | AsyncIterable<ImportRow>, defaults: () => ReadonlySet<string>): Promise<Staged> {
+export async function stage(session: ReservedSql, rows: PiecesOfRows, defaults: () => ReadonlySet<string>): Promise<Staged> {
   await session.unsafe(STAGING);
   const problems: ImportProblem[] = [];
   const order = new Map<string, number>();
   let omitted = 0;
   let n = 0;
-  const copied = async (more: Iterable<ImportRow> | AsyncIterable<ImportRow>): Promise<void> =>
+  const copied = async (more: PiecesOfRows): Promise<void> =>
     copy(session, more, (row) => {
       let f = order.get(row.file);
       if (f === undefined) order.set(row.file, (f = order.size));
-      for (const problem of unstorable(row)) {
-        if (problems.length < MOST_PROBLEMS) problems.push(problem);
-        else omitted++;
+      const { text, storable } = line(row, n++, f);
+      if (!storable) {
+        const told = unstorable(row);
+        const room = MOST_PROBLEMS - problems.length;
+        problems.push(...told.slice(0, room));
+        omitted += Math.max(0, told.length - room);
       }
-      return line(row, n++, f);
+      return text;
     });
   await copied(rows);
   const files = JSON.stringify([...order.keys()]);
   await session`insert into pg_temp.staged_file select (i - 1)::int, file from json_array_elements_text(${files}::text::json) with ordinality x (file, i)`;
   const wanted = [...defaults()].flatMap((file) => order.get(file) ?? []);
   if (wanted.length > 0) {
-    await session.unsafe('create index staged_n on pg_temp.staged (n)');
+    await session.unsafe("create index staged_owner on pg_temp.staged (n) where kind in ('tenant', 'customer'); analyze pg_temp.staged");
     for (let last = -1; ;) {
       const owners = await ownersAfter(session, last, wanted);
       if (owners.length === 0) break;
-      await copied(predefinedRows(owners));
+      await copied([[...predefinedRows(owners)]]);
       last = owners.at(-1)!.n;
     }
   }
-  await session.unsafe(`
-    create index staged_id on pg_temp.staged (id);
-    create temp table staged_member as select s.n, (g.i - 1)::int i, g.group_id from pg_temp.staged s, unnest(s.groups) with ordinality g (group_id, i);
-    create index staged_member_n on pg_temp.staged_member (n);
-    analyze pg_temp.staged; analyze pg_temp.staged_member`);
+  await session.unsafe(INDEXES);
   return { problems, omitted, order, rows: n };
 }
 
@@ -106,8 +117,8 @@ function* predefinedRows(owners: readonly StagedOwner[]): Generator<ImportRow> {
   }
 }
 
-async function copy(session: ReservedSql, rows: Iterable<ImportRow> | AsyncIterable<ImportRow>, text: (row: ImportRow) => string): Promise<void> {
-  const to = await session.unsafe(`copy pg_temp.staged (${COLUMNS.join(', ')}) from stdin`).writable();
+async function copy(session: ReservedSql, rows: PiecesOfRows, text: (row: ImportRow) => string): Promise<void> {
+  const to = await session.unsafe(`copy pg_temp.staged (${COLUMNS}) from stdin`).writable();
   // An error of the server's comes as an event, and may come between two writes.
   let failed: { readonly error: unknown } | null = null;
   to.once('error', (error) => (failed = { error }));
@@ -116,12 +127,14 @@ async function copy(session: ReservedSql, rows: Iterable<ImportRow> | AsyncItera
   };
   try {
     let piece = '';
-    for await (const row of rows) {
-      piece += text(row);
-      if (piece.length < PIECE) continue;
-      settled();
-      if (!to.write(piece)) await once(to, 'drain');
-      piece = '';
+    for await (const some of rows) {
+      for (const row of some) {
+        piece += text(row);
+        if (piece.length < PIECE) continue;
+        settled();
+        if (!to.write(piece)) await once(to, 'drain');
+        piece = '';
+      }
     }
     settled();
     to.end(piece);
@@ -133,82 +146,104 @@ async function copy(session: ReservedSql, rows: Iterable<ImportRow> | AsyncItera
 }
 
 const TYPES = { tenant: 'TENANT', customer: 'CUSTOMER', user: 'USER', role: 'ROLE', grant: 'GROUP_PERMISSION' } as const;
-type Values = { readonly [K in Column]?: string | number | boolean | null };
 
-/** One line of COPY's text format. */
-function line(row: ImportRow, n: number, f: number): string {
-  const values: Values = { ...columns(row), n, f, line: row.line, path: row.path, kind: row.kind, id: row.id, implied: row.implied === true };
-  let text = '';
-  for (const column of COLUMNS) {
-    const value = values[column];
-    text += `${text === '' ? '' : '\t'}${value === undefined || value === null ? '\\N' : typeof value === 'string' ? escaped(value) : value}`;
-  }
-  return `${text}\n`;
-}
+const NULL = '\\N';
+const tabs = (nulls: number): string => `\t${NULL}`.repeat(nulls);
+const NO_PERSON = tabs(5);
+const NO_DETAILS = tabs(1);
+const NO_ROLE = tabs(3);
+const NO_GRANT = tabs(7);
+const NO_GROUPS = tabs(1);
 
-/** COPY's own marks; and what Postgres cannot store, which has been told of by then, and keeps everything out. */
-function escaped(text: string): string {
-  if (!/[\\\t\n\r\0]|\p{Surrogate}/u.test(text)) return text;
-  return text.replace(/[\\\t\n\r\0]|\p{Surrogate}/gu, (mark) => MARKS[mark] ?? '?');
-}
-const MARKS: Readonly<Record<string, string>> = { '\\': '\\\\', '\t': '\\t', '\n': '\\n', '\r': '\\r' };
-
-function columns(row: ImportRow): Values {
-  const label = row.label ?? null;
+/** One line of COPY's text format, in the order of COLUMNS; whatever cannot be stored stands as `?` in it. */
+function line(row: ImportRow, n: number, f: number): { readonly text: string; readonly storable: boolean } {
+  const line: Line = { text: `${n}\t${f}\t${row.line ?? NULL}`, storable: true };
+  add(line, row.path, row.kind, row.id, row.implied === true, row.kind === 'grant' && row.derived === true);
   switch (row.kind) {
     case 'tenant':
-      return { label, type: TYPES.tenant, derived: false };
+      add(line, null, TYPES.tenant, row.label);
+      line.text += NO_GROUPS + NO_PERSON + NO_DETAILS + NO_ROLE + NO_GRANT;
+      break;
     case 'customer':
-      return { label, type: TYPES.customer, derived: false, owner: row.owner, groups: array(row.groups), details: json(row.details) };
+      add(line, row.owner, TYPES.customer, row.label, array(row.groups));
+      line.text += NO_PERSON;
+      addJson(line, row.details);
+      line.text += NO_ROLE + NO_GRANT;
+      break;
     case 'group':
-      return { label, type: row.type, derived: false, owner: row.owner };
-    case 'user': {
-      const { owner, enabled = null, email = null, firstName = null, lastName = null, lastLogin = null } = row;
-      const person = { enabled, email, first_name: firstName, last_name: lastName, last_login: lastLogin };
-      return { label, type: TYPES.user, derived: false, owner, groups: array(row.groups), ...person };
-    }
+      add(line, row.owner, row.type, row.label);
+      line.text += NO_GROUPS + NO_PERSON + NO_DETAILS + NO_ROLE + NO_GRANT;
+      break;
+    case 'user':
+      add(line, row.owner, TYPES.user, row.label, array(row.groups), row.enabled, row.email, row.firstName, row.lastName, row.lastLogin);
+      line.text += NO_DETAILS + NO_ROLE + NO_GRANT;
+      break;
     case 'entity':
-      return { label, type: row.type, derived: false, owner: row.owner, groups: array(row.groups) };
-    case 'role': {
-      const excluded = row.type === 'GENERIC' ? json(row.excluded) : '{}';
-      return { label, type: TYPES.role, derived: false, owner: row.owner, role_type: row.type, permissions: json(row.permissions), excluded };
-    }
+      add(line, row.owner, row.type, row.label, array(row.groups));
+      line.text += NO_PERSON + NO_DETAILS + NO_ROLE + NO_GRANT;
+      break;
+    case 'role':
+      add(line, row.owner, TYPES.role, row.label);
+      line.text += NO_GROUPS + NO_PERSON + NO_DETAILS;
+      add(line, row.type);
+      addJson(line, row.permissions);
+      addJson(line, row.type === 'GENERIC' ? row.excluded : {});
+      line.text += NO_GRANT;
+      break;
     case 'grant': {
       const users = parseAllGroup(row.userGroup);
       const entities = row.entityGroup === undefined ? null : parseAllGroup(row.entityGroup);
-      return {
-        label,
-        type: TYPES.grant,
-        derived: row.derived === true,
-        user_group: row.userGroup,
-        role: row.role,
-        entity_group: row.entityGroup ?? null,
-        shared: row.shared ?? null,
-        user_owner: users?.owner ?? null,
-        entity_owner: entities?.owner ?? null,
-        entity_type: entities?.type ?? null,
-      };
+      add(line, null, TYPES.grant, row.label);
+      line.text += NO_GROUPS + NO_PERSON + NO_DETAILS + NO_ROLE;
+      add(line, row.userGroup, row.role, row.entityGroup, row.shared, users?.owner, entities?.owner, entities?.type);
+      break;
     }
     default:
       return row satisfies never;
   }
+  line.text += '\n';
+  return line;
 }
+
+interface Line {
+  text: string;
+  storable: boolean;
+}
+
+function add(line: Line, ...values: readonly Value[]): void {
+  for (const value of values) {
+    if (value === undefined || value === null) line.text += `\t${NULL}`;
+    else if (typeof value !== 'string') line.text += `\t${value}`;
+    else if (!UNSAFE.test(value)) line.text += `\t${value}`;
+    else {
+      if (UNSTORABLE.test(value)) line.storable = false;
+      line.text += `\t${value.replace(EACH_UNSAFE, (mark) => MARKS[mark] ?? '?')}`;
+    }
+  }
+}
+
+function addJson(line: Line, value: unknown): void {
+  const text = value === undefined ? null : JSON.stringify(value);
+  if (isStorable(text)) add(line, text);
+  else {
+    line.storable = false;
+    add(line, '{}');
+  }
+}
+
+/** COPY's own marks, and what Postgres cannot store. */
+const UNSAFE = /[\\\t\n\r\0]|\p{Surrogate}/u;
+const EACH_UNSAFE = /[\\\t\n\r\0]|\p{Surrogate}/gu;
+const UNSTORABLE = /\0|\p{Surrogate}/u;
+const MARKS: Readonly<Record<string, string>> = { '\\': '\\\\', '\t': '\\t', '\n': '\\n', '\r': '\\r' };
 
 /** An array literal of Postgres. */
 function array(texts: readonly string[] | undefined): string | null {
   return texts === undefined ? null : `{${texts.map((text) => `"${text.replace(/["\\]/g, '\\$&')}"`).join(',')}}`;
 }
 
-function json(value: unknown): string | null {
-  if (value === undefined) return null;
-  const text = JSON.stringify(value);
-  return isStorable(text) ? text : '{}';
-}
-
 /** Names come from people, and Postgres stores neither U+0000 nor half a character. */
 function unstorable(row: ImportRow): readonly ImportProblem[] {
-  // Ids have none of the two where they came through the parser, and of most rows ids are all there is.
-  if (isStorable(JSON.stringify(row))) return [];
   const found = Object.entries(row).filter(([field, value]) => !['file', 'line', 'path'].includes(field) && !isStorable(JSON.stringify(value)));
   return found.map(([field]) => ({
     file: row.file,
@@ -221,6 +256,6 @@ function unstorable(row: ImportRow): readonly ImportProblem[] {
 }
 
 /** Of text that JSON.stringify made: there both are written as escapes. */
-function isStorable(json: string | undefined): boolean {
-  return json === undefined || !json.includes('\\u') || !/(?<!\\)(?:\\\\)*\\u(?:0000|d[89a-f])/i.test(json);
+function isStorable(json: string | null | undefined): boolean {
+  return json === null || json === undefined || !json.includes('\\u') || !/(?<!\\)(?:\\\\)*\\u(?:0000|d[89a-f])/i.test(json);
 }

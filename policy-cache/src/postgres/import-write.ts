@@ -53,17 +53,23 @@ const PLAN = (mode: ImportMode, batch: number): string => `
     from pg_temp.unit u join pg_temp.staged s using (n) left join pg_temp.node d on d.id = s.owner left join grantgate.object o on o.id = s.id
     where not u.members order by u.batch, s.id;
   create temp table planned_member as
-    select u.batch, p.tenant, p.id, p.type, p.owner, p.groups from pg_temp.unit u join pg_temp.planned p using (n)
-    where p.groups is not null and u.members = (p.kind = 'customer') order by u.batch, p.id;
+    select u.batch, p.tenant, p.id, p.type, p.owner, m.group_id
+    from pg_temp.unit u join pg_temp.planned p using (n) join pg_temp.staged_member m using (n)
+    where u.members = (p.kind = 'customer') order by u.batch, p.id;
+  create temp table planned_leaver as
+    select u.batch, p.id, p.groups from pg_temp.unit u join pg_temp.planned p using (n)
+    where p.stored and p.groups is not null and u.members = (p.kind = 'customer');
   create index on pg_temp.planned (batch);
   create index on pg_temp.planned_member (batch);
-  analyze pg_temp.planned; analyze pg_temp.planned_member`;
+  create index on pg_temp.planned_leaver (batch);
+  analyze pg_temp.planned; analyze pg_temp.planned_member; analyze pg_temp.planned_leaver`;
 
 /** New rows as one batch: read where they were staged, for a copy of a million costs seconds. */
 const PLAN_NEW = `
   create temp view planned as
     select s.*, coalesce(d.tenant, s.id) tenant, false stored, 0 batch from pg_temp.staged s left join pg_temp.node d on d.id = s.owner;
-  create temp view planned_member as select p.batch, p.tenant, p.id, p.type, p.owner, p.groups from pg_temp.planned p where p.groups is not null`;
+  create temp view planned_member as
+    select 0 batch, d.tenant, s.id, m.type, m.owner, m.group_id from pg_temp.staged_member m join pg_temp.staged s using (n) join pg_temp.node d on d.id = m.owner`;
 
 const TO = (batch: number): string => `p.batch = ${batch}`;
 
@@ -97,14 +103,13 @@ const UPDATE = (batch: number): readonly string[] => {
           (coalesce(p.enabled, u.enabled), coalesce(p.email, u.email), coalesce(p.first_name, u.first_name), coalesce(p.last_name, u.last_name), coalesce(p.last_login, u.last_login))`),
     noted(`update grantgate.role r set permissions = p.permissions, excluded = coalesce(p.excluded, r.excluded)
       from pg_temp.planned p where ${there} and p.kind = 'role' and r.id = p.id and (r.permissions, r.excluded) <> (p.permissions, coalesce(p.excluded, r.excluded))`),
-    noted(`delete from grantgate.membership m using (
-        select pm.id, pm.groups from pg_temp.planned_member pm where pm.batch = ${batch}) p where m.member_id = p.id and m.group_id <> all (p.groups)`),
+    noted(`delete from grantgate.membership m using pg_temp.planned_leaver p where ${TO(batch)} and m.member_id = p.id and m.group_id <> all (p.groups)`),
   ];
 };
 
 const MEMBERS = (batch: number, mode: ImportMode): string => {
   const insert = `insert into grantgate.membership as m (tenant, group_id, member_id, type, owner)
-    select distinct p.tenant, g.id, p.id, p.type, p.owner from pg_temp.planned_member p, unnest(p.groups) g (id) where ${TO(batch)} order by p.id, g.id`;
+    select distinct p.tenant, p.group_id, p.id, p.type, p.owner from pg_temp.planned_member p where ${TO(batch)} order by p.id, p.group_id`;
   if (mode === 'create') return insert;
   return `with x as (${insert} on conflict (group_id, member_id) do nothing returning m.member_id)
     insert into pg_temp.changed select x.member_id from x join pg_temp.planned p on p.id = x.member_id where p.stored on conflict do nothing`;
@@ -135,6 +140,7 @@ const GRANTS = (batch: number, mode: ImportMode): readonly string[] => [
 
 // What is deferred otherwise: the check for second rows first, so that the latch of the log is held for less.
 const SEAL = 'set constraints grantgate.second_row immediate; set constraints all immediate';
+const REVISION = 'select grantgate.revision() revision';
 
 /** Writes what is staged and checked. In batches each is committed; else all of it is in the caller's transaction. */
 export async function write(session: ReservedSql, options: WriteOptions): Promise<Written> {
@@ -144,21 +150,26 @@ export async function write(session: ReservedSql, options: WriteOptions): Promis
   await session.unsafe('create temp table changed (id text collate "C" primary key)');
   const sizes = await session<{ batch: number; rows: number; created: number }[]>`
     select batch, count(*)::int as rows, (count(*) filter (where not stored))::int as created from pg_temp.planned group by batch order by batch`;
-  // The last memberships may come after the last row.
-  const [{ last }] = await session<[{ last: number }]>`
-    select greatest((select max(batch) from pg_temp.planned), (select max(batch) from pg_temp.planned_member), 0) as last`;
+  const last = await lastBatch(session, whole);
   const rowsOf = new Map(sizes.map((size) => [size.batch, size.rows]));
   let revision = '';
   for (let at = 0; at <= last; at++) {
     options.proceed?.();
     const statements = [...INSERT(at), ...(mode === 'upsert' ? UPDATE(at) : []), MEMBERS(at, mode), ...GRANTS(at, mode), SEAL];
-    const body = `${statements.join(';\n')}; select grantgate.revision() revision`;
-    revision = revisionOf(await session.unsafe(whole ? body : `begin; ${body}; commit`));
+    // Sent together they are one round trip.
+    revision = revisionOf(await session.unsafe([...(whole ? [] : ['begin']), ...statements, REVISION, ...(whole ? [] : ['commit'])].join(';\n')));
     options.wrote?.(rowsOf.get(at) ?? 0, revision);
     if (!whole && at < last) await followed(session, parseRevision(revision));
   }
   const [{ updated }] = await session<[{ updated: number }]>`select count(*)::int as updated from pg_temp.changed`;
   return { created: sizes.reduce((sum, size) => sum + size.created, 0), updated, batches: last + 1, revision };
+}
+
+/** The memberships of the last customers may come after the last row. */
+async function lastBatch(session: ReservedSql, whole: boolean): Promise<number> {
+  if (whole) return 0;
+  const [{ last }] = await session<[{ last: number }]>`select coalesce(max(batch), 0) as last from pg_temp.unit`;
+  return last;
 }
 
 /** Of the statements sent together, the one that answered with it. */

@@ -8,8 +8,8 @@ import { InputError } from '../errors.ts';
 import type { Vocabulary } from '../vocabulary.ts';
 import { findProblems, findWarnings, type Found } from './import-checks.ts';
 import { MOST_PROBLEMS } from './import-rows.ts';
-import type { ImportProblem, ImportRow } from './import-rows.ts';
-import { stage } from './import-staging.ts';
+import type { ImportProblem } from './import-rows.ts';
+import { stage, type PiecesOfRows } from './import-staging.ts';
 import { write, type ImportMode } from './import-write.ts';
 import { sqlState } from './session.ts';
 
@@ -68,7 +68,7 @@ export const BATCH_KEYS = { least: 1_000, most: 50_000 } as const;
  * writes the same ids meanwhile: without batches nothing is imported then; with them, those before it are, as the error says.
  * @throws InputError if it is the wrong database, the wrong login, or a batch out of bounds
  */
-export async function importRows(sql: Sql, rows: Iterable<ImportRow> | AsyncIterable<ImportRow>, options: ImportOptions): Promise<ImportResult> {
+export async function importRows(sql: Sql, rows: PiecesOfRows, options: ImportOptions): Promise<ImportResult> {
   const { batch } = options;
   if (batch !== undefined && !(Number.isInteger(batch) && batch >= BATCH_KEYS.least && batch <= BATCH_KEYS.most))
     throw new InputError('batch', `expected ${BATCH_KEYS.least} to ${BATCH_KEYS.most} keys, got ${batch}; a pull carries no more`);
@@ -76,7 +76,7 @@ export async function importRows(sql: Sql, rows: Iterable<ImportRow> | AsyncIter
   const written = { rows: 0, revision: '' };
   try {
     // No function of somebody's own in public. Hash tables of a million rows belong into memory.
-    await session.unsafe("set search_path = pg_catalog, pg_temp; set work_mem = '128MB'; set maintenance_work_mem = '256MB'; set jit = off");
+    await session.unsafe("set search_path = pg_catalog, pg_temp; set work_mem = '64MB'; set maintenance_work_mem = '128MB'; set jit = off");
     if (batch === undefined) await session.unsafe('begin');
     const result = await staged(session, rows, { ...options, written });
     if (batch === undefined) await session.unsafe(result.ok ? 'commit' : 'rollback');
@@ -92,7 +92,7 @@ export async function importRows(sql: Sql, rows: Iterable<ImportRow> | AsyncIter
 
 async function staged(
   session: ReservedSql,
-  rows: Iterable<ImportRow> | AsyncIterable<ImportRow>,
+  rows: PiecesOfRows,
   options: ImportOptions & { readonly written: { rows: number; revision: string } },
 ): Promise<ImportResult> {
   const { mode = 'create', batch = null, written, progress, signal } = options;
