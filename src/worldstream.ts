@@ -201,7 +201,7 @@ function documentRows(file: string, text: string, options: Options): readonly Im
   );
 }
 
-function readRow<L extends WorldList>(list: L, fields: unknown, at: ImportPlace & { readonly options: Options }): readonly ImportRow[] {
+function readRow(list: WorldList, fields: unknown, at: ImportPlace & { readonly options: Options }): readonly ImportRow[] {
   const { options, ...place } = at;
   const { file, line, path } = place;
   const problems: Problem[] = [];
@@ -209,7 +209,7 @@ function readRow<L extends WorldList>(list: L, fields: unknown, at: ImportPlace 
   const here = (): number | null => line;
   for (const problem of problems) options.report.shape(placed(file, problem, here));
   if (row === null) return NONE;
-  const listed = { list, row } as ListedRow; // one list's row, which TypeScript does not follow through a type parameter
+  const listed = { list, row } as ListedRow; // what `parseWorldRow` returns for this list, which TypeScript does not follow through a union
   if (options.unknownNames !== true) for (const problem of rowNameProblems(options.vocabulary, listed, path)) options.report.name(placed(file, problem, here));
   const made = importRow(listed, place);
   return made ? [made] : NONE;

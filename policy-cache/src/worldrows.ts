@@ -108,7 +108,8 @@ export interface Problem {
 
 /** Reads one parsed row; what is wrong with it is added to `problems`, and then it is null. Never throws. */
 export function parseWorldRow<L extends WorldList>(list: L, value: unknown, at: { readonly path: string; readonly problems: Problem[] }): GivenRows[L] | null {
-  const row = (ROWS as { readonly [K in WorldList]: Reader<GivenRows[K]> })[list](value, at.path, at.problems);
+  const read: { readonly [K in WorldList]: Reader<GivenRows[K]> } = ROWS;
+  const row = read[list](value, at.path, at.problems);
   return row === BAD ? null : row;
 }
 

@@ -12,6 +12,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { reference, type Answer, type Names } from '../../policy-cache/test/reference.ts';
 import { runCli } from '../../src/cli.ts';
+import { testHost } from '../support/cli.ts';
 import { DIALECTS, doorPath, type Dialect } from '../../src/doors/dialects.ts';
 import { evaluation } from '../support/api.ts';
 import { askDecided, startClient, type Ask, type Client } from '../support/ask.ts';
@@ -219,20 +220,7 @@ async function byCommand({ user, operation, resource, target, owner, groups, exp
       ...(owner === undefined ? [] : ['--owner', owner]),
       ...(groups === undefined ? [] : ['--group', ...groups]),
     ],
-    {
-      env: { DATABASE_URL: url },
-      stdout: { write: (part) => (output += part) },
-      stderr: { write: (part) => (problems += part) },
-      readFile: (path) => readFileSync(path, 'utf8'),
-      onSignal: () => () => undefined,
-      exit: () => {
-        throw new Error('a check does not exit');
-      },
-      wall: () => Date.now(),
-      random: () => Math.random(),
-      uuid: () => crypto.randomUUID(),
-      hostname: () => 'test',
-    },
+    testHost({ env: { DATABASE_URL: url }, stdout: { write: (part) => (output += part) }, stderr: { write: (part) => (problems += part) } }),
   );
   expect({ code, problems }).toEqual({ code: decision === 'allow' ? 0 : 1, problems: '' });
   const answer = JSON.parse(output) as { decision: string; reason: string; rule: string };

@@ -10,7 +10,7 @@ import { runCli } from '../../src/cli.ts';
 import type { Row } from '../../src/generate/row.ts';
 import { generateWorld } from '../../src/generate/rows.ts';
 import { shapeOf, type WorldSize } from '../../src/generate/shape.ts';
-import { cli } from '../support/cli.ts';
+import { cli, testHost } from '../support/cli.ts';
 
 const vocabulary = compileVocabulary(parse(readFileSync(new URL('../../policy-cache/vocabulary/thingsboard.yaml', import.meta.url), 'utf8')));
 const seed = Number(process.env['GRANTGATE_SEED'] ?? Date.now() % 0x7fff_ffff);
@@ -204,20 +204,8 @@ describe('a reader', () => {
   const generate = (write: (text: string, done?: (problem?: Error | null) => void) => unknown): Promise<{ code: number; stderr: string }> => {
     let stderr = '';
     written.length = 0;
-    return runCli(['generate', '--seed', '1'], {
-      env: {},
-      stdout: { write: (text, done) => (written.push(text), write(text, done)) },
-      stderr: { write: (text) => (stderr += text) },
-      readFile: () => '',
-      onSignal: () => () => undefined,
-      exit: () => {
-        throw new Error('exit');
-      },
-      wall: () => 0,
-      random: () => 0,
-      uuid: () => '',
-      hostname: () => '',
-    }).then((code) => ({ code, stderr }));
+    const stdout = { write: (text: string, done?: (problem?: Error | null) => void) => (written.push(text), write(text, done)) };
+    return runCli(['generate', '--seed', '1'], testHost({ stdout, stderr: { write: (text) => (stderr += text) } })).then((code) => ({ code, stderr }));
   };
 
   test('that takes nothing is waited for: one chunk, not the world', async () => {

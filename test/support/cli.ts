@@ -2,6 +2,7 @@
 
 import { randomUUID } from 'node:crypto';
 import { runCli } from '../../src/cli.ts';
+import type { Host } from '../../src/commands/host.ts';
 import { openTrusted, readTrusted } from '../../src/files.ts';
 
 export interface CliRun {
@@ -19,24 +20,38 @@ export interface CliOptions {
   readonly terminal?: boolean;
 }
 
-export async function cli(args: readonly string[], { env = {}, files = {}, stdin = nothing(), terminal = false }: CliOptions = {}): Promise<CliRun> {
+export async function cli(args: readonly string[], { env = {}, files = {}, stdin, terminal = false }: CliOptions = {}): Promise<CliRun> {
   let stdout = '';
   let stderr = '';
-  const code = await runCli(args, {
-    env,
-    stdout: {
-      write(text, done) {
-        stdout += text;
-        done?.();
+  const code = await runCli(
+    args,
+    testHost({
+      env,
+      stdout: {
+        write(text, done) {
+          stdout += text;
+          done?.();
+        },
       },
-    },
-    stderr: { write: (text) => (stderr += text), isTTY: terminal },
-    stdin,
-    readFile: (path) => files[path] ?? readTrusted(path, []),
-    openFile(path) {
-      const text = files[path];
-      return text === undefined ? openTrusted(path, []) : { size: Buffer.byteLength(text), pieces: pieces(text) };
-    },
+      stderr: { write: (text) => (stderr += text), isTTY: terminal },
+      ...(stdin ? { stdin } : {}),
+      readFile: (path) => files[path] ?? readTrusted(path, []),
+      openFile(path) {
+        const text = files[path];
+        return text === undefined ? openTrusted(path, []) : { size: Buffer.byteLength(text), pieces: pieces(text) };
+      },
+    }),
+  );
+  return { code, stdout, stderr };
+}
+
+/** The process that a test is, but for these parts. */
+export function testHost(parts: Partial<Host> & Pick<Host, 'stdout' | 'stderr'>): Host {
+  return {
+    env: {},
+    stdin: nothing(),
+    readFile: (path) => readTrusted(path, []),
+    openFile: (path) => openTrusted(path, []),
     onSignal: () => () => undefined,
     exit: (status) => {
       throw new Error(`exit ${status}`);
@@ -45,8 +60,8 @@ export async function cli(args: readonly string[], { env = {}, files = {}, stdin
     random: () => Math.random(),
     uuid: () => randomUUID(),
     hostname: () => 'test',
-  });
-  return { code, stdout, stderr };
+    ...parts,
+  };
 }
 
 async function* nothing(): AsyncGenerator<Uint8Array> {}
