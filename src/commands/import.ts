@@ -2,7 +2,7 @@
 
 import { InputError, type Vocabulary } from 'policy-cache';
 import { BATCH_KEYS, formatImportProblem, importRows, openPool } from 'policy-cache/postgres';
-import type { ImportMode, ImportOptions, ImportProblem, ImportResult } from 'policy-cache/postgres';
+import type { ImportMode, ImportOptions, ImportProblem, ImportResult, Pool } from 'policy-cache/postgres';
 import { certificatesOf, databaseUrl } from '../database.ts';
 import { loadVocabulary } from '../policy.ts';
 import { createProgress } from '../progress.ts';
@@ -30,7 +30,7 @@ export async function importCommand(context: Context, files: readonly string[], 
   const sql = openPool({ url: databaseUrl(settings, 'admin'), insecureTls: settings.database.insecureTls, max: 1, ...(certificates ? { certificates } : {}) });
   const progress = createProgress({ terminal: json ? null : host.stderr, bytes, wall: host.wall });
   const stop = new AbortController();
-  const deaf = host.onSignal((signal) => stop.abort(new InputError('import', `stopped by ${signal}`)));
+  const deaf = host.onSignal((signal) => stop.abort(new Error(`stopped by ${signal}`)));
   try {
     const result =
       unread.length > 0
@@ -56,16 +56,12 @@ export async function importCommand(context: Context, files: readonly string[], 
 }
 
 /** Everything that is wrong with all of the worlds, or everything in them imported as one transaction. */
-export async function importWorlds(sql: Parameters<typeof importRows>[0], texts: readonly WorldText[], vocabulary: Vocabulary): Promise<ImportResult> {
+export async function importWorlds(sql: Pool, texts: readonly WorldText[], vocabulary: Vocabulary): Promise<ImportResult> {
   return importInputs(sql, texts.map(textInput), { vocabulary });
 }
 
 /** As `importWorlds`, from files of any size, and as the options say. */
-export async function importInputs(
-  sql: Parameters<typeof importRows>[0],
-  inputs: readonly WorldInput[],
-  options: WorldRowsOptions & Omit<ImportOptions, 'read'>,
-): Promise<ImportResult> {
+export async function importInputs(sql: Pool, inputs: readonly WorldInput[], options: WorldRowsOptions & Omit<ImportOptions, 'read'>): Promise<ImportResult> {
   const worlds = worldRows(inputs, options);
   const result = await importRows(sql, worlds.rows, { ...options, read: () => worlds.read() });
   return result.ok ? { ...result, warnings: worlds.withFieldLines(result.warnings) } : { ...result, problems: worlds.withFieldLines(result.problems) };

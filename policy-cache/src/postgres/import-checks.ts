@@ -3,8 +3,9 @@
 // `named` is everything that a row may refer to, from the files and, where they do not have it, from the database with all that
 // is above it; `node` is the owner tree of the two, from the tenants down, so a customer that is not in it hangs on nothing.
 
-import type { ReservedSql } from 'postgres';
 import { MOST_PROBLEMS } from './import-rows.ts';
+import type { Session } from './import-session.ts';
+import { arrayLiteral } from './import-staging.ts';
 import type { ImportProblem } from './import-rows.ts';
 import type { ImportMode } from './import-write.ts';
 import { STORED_ROWS } from './world-rows.ts';
@@ -282,17 +283,18 @@ export interface Found {
 
 /** Everything that keeps the staged rows from being written. Leaves the tables that `write` reads. */
 export async function findProblems(
-  session: ReservedSql,
+  session: Session,
   options: { /** Null: any. */ readonly groupable: ReadonlySet<string> | null; readonly mode: ImportMode },
 ): Promise<Found> {
-  await session.unsafe('create temp table groupable (type text collate "C")');
+  await session.run('create temp table groupable (type text collate "C")');
   if (options.groupable === null)
-    await session.unsafe('insert into pg_temp.groupable select distinct entity_type from pg_temp.staged where entity_type is not null');
-  else await session`insert into pg_temp.groupable select json_array_elements_text(${JSON.stringify([...options.groupable])}::text::json)`;
-  const [{ implied }] = await session<[{ implied: boolean }]>`select exists (select from pg_temp.staged where implied) as implied`;
-  if (implied) await session.unsafe(IMPLIED);
-  if (implied || options.mode === 'upsert') await session.unsafe(STORED);
-  await session.unsafe(PREPARE);
+    await session.run('insert into pg_temp.groupable select distinct entity_type from pg_temp.staged where entity_type is not null');
+  else await session.rows('insert into pg_temp.groupable select json_array_elements_text($1::text::json)', [JSON.stringify([...options.groupable])]);
+  const [some] = await session.rows<{ implied: boolean }>('select exists (select from pg_temp.staged where implied) as implied');
+  const implied = some?.implied === true;
+  if (implied) await session.run(IMPLIED);
+  if (implied || options.mode === 'upsert') await session.run(STORED);
+  await session.run(PREPARE);
   const cycles = await findCycles(session);
   const problems = cycles.slice(0, MOST_PROBLEMS);
   let omitted = cycles.length - problems.length;
@@ -307,14 +309,14 @@ export async function findProblems(
 }
 
 /** What is possible, and probably not meant. After `findProblems` found nothing. */
-export async function findWarnings(session: ReservedSql): Promise<Found> {
+export async function findWarnings(session: Session): Promise<Found> {
   return ask(session, PLACEMENT);
 }
 
-async function ask(session: ReservedSql, { query, sentences }: Check): Promise<Found & { readonly answers: readonly Answer[] }> {
+async function ask(session: Session, { query, sentences }: Check): Promise<Found & { readonly answers: readonly Answer[] }> {
   // Apart, so that nothing is joined where nothing is found.
-  await session.unsafe(`drop table if exists pg_temp.found; create temp table found as ${query}`);
-  const answers = await session.unsafe<Answer[]>(`
+  await session.run(`drop table if exists pg_temp.found; create temp table found as ${query}`);
+  const answers = await session.rows<Answer>(`
     select s.n, f.file, s.line, s.path, x.field, x.why, x.a, x.b, x.c, x.d, (count(*) over ())::int total
     from pg_temp.found x join pg_temp.staged s using (n) join pg_temp.staged_file f using (f)
     where exists (select from pg_temp.found) order by s.f, s.line, n, field limit ${MOST_PROBLEMS}`);
@@ -327,19 +329,19 @@ async function ask(session: ReservedSql, { query, sentences }: Check): Promise<F
 
 const LISTS = "case s.kind when 'entity' then 'entities' else s.kind || 's' end";
 
+const GIVEN_ROWS = `
+  select s.n, json_strip_nulls(json_build_object('kind', ${LISTS}, 'id', s.id,
+      'type', case when s.kind in ('entity', 'group') then s.type else s.role_type end, 'owner', case when s.kind <> 'grant' then s.owner end,
+      'userGroup', s.user_group, 'role', s.role, 'entityGroup', s.entity_group, 'shared', s.shared, 'enabled', s.enabled, 'groups', s.groups,
+      'permissions', s.permissions, 'excluded', case when s.role_type = 'GENERIC' then s.excluded end,
+      case s.kind when 'customer' then 'title' else 'name' end, s.label, 'email', s.email, 'firstName', s.first_name, 'lastName', s.last_name, 'details', s.details))::text json
+  from pg_temp.staged s where s.n = any ($1::int[])`;
+
 /** A conflict shows both: what is stored under the id, and what was given for it. */
-async function withVersions(session: ReservedSql, { answers, problems }: Awaited<ReturnType<typeof ask>>): Promise<readonly ImportProblem[]> {
+async function withVersions(session: Session, { answers, problems }: Awaited<ReturnType<typeof ask>>): Promise<readonly ImportProblem[]> {
   if (answers.length === 0) return problems;
-  const stored = await session.unsafe<{ id: string; list: string; json: string }[]>(STORED_ROWS, [answers.map(({ a: id }) => id)]);
-  const given = await session.unsafe<{ n: number; json: string }[]>(
-    `select s.n, json_strip_nulls(json_build_object('kind', ${LISTS}, 'id', s.id,
-        'type', case when s.kind in ('entity', 'group') then s.type else s.role_type end, 'owner', case when s.kind <> 'grant' then s.owner end,
-        'userGroup', s.user_group, 'role', s.role, 'entityGroup', s.entity_group, 'shared', s.shared, 'enabled', s.enabled, 'groups', s.groups,
-        'permissions', s.permissions, 'excluded', case when s.role_type = 'GENERIC' then s.excluded end,
-        case s.kind when 'customer' then 'title' else 'name' end, s.label, 'email', s.email, 'firstName', s.first_name, 'lastName', s.last_name, 'details', s.details))::text json
-      from pg_temp.staged s where s.n = any ($1::int[])`,
-    [answers.map(({ n }) => n)],
-  );
+  const stored = await session.rows<{ id: string; list: string; json: string }>(STORED_ROWS, [arrayLiteral(answers.map(({ a: id }) => id))]);
+  const given = await session.rows<{ n: number; json: string }>(GIVEN_ROWS, [arrayLiteral(answers.map(({ n }) => String(n)))]);
   const storedOf = new Map(stored.map(({ id, list, json }) => [id, `{"kind":"${list}",${json.slice(1)}`]));
   const givenOf = new Map(given.map(({ n, json }) => [n, json]));
   return problems.map((problem, i) => {
@@ -358,8 +360,8 @@ interface Hanging {
 }
 
 /** One problem for each cycle, at its first row. Walked here: in SQL each of its customers would walk all of it. */
-async function findCycles(session: ReservedSql): Promise<readonly ImportProblem[]> {
-  const rows = await session.unsafe<Hanging[]>(`
+async function findCycles(session: Session): Promise<readonly ImportProblem[]> {
+  const rows = await session.rows<Hanging>(`
     select k.id, k.owner, f.file, s.line, s.path from pg_temp.named k left join pg_temp.staged s using (n) left join pg_temp.staged_file f using (f)
     where k.kind = 'customer' and not exists (select from pg_temp.node d where d.id = k.id) order by k.n nulls last`);
   const hanging = new Map(rows.map((row) => [row.id, row]));

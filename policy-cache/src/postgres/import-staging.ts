@@ -2,12 +2,11 @@
 //
 // By one COPY, in pieces of text, while they are read: neither this process nor a statement ever holds more than a piece.
 
-import { once } from 'node:events';
 import { parseAllGroup } from '../model.ts';
-import type { ReservedSql } from 'postgres';
 import { predefinedOf } from '../predefined.ts';
 import { MOST_PROBLEMS } from './import-rows.ts';
 import type { ImportProblem, ImportRow } from './import-rows.ts';
+import type { Session } from './import-session.ts';
 
 const COLUMNS = `n, f, line, path, kind, id, implied, derived, owner, type, label, groups,
   enabled, email, first_name, last_name, last_login, details, role_type, permissions, excluded,
@@ -55,39 +54,41 @@ export interface Staged {
  * Leaves the tables staged, staged_file and staged_member, with indexes and statistics. `defaults`, asked when all rows have come, names the
  * files whose tenants and customers get the predefined objects.
  */
-export async function stage(session: ReservedSql, rows: PiecesOfRows, defaults: () => ReadonlySet<string>): Promise<Staged> {
-  await session.unsafe(STAGING);
+export async function stage(session: Session, rows: PiecesOfRows, defaults: () => ReadonlySet<string>): Promise<Staged> {
+  await session.run(STAGING);
   const problems: ImportProblem[] = [];
   const order = new Map<string, number>();
   let omitted = 0;
   let n = 0;
-  const copied = async (more: PiecesOfRows): Promise<void> =>
-    copy(session, more, (row) => {
-      let f = order.get(row.file);
-      if (f === undefined) order.set(row.file, (f = order.size));
-      const { text, storable } = line(row, n++, f);
-      if (!storable) {
-        const told = unstorable(row);
-        const room = MOST_PROBLEMS - problems.length;
-        problems.push(...told.slice(0, room));
-        omitted += Math.max(0, told.length - room);
-      }
-      return text;
-    });
-  await copied(rows);
+  const text = (row: ImportRow): string => {
+    let f = order.get(row.file);
+    if (f === undefined) order.set(row.file, (f = order.size));
+    const { text, storable } = line(row, n++, f);
+    if (!storable) {
+      const told = unstorable(row);
+      const room = MOST_PROBLEMS - problems.length;
+      problems.push(...told.slice(0, room));
+      omitted += Math.max(0, told.length - room);
+    }
+    return text;
+  };
+  const copy = async (more: PiecesOfRows): Promise<void> => session.copy(`copy pg_temp.staged (${COLUMNS}) from stdin`, copied(more, text));
+  await copy(rows);
   const files = JSON.stringify([...order.keys()]);
-  await session`insert into pg_temp.staged_file select (i - 1)::int, file from json_array_elements_text(${files}::text::json) with ordinality x (file, i)`;
+  await session.rows('insert into pg_temp.staged_file select (i - 1)::int, file from json_array_elements_text($1::text::json) with ordinality x (file, i)', [
+    files,
+  ]);
   const wanted = [...defaults()].flatMap((file) => order.get(file) ?? []);
   if (wanted.length > 0) {
-    await session.unsafe("create index staged_owner on pg_temp.staged (n) where kind in ('tenant', 'customer'); analyze pg_temp.staged");
+    await session.run("create index staged_owner on pg_temp.staged (n) where kind in ('tenant', 'customer'); analyze pg_temp.staged");
     for (let last = -1; ;) {
       const owners = await ownersAfter(session, last, wanted);
       if (owners.length === 0) break;
-      await copied([[...predefinedRows(owners)]]);
+      await copy([[...predefinedRows(owners)]]);
       last = owners.at(-1)!.n;
     }
   }
-  await session.unsafe(INDEXES);
+  await session.run(INDEXES);
   return { problems, omitted, order, rows: n };
 }
 
@@ -100,11 +101,12 @@ interface StagedOwner {
   readonly kind: 'tenant' | 'customer';
 }
 
-async function ownersAfter(session: ReservedSql, last: number, files: readonly number[]): Promise<readonly StagedOwner[]> {
-  return session<StagedOwner[]>`
-    select s.n, f.file, s.line, s.path, s.id, s.kind from pg_temp.staged s join pg_temp.staged_file f using (f)
-    where s.n > ${last} and not s.implied and s.kind in ('tenant', 'customer') and s.f in (select json_array_elements_text(${JSON.stringify(files)}::text::json)::int)
-    order by s.n limit 10000`;
+async function ownersAfter(session: Session, last: number, files: readonly number[]): Promise<readonly StagedOwner[]> {
+  return session.rows<StagedOwner>(
+    `select s.n, f.file, s.line, s.path, s.id, s.kind from pg_temp.staged s join pg_temp.staged_file f using (f)
+     where s.n > $1 and not s.implied and s.kind in ('tenant', 'customer') and s.f = any ($2::int[]) order by s.n limit 10000`,
+    [last, arrayLiteral(files.map(String))],
+  );
 }
 
 function* predefinedRows(owners: readonly StagedOwner[]): Generator<ImportRow> {
@@ -117,32 +119,17 @@ function* predefinedRows(owners: readonly StagedOwner[]): Generator<ImportRow> {
   }
 }
 
-async function copy(session: ReservedSql, rows: PiecesOfRows, text: (row: ImportRow) => string): Promise<void> {
-  const to = await session.unsafe(`copy pg_temp.staged (${COLUMNS}) from stdin`).writable();
-  // An error of the server's comes as an event, and may come between two writes.
-  let failed: { readonly error: unknown } | null = null;
-  to.once('error', (error) => (failed = { error }));
-  const settled = (): void => {
-    if (failed) throw failed.error;
-  };
-  try {
-    let piece = '';
-    for await (const some of rows) {
-      for (const row of some) {
-        piece += text(row);
-        if (piece.length < PIECE) continue;
-        settled();
-        if (!to.write(piece)) await once(to, 'drain');
-        piece = '';
-      }
+async function* copied(rows: PiecesOfRows, text: (row: ImportRow) => string): AsyncGenerator<string> {
+  let piece = '';
+  for await (const some of rows) {
+    for (const row of some) {
+      piece += text(row);
+      if (piece.length < PIECE) continue;
+      yield piece;
+      piece = '';
     }
-    settled();
-    to.end(piece);
-    await once(to, 'finish');
-  } catch (error) {
-    to.destroy(error instanceof Error ? error : new Error(String(error)));
-    throw error;
   }
+  if (piece !== '') yield piece;
 }
 
 const TYPES = { tenant: 'TENANT', customer: 'CUSTOMER', user: 'USER', role: 'ROLE', grant: 'GROUP_PERMISSION' } as const;
@@ -165,7 +152,7 @@ function line(row: ImportRow, n: number, f: number): { readonly text: string; re
       line.text += NO_GROUPS + NO_PERSON + NO_DETAILS + NO_ROLE + NO_GRANT;
       break;
     case 'customer':
-      add(line, row.owner, TYPES.customer, row.label, array(row.groups));
+      add(line, row.owner, TYPES.customer, row.label, groupsOf(row));
       line.text += NO_PERSON;
       addJson(line, row.details);
       line.text += NO_ROLE + NO_GRANT;
@@ -175,11 +162,11 @@ function line(row: ImportRow, n: number, f: number): { readonly text: string; re
       line.text += NO_GROUPS + NO_PERSON + NO_DETAILS + NO_ROLE + NO_GRANT;
       break;
     case 'user':
-      add(line, row.owner, TYPES.user, row.label, array(row.groups), row.enabled, row.email, row.firstName, row.lastName, row.lastLogin);
+      add(line, row.owner, TYPES.user, row.label, groupsOf(row), row.enabled, row.email, row.firstName, row.lastName, row.lastLogin);
       line.text += NO_DETAILS + NO_ROLE + NO_GRANT;
       break;
     case 'entity':
-      add(line, row.owner, row.type, row.label, array(row.groups));
+      add(line, row.owner, row.type, row.label, groupsOf(row));
       line.text += NO_PERSON + NO_DETAILS + NO_ROLE + NO_GRANT;
       break;
     case 'role':
@@ -237,9 +224,13 @@ const EACH_UNSAFE = /[\\\t\n\r\0]|\p{Surrogate}/gu;
 const UNSTORABLE = /\0|\p{Surrogate}/u;
 const MARKS: Readonly<Record<string, string>> = { '\\': '\\\\', '\t': '\\t', '\n': '\\n', '\r': '\\r' };
 
+function groupsOf({ groups }: { readonly groups?: readonly string[] | undefined }): string | null {
+  return groups === undefined ? null : arrayLiteral(groups);
+}
+
 /** An array literal of Postgres. */
-function array(texts: readonly string[] | undefined): string | null {
-  return texts === undefined ? null : `{${texts.map((text) => `"${text.replace(/["\\]/g, '\\$&')}"`).join(',')}}`;
+export function arrayLiteral(texts: readonly string[]): string {
+  return `{${texts.map((text) => `"${text.replace(/["\\]/g, '\\$&')}"`).join(',')}}`;
 }
 
 /** Names come from people, and Postgres stores neither U+0000 nor half a character. */

@@ -4,8 +4,8 @@
 // transaction of at most so many changed keys, and the next one waits until no sidecar is behind (coherence 3.4: a backlog of more
 // than one pull carries makes a sidecar begin anew).
 
-import type { ReservedSql } from 'postgres';
 import { parseRevision, type Revision } from '../model.ts';
+import type { Session } from './import-session.ts';
 import { parseBarrier } from './rows.ts';
 
 export type ImportMode = 'create' | 'upsert';
@@ -34,9 +34,9 @@ export interface WriteOptions {
  */
 const WEIGHTS: Readonly<Record<ImportMode, string>> = {
   create: `case s.kind when 'tenant' then 2 when 'customer' then 2 when 'grant' then 2 when 'user' then 2 when 'entity' then 1 + (s.groups <> '{}')::int else 1 end`,
-  upsert: `case s.kind when 'tenant' then 2 when 'customer' then 2 when 'grant' then 4 when 'user' then 4 when 'entity' then 3 else 2 end`,
+  upsert: `case s.kind when 'tenant' then 2 when 'customer' then 2 when 'grant' then 5 when 'user' then 4 when 'entity' then 3 else 2 end`,
 };
-const HEAVIEST = 4;
+const HEAVIEST = 5;
 
 const PLAN = (mode: ImportMode, batch: number): string => `
   create temp table unit as
@@ -118,11 +118,33 @@ const MEMBERS = (batch: number, mode: ImportMode): string => {
 const SIDES = `case when not starts_with(p.user_group, 'all:') then p.user_group end user_group,
   case when not starts_with(p.entity_group, 'all:') then p.entity_group end entity_group`;
 
+/**
+ * A grant that is to have what another one has, which is to have something else: that one goes, and comes again in its place, for no two have
+ * the same three at any time.
+ */
+const DISPLACE = (batch: number): readonly string[] => [
+  `with wanted as (
+     select p.id, p.owner, p.role, p.entity_owner, p.entity_type, ${SIDES} from pg_temp.planned p where ${TO(batch)} and p.kind = 'grant')
+   insert into pg_temp.displaced
+     select g.id, o.label, g.shared
+     from wanted p join grantgate.group_permission g on g.role = p.role and g.id <> p.id and
+         (g.user_owner, g.user_group, g.entity_owner, g.entity_type, g.entity_group) is not distinct from
+         (p.owner, p.user_group, p.entity_owner, p.entity_type, p.entity_group)
+       join grantgate.object o on o.id = g.id`,
+  'delete from grantgate.object o using pg_temp.displaced d where o.id = d.id and not d.back',
+  `insert into grantgate.object (id, tenant, kind, type, owner, label)
+     select p.id, p.tenant, p.kind, p.type, p.owner, coalesce(p.label, d.label)
+     from pg_temp.planned p join pg_temp.displaced d on d.id = p.id where ${TO(batch)} order by p.id`,
+  `with x as (update pg_temp.displaced d set back = true from pg_temp.planned p where ${TO(batch)} and p.id = d.id returning d.id)
+     insert into pg_temp.changed select id from x on conflict do nothing`,
+];
+
 const GRANTS = (batch: number, mode: ImportMode): readonly string[] => [
+  ...(mode === 'create' ? [] : DISPLACE(batch)),
   `insert into grantgate.group_permission (id, tenant, user_owner, user_group, role, role_type, entity_owner, entity_type, entity_group, shared)
-     select x.id, x.tenant, x.owner, x.user_group, x.role, r.role_type, x.entity_owner, x.entity_type, x.entity_group, coalesce(x.shared, false)
+     select x.id, x.tenant, x.owner, x.user_group, x.role, r.role_type, x.entity_owner, x.entity_type, x.entity_group, coalesce(x.shared, (select d.shared from pg_temp.displaced d where d.id = x.id), false)
      from (select p.id, p.tenant, p.owner, p.role, p.entity_owner, p.entity_type, p.shared, ${SIDES} from pg_temp.planned p
-       where ${TO(batch)} and not p.stored and p.kind = 'grant') x join pg_temp.named r on r.id = x.role order by x.id`,
+       where ${TO(batch)} and p.kind = 'grant' and (not p.stored or exists (select from pg_temp.displaced d where d.id = p.id))) x join pg_temp.named r on r.id = x.role order by x.id`,
   ...(mode === 'create'
     ? []
     : [
@@ -143,13 +165,16 @@ const SEAL = 'set constraints grantgate.second_row immediate; set constraints al
 const REVISION = 'select grantgate.revision() revision';
 
 /** Writes what is staged and checked. In batches each is committed; else all of it is in the caller's transaction. */
-export async function write(session: ReservedSql, options: WriteOptions): Promise<Written> {
+export async function write(session: Session, options: WriteOptions): Promise<Written> {
   const { mode, batch } = options;
   const whole = batch === null;
-  await session.unsafe(whole && mode === 'create' ? PLAN_NEW : PLAN(mode, whole ? Number.MAX_SAFE_INTEGER : batch - HEAVIEST));
-  await session.unsafe('create temp table changed (id text collate "C" primary key)');
-  const sizes = await session<{ batch: number; rows: number; created: number }[]>`
-    select batch, count(*)::int as rows, (count(*) filter (where not stored))::int as created from pg_temp.planned group by batch order by batch`;
+  await session.run(whole && mode === 'create' ? PLAN_NEW : PLAN(mode, whole ? Number.MAX_SAFE_INTEGER : batch - HEAVIEST));
+  await session.run(`
+    create temp table changed (id text collate "C" primary key);
+    create temp table displaced (id text collate "C" primary key, label text, shared boolean, back boolean not null default false)`);
+  const sizes = await session.rows<{ batch: number; rows: number; created: number }>(
+    'select batch, count(*)::int as rows, (count(*) filter (where not stored))::int as created from pg_temp.planned group by batch order by batch',
+  );
   const last = await lastBatch(session, whole);
   const rowsOf = new Map(sizes.map((size) => [size.batch, size.rows]));
   let revision = '';
@@ -157,24 +182,24 @@ export async function write(session: ReservedSql, options: WriteOptions): Promis
     options.proceed?.();
     const statements = [...INSERT(at), ...(mode === 'upsert' ? UPDATE(at) : []), MEMBERS(at, mode), ...GRANTS(at, mode), SEAL];
     // Sent together they are one round trip.
-    revision = revisionOf(await session.unsafe([...(whole ? [] : ['begin']), ...statements, REVISION, ...(whole ? [] : ['commit'])].join(';\n')));
+    revision = revisionOf(await session.run([...(whole ? [] : ['begin']), ...statements, REVISION, ...(whole ? [] : ['commit'])].join(';\n')));
     options.wrote?.(rowsOf.get(at) ?? 0, revision);
     if (!whole && at < last) await followed(session, parseRevision(revision));
   }
-  const [{ updated }] = await session<[{ updated: number }]>`select count(*)::int as updated from pg_temp.changed`;
-  return { created: sizes.reduce((sum, size) => sum + size.created, 0), updated, batches: last + 1, revision };
+  const [changed] = await session.rows<{ updated: number }>('select count(*)::int as updated from pg_temp.changed');
+  return { created: sizes.reduce((sum, size) => sum + size.created, 0), updated: changed?.updated ?? 0, batches: last + 1, revision };
 }
 
 /** The memberships of the last customers may come after the last row. */
-async function lastBatch(session: ReservedSql, whole: boolean): Promise<number> {
+async function lastBatch(session: Session, whole: boolean): Promise<number> {
   if (whole) return 0;
-  const [{ last }] = await session<[{ last: number }]>`select coalesce(max(batch), 0) as last from pg_temp.unit`;
-  return last;
+  const [found] = await session.rows<{ last: number }>('select coalesce(max(batch), 0) as last from pg_temp.unit');
+  return found?.last ?? 0;
 }
 
 /** Of the statements sent together, the one that answered with it. */
-function revisionOf(results: unknown): string {
-  for (const result of Array.isArray(results) ? results.flat() : []) {
+function revisionOf(rows: readonly unknown[]): string {
+  for (const result of rows) {
     const { revision } = result as { revision?: unknown };
     if (typeof revision === 'string') return revision;
   }
@@ -186,11 +211,11 @@ const FOLLOWED_MS = 5_000;
 const LOOK_MS = 5;
 
 /** Until no sidecar with a running lease is behind. What a lost server may have forgotten (coherence 3.7) is not waited for: this is about load. */
-async function followed(session: ReservedSql, revision: Revision): Promise<void> {
+async function followed(session: Session, revision: Revision): Promise<void> {
   const limit = performance.now() + FOLLOWED_MS;
   for (;;) {
-    const [row] = await session<[{ r: unknown }]>`select grantgate.barrier(${revision.version}::bigint, ${revision.id}) as r`;
-    const { replicas } = parseBarrier(row.r);
+    const [row] = await session.rows<{ r: unknown }>('select grantgate.barrier($1::bigint, $2) as r', [revision.version, revision.id]);
+    const { replicas } = parseBarrier(row?.r);
     const behind = replicas.some(({ head, leaseMs }) => leaseMs > 0 && (head === null || head.version < revision.version));
     if (!behind || performance.now() > limit) return;
     await new Promise((resolve) => setTimeout(resolve, LOOK_MS));

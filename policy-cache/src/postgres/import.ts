@@ -3,14 +3,15 @@
 // Rows go into a staging table that keeps their file and line; what is wrong is found there by set queries (import-checks.ts), all of
 // it at once, before anything is written. Then they are written (import-write.ts) in the same transaction, or in several.
 
-import type { ReservedSql, Sql } from 'postgres';
-import { InputError } from '../errors.ts';
+import { InputError, PolicyError } from '../errors.ts';
 import type { Vocabulary } from '../vocabulary.ts';
 import { findProblems, findWarnings, type Found } from './import-checks.ts';
 import { MOST_PROBLEMS } from './import-rows.ts';
 import type { ImportProblem } from './import-rows.ts';
+import { openSession, type Session } from './import-session.ts';
 import { stage, type PiecesOfRows } from './import-staging.ts';
 import { write, type ImportMode } from './import-write.ts';
+import type { Pool } from './pool.ts';
 import { sqlState } from './session.ts';
 
 export type ImportCounts = Readonly<Record<'tenants' | 'customers' | 'groups' | 'users' | 'entities' | 'roles' | 'grants' | 'memberships', number>>;
@@ -47,7 +48,7 @@ export interface ImportOptions {
   /** `create` (default): an id that is there is a problem. `upsert`: it is changed to what is given; what a row leaves out stays. */
   readonly mode?: ImportMode;
   /**
-   * Commits whenever so many keys of the change log are reached (1,000 to 50,000), and waits for the sidecars before it goes on. Not set: one
+   * Commits whenever so many keys of the change log are reached (10 to 50,000), and waits for the sidecars before it goes on. Not set: one
    * transaction, which from 100,000 changed tenants and customers on makes every sidecar begin anew.
    */
   readonly batch?: number;
@@ -61,37 +62,34 @@ export interface ImportOptions {
 }
 
 /** A pull carries 100,000 keys (coherence 3.4): half of that leaves room for what others write. */
-export const BATCH_KEYS = { least: 1_000, most: 50_000 } as const;
+export const BATCH_KEYS = { least: 10, most: 50_000 } as const;
 
 /**
  * Imports rows. Bad rows are a value, `ok: false`, and nothing is written then. Rejects if the database fails, or if somebody else
  * writes the same ids meanwhile: without batches nothing is imported then; with them, those before it are, as the error says.
  * @throws InputError if it is the wrong database, the wrong login, or a batch out of bounds
  */
-export async function importRows(sql: Sql, rows: PiecesOfRows, options: ImportOptions): Promise<ImportResult> {
+export async function importRows(pool: Pool, rows: PiecesOfRows, options: ImportOptions): Promise<ImportResult> {
   const { batch } = options;
   if (batch !== undefined && !(Number.isInteger(batch) && batch >= BATCH_KEYS.least && batch <= BATCH_KEYS.most))
     throw new InputError('batch', `expected ${BATCH_KEYS.least} to ${BATCH_KEYS.most} keys, got ${batch}; a pull carries no more`);
-  const session = await sql.reserve();
+  const link = await pool.dedicated();
   const written = { rows: 0, revision: '' };
   try {
-    // No function of somebody's own in public. Hash tables of a million rows belong into memory.
-    await session.unsafe("set search_path = pg_catalog, pg_temp; set work_mem = '64MB'; set maintenance_work_mem = '128MB'; set jit = off");
-    if (batch === undefined) await session.unsafe('begin');
+    const session = await openSession(link);
+    if (batch === undefined) await session.run('begin');
     const result = await staged(session, rows, { ...options, written });
-    if (batch === undefined) await session.unsafe(result.ok ? 'commit' : 'rollback');
+    if (batch === undefined) await session.run(result.ok ? 'commit' : 'rollback');
     return result;
   } catch (error) {
-    await session.unsafe('rollback').catch(() => undefined); // what went wrong is the first error
     throw explained(error, batch === undefined ? null : written);
   } finally {
-    await session.unsafe('discard temp; reset search_path; reset work_mem; reset maintenance_work_mem; reset jit').catch(() => undefined); // the connection is gone
-    session.release();
+    link.destroy();
   }
 }
 
 async function staged(
-  session: ReservedSql,
+  session: Session,
   rows: PiecesOfRows,
   options: ImportOptions & { readonly written: { rows: number; revision: string } },
 ): Promise<ImportResult> {
@@ -129,18 +127,20 @@ const MEANING: Readonly<Record<string, string>> = {
 /** `written`: what is in for good; null: an import is one transaction. */
 function explained(error: unknown, written: { readonly rows: number; readonly revision: string } | null): unknown {
   const meaning = MEANING[sqlState(error) ?? ''];
-  if (written === null || written.rows === 0) return meaning === undefined ? error : new InputError('database', `${meaning}; nothing was imported`);
   const why = meaning ?? (error instanceof Error ? error.message : String(error));
+  if (written === null || written.rows === 0)
+    return meaning === undefined && !(error instanceof PolicyError) ? error : new InputError('database', `${why}; nothing was imported`);
   return new InputError('import', `${why}; ${written.rows} rows are in, at revision ${written.revision}: run it again with --mode upsert to go on`);
 }
 
-async function count(session: ReservedSql): Promise<ImportCounts> {
-  const [counts] = await session<[ImportCounts]>`
+async function count(session: Session): Promise<ImportCounts> {
+  const [counts] = await session.rows<ImportCounts>(`
     select (count(*) filter (where kind = 'tenant'))::int as tenants, (count(*) filter (where kind = 'customer'))::int as customers,
       (count(*) filter (where kind = 'group'))::int as groups, (count(*) filter (where kind = 'user'))::int as users,
       (count(*) filter (where kind = 'entity'))::int as entities, (count(*) filter (where kind = 'role'))::int as roles,
       (count(*) filter (where kind = 'grant'))::int as grants, coalesce(sum(cardinality(groups)), 0)::int as memberships
-    from pg_temp.staged`;
+    from pg_temp.staged`);
+  if (!counts) throw new Error('a count without a row');
   return { ...counts };
 }
 

@@ -6,7 +6,7 @@ export type { Certificates } from './dial.ts';
 export { barrier } from './barrier.ts';
 export type { BarrierOptions, BarrierReplica, BarrierReport, BarrierWait } from './barrier.ts';
 export { openPool } from './pool.ts';
-export type { PoolOptions } from './pool.ts';
+export type { Pool, PoolOptions } from './pool.ts';
 export { migrate } from './migrate.ts';
 export type { MigrationFile, MigrationReport } from './migrate.ts';
 export { BATCH_KEYS, importRows } from './import.ts';

@@ -4,7 +4,7 @@
 import postgres from 'postgres';
 import { parseAddresses, type Address } from './address.ts';
 import { dial, type Certificates } from './dial.ts';
-import { clientOptions } from './link.ts';
+import { clientOptions, openLink, type Link } from './link.ts';
 import { PolicyError } from '../errors.ts';
 
 export interface PoolOptions {
@@ -16,25 +16,34 @@ export interface PoolOptions {
   readonly max?: number;
 }
 
+export interface Pool extends postgres.Sql {
+  /** A connection of one's own, which says when it is lost (those of the client let a statement wait for ever). To be destroyed. */
+  dedicated(): Promise<Link>;
+}
+
+const CONNECT_MS = 10_000;
+
 /**
  * A client whose connections go to the first host of the URL that answers. `end()` it. Its own TLS options would verify nothing
  * unless told so, and send passwords in plain text by default.
  * @throws InputError if the URL cannot be used
  */
-export function openPool(options: PoolOptions): postgres.Sql {
+export function openPool(options: PoolOptions): Pool {
   const addresses = parseAddresses(options.url, options.insecureTls);
-  return postgres({
-    ...clientOptions(addresses[0]!, { connectMs: 10_000, fetchTypes: true }),
+  const reach = { certificates: options.certificates, connectMs: CONNECT_MS };
+  const sql = postgres({
+    ...clientOptions(addresses[0]!, { connectMs: CONNECT_MS, fetchTypes: true }),
     max: options.max ?? 4,
-    socket: () => dialFirst(addresses, options.certificates),
+    socket: () => first(addresses, async (address) => (await dial(address, reach)).socket),
   } as postgres.Options<Record<string, never>>);
+  return Object.assign(sql, { dedicated: () => first(addresses, (address) => openLink(address, reach)) });
 }
 
-async function dialFirst(addresses: readonly Address[], certificates: Certificates | undefined): Promise<unknown> {
+async function first<T>(addresses: readonly Address[], open: (address: Address) => Promise<T>): Promise<T> {
   const problems: PolicyError[] = [];
   for (const address of addresses) {
     try {
-      return (await dial(address, { certificates, connectMs: 10_000 })).socket;
+      return await open(address);
     } catch (error) {
       if (!(error instanceof PolicyError)) throw error;
       problems.push(error);
