@@ -39,7 +39,7 @@ export function createProgress({ terminal, bytes, wall }: ProgressOptions): Prog
     } else if (now - shown < EVERY_MS) return;
     shown = now;
     const share = of === null || of === 0 ? null : Math.min(1, done / of);
-    const left = share === null || share === 0 ? '' : `  ${seconds(((now - begun) * (1 - share)) / share)} left`;
+    const left = share === null || share === 0 || now - begun < EVERY_MS ? '' : `  ${seconds(((now - begun) * (1 - share)) / share)} left`;
     const line = `${name} ${share === null ? '' : `${bar(share)} `}${words}${left}`;
     terminal.write(`${CLEAR}${line.slice(0, (terminal.columns ?? 80) - 1)}`);
   };
