@@ -90,7 +90,11 @@ export function createAuthorize(settings: AuthorizeSettings): Authorize {
   const { table, pdp, nextId, clock, deadline = 1000, fault } = settings;
   const { vocabulary } = table;
 
-  const decide = (draft: Draft, { asked, atLeast, span }: { asked: RouteMatch; atLeast: AtLeast | null; span: CheckSpan | null }, who: Authentication): Outcome | Promise<Outcome> => {
+  const decide = (
+    draft: Draft,
+    { asked, atLeast, span }: { asked: RouteMatch; atLeast: AtLeast | null; span: CheckSpan | null },
+    who: Authentication,
+  ): Outcome | Promise<Outcome> => {
     if (who.kind === 'refused') return end(draft, 'unauthenticated', who.problem);
     draft.subject = who.subject;
     // Semantics 1.6: an operator is nobody at a door.

@@ -72,12 +72,14 @@ export function startTraces({ version, instance, vocabulary, clock, wall, log }:
       span.end(end);
     },
     async close(ms) {
-      const flushed = sdk.shutdown().then(
-        () => true,
-        () => true, // told by the handler of errors
-      );
-      const cut = new Promise<false>((resolve) => void clock.after(ms, () => resolve(false)));
-      const all = await Promise.race([flushed, cut]);
+      const all = await new Promise<boolean>((resolve) => {
+        const cancel = clock.after(ms, () => resolve(false));
+        const over = (): void => {
+          cancel();
+          resolve(true);
+        };
+        sdk.shutdown().then(over, over); // what went wrong, the handler of errors is told
+      });
       if (!all) log('warn', 'traces', `the collector did not take the last spans within ${ms} ms: they are lost`);
       for (const api of [trace, propagation, context, diag]) api.disable();
       return all;

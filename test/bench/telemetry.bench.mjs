@@ -1,0 +1,248 @@
+// What do metrics, the decision log and traces cost a check?  npm run bench:telemetry [-- --json]
+//
+// Microseconds of processor of a process that answers nothing but checks from memory at the door over HTTP, asked over kept connections
+// one check at a time, as proxies ask. Each variant is a process of its own; they take turns in short rounds and are compared within
+// each round, so that a machine that does other work slows all of them. The floor is a bare node:http server that answers as many bytes.
+
+import assert from 'node:assert/strict';
+import { fork } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { connect } from 'node:net';
+import { cpus } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { PolicyCache, compileVocabulary, parseWorldFile } from 'policy-cache';
+import { MemorySource } from 'policy-cache/memory';
+import { parse } from 'yaml';
+import { createAuthorize, decisionIds } from '../../dist/authorize.js';
+import { hostClock } from '../../dist/clock.js';
+import { createDecisionLog } from '../../dist/decisionlog.js';
+import { createHttpDoors } from '../../dist/doors/http.js';
+import { createAuthenticator } from '../../dist/identity.js';
+import { createThingsBoardIssuer, signToken } from '../../dist/issuers/thingsboard.js';
+import { listen } from '../../dist/listen.js';
+import { createPdp } from '../../dist/pdp.js';
+import { compileRoutes } from '../../dist/routes.js';
+import { createTelemetry } from '../../dist/telemetry.js';
+import { startTraces } from '../../dist/traces.js';
+
+const LOAD = { connections: 16, checks: 4_000, rounds: 21 };
+const GOAL = 1.1;
+
+/**
+ * What each process has on. `lines`: the share of allows in the decision log, null: no log. The default is one in a hundred.
+ * @type {Readonly<Record<string, { metrics: boolean, lines: number | null, traces: boolean }>>}
+ */
+const PROCESSES = {
+  off: { metrics: false, lines: null, traces: false },
+  on: { metrics: true, lines: 0.01, traces: false },
+  lines: { metrics: true, lines: 1, traces: false },
+  traces: { metrics: true, lines: 0.01, traces: true },
+};
+const SAMPLED = `Traceparent: 00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`;
+const UNSAMPLED = SAMPLED.replace(/1$/, '0');
+/** Who is asked, and with which further header. @type {Readonly<Record<string, readonly [string, string[]]>>} */
+const VARIANTS = {
+  floor: ['floor', []],
+  off: ['off', []],
+  on: ['on', []],
+  lines: ['lines', []],
+  header: ['on', [UNSAMPLED]],
+  unsampled: ['traces', [UNSAMPLED]],
+  sampled: ['traces', [SAMPLED]],
+};
+
+const [, , which] = process.argv;
+if (which === 'floor') await serveFloor();
+else if (which !== undefined && which in PROCESSES) await serve(/** @type {NonNullable<typeof PROCESSES[string]>} */ (PROCESSES[which]));
+else await measure();
+
+/** The parts of the service, put together as service.ts does, over memory. @param {NonNullable<typeof PROCESSES[string]>} having */
+async function serve({ metrics, lines, traces: traced }) {
+  const vocabulary = compileVocabulary(parse(readFileSync(new URL('../../policy-cache/vocabulary/thingsboard.yaml', import.meta.url), 'utf8')));
+  const { world, problems } = parseWorldFile({
+    defaults: true,
+    tenants: [{ id: 't1' }],
+    users: [{ id: 'admin', owner: 't1', groups: ['admins:t1'] }],
+    entities: [{ id: 'd1', type: 'DEVICE', owner: 't1' }],
+  });
+  assert.deepEqual(problems, []);
+  const clock = hostClock();
+  const wall = () => Date.now();
+  const telemetry = createTelemetry({ vocabulary, version: 'bench', policyVersion: 'bench', wall });
+  const decisions = createDecisionLog({ sink: process.stdout, allowSample: lines ?? 0, random: Math.random, wall });
+  const log = (/** @type {string} */ level, /** @type {string} */ event, /** @type {string} */ detail) =>
+    void (level === 'warn' && process.stderr.write(`${event}: ${detail}\n`));
+  const traces = traced ? startTraces({ version: 'bench', instance: 'bench', vocabulary, clock, wall, log }) : null;
+  const observer = { ...telemetry.observer, ...(traces ? { worked: traces.worked } : {}) };
+  const cache = new PolicyCache({ vocabulary, source: new MemorySource({ world, newId: () => randomUUID() }), clock, random: Math.random, observer });
+  cache.start();
+  await cache.ready(10_000);
+  const key = Buffer.alloc(64, 7).toString('base64');
+  const { table } = compileRoutes(vocabulary, {
+    routes: [{ method: 'GET', path: '/api/device/{id}', resource: 'DEVICE', operation: 'READ', target: '{id}' }],
+  });
+  const issuer = createThingsBoardIssuer({ name: 'thingsboard', tenants: '*', signingKeys: [key] });
+  const authenticator = createAuthenticator({ issuers: [issuer], wall, tokens: 100 });
+  const authorize = createAuthorize({ table, authenticator, pdp: createPdp(cache, { deadline: 1_000 }), nextId: decisionIds('bench'), clock });
+  /** @param {import('../../src/report.ts').CheckReport} check */
+  const report = (check) => {
+    if (metrics) telemetry.report(check);
+    if (lines !== null) decisions.report(check);
+    check.span?.end(check);
+  };
+  const doors = createHttpDoors({ authorize, clock, report, trace: traces?.check ?? null });
+  const address = await listen(doors.server(), { host: '127.0.0.1', port: 0 });
+  const token = await signToken(key, { userId: 'admin', scope: 'TENANT_ADMIN', issuedAt: Math.floor(wall() / 1000), lifetime: 3_600 });
+  answerParent({ port: Number(address.split(':').at(-1)), token });
+}
+
+async function serveFloor() {
+  const identity = ['X-Auth-User', 'admin', 'X-Auth-Tenant', 't1', 'X-Auth-Customer', '', 'X-Authz-Decision-Id', 'bench-12345'];
+  const server = createServer((_, res) => {
+    res.sendDate = false;
+    res.writeHead(200, ['Content-Length', '0', 'Cache-Control', 'no-store', ...identity]).end();
+  });
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const address = server.address();
+  answerParent({ port: typeof address === 'object' && address !== null ? address.port : 0, token: 'floor' });
+}
+
+/** @param {{ port: number, token: string }} at */
+function answerParent(at) {
+  process.on('message', () => process.send?.(process.cpuUsage()));
+  process.on('disconnect', () => process.exit(0));
+  process.send?.(at);
+}
+
+async function measure() {
+  const json = process.argv.includes('--json');
+  const say = (/** @type {string} */ line) => void (json || process.stdout.write(`${line}\n`));
+  let spans = 0;
+  const collector = createServer((req, res) => {
+    req.on('data', (/** @type {Buffer} */ part) => (spans += part.length));
+    req.on('end', () => res.writeHead(200, { 'content-type': 'application/x-protobuf' }).end());
+  });
+  await once(collector.listen(0, '127.0.0.1'), 'listening');
+  const listening = collector.address();
+  assert(typeof listening === 'object' && listening !== null);
+  const env = {
+    ...process.env,
+    OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${listening.port}`,
+    OTEL_BSP_SCHEDULE_DELAY: '20',
+    OTEL_BSP_MAX_QUEUE_SIZE: '100000',
+  };
+
+  const names = ['floor', ...Object.keys(PROCESSES)];
+  const children = new Map(names.map((name) => [name, fork(fileURLToPath(import.meta.url), [name], { env, stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })]));
+  try {
+    const at = new Map(await Promise.all([...children].map(async ([name, child]) => /** @type {const} */ ([name, (await once(child, 'message'))[0]]))));
+    say(
+      `${cpus()[0]?.model}, ${cpus().length} cores, node ${process.version}; ${LOAD.connections} connections, ${LOAD.rounds} rounds of ${LOAD.checks} checks`,
+    );
+    /** @type {Record<string, number[]>} */
+    const cpu = Object.fromEntries(Object.keys(VARIANTS).map((name) => [name, []]));
+    for (let round = -4; round < LOAD.rounds; round++) {
+      // In another order each time: whoever comes next pays for what the last one left to be done.
+      for (const [name, [who, headers]] of shuffled(Object.entries(VARIANTS))) {
+        const child = children.get(who);
+        assert(child);
+        const { port, token } = at.get(who);
+        const before = await cpuOf(child);
+        await load(port, requestOf(token, headers));
+        if (name === 'sampled') await drained(() => spans);
+        const used = ((await cpuOf(child)) - before) / LOAD.checks;
+        if (round >= 0) cpu[name]?.push(used);
+      }
+    }
+    assert(spans > 0, 'a collector was sent something');
+    say(
+      Object.entries(cpu)
+        .map(([name, all]) => `${name} ${median(all).toFixed(1)}`)
+        .join('  ') + '  µs of processor a check',
+    );
+    const ratio = (/** @type {string} */ of, /** @type {string} */ to) => median((cpu[of] ?? []).map((value, i) => value / (cpu[to]?.[i] ?? NaN)));
+    const figures = [
+      { name: 'telemetry.on.off', value: ratio('on', 'off'), goal: GOAL },
+      { name: 'telemetry.lines.off', value: ratio('lines', 'off'), goal: null },
+      { name: 'traces.unsampled', value: ratio('unsampled', 'header'), goal: GOAL },
+      { name: 'traces.sampled', value: ratio('sampled', 'header'), goal: null },
+      { name: 'telemetry.off.floor', value: ratio('off', 'floor'), goal: null },
+    ].map(({ name, value, goal }) => ({ name, value: Math.round(value * 1000) / 1000, unit: 'ratio', goal, met: goal === null ? null : value <= goal }));
+    if (json) process.stdout.write(`${JSON.stringify({ figures })}\n`);
+    else
+      for (const { name, value, goal, met } of figures)
+        say(`${met === null ? '       ' : met ? 'met    ' : 'NOT met'} ${name}: ${value}${goal === null ? '' : `, goal ${goal}`}`);
+  } finally {
+    for (const child of children.values()) child.disconnect();
+    collector.close();
+    collector.closeAllConnections();
+  }
+}
+
+/** @param {string} token @param {readonly string[]} more */
+function requestOf(token, more) {
+  const id = 'X-Request-Id: 0b3a2f6e6f0c4f3a9d3d8d1b7a0c9e11';
+  return [
+    'GET /auth/nginx HTTP/1.1',
+    'Host: grantgate',
+    `Authorization: Bearer ${token}`,
+    'X-Original-Method: GET',
+    'X-Original-URI: /api/device/d1',
+    id,
+    ...more,
+    '',
+    '',
+  ].join('\r\n');
+}
+
+/** So many checks over all connections, each asking when it is answered; every answer is an allow. @param {number} port @param {string} request */
+async function load(port, request) {
+  let left = LOAD.checks;
+  const ask = async () => {
+    const socket = connect(port, '127.0.0.1').setNoDelay().setEncoding('latin1');
+    await once(socket, 'connect');
+    await new Promise((resolve, reject) => {
+      socket.on('error', reject);
+      socket.on('data', (/** @type {string} */ answer) => {
+        if (!answer.startsWith('HTTP/1.1 200 ') || !answer.endsWith('\r\n\r\n')) return reject(new Error(answer));
+        if (left-- > 0) socket.write(request);
+        else resolve(null);
+      });
+      left--;
+      socket.write(request);
+    });
+    socket.destroy();
+  };
+  await Promise.all(Array.from({ length: LOAD.connections }, ask));
+}
+
+/** Until nothing more comes: what the batches cost belongs to the checks that they tell of. @param {() => number} bytes */
+async function drained(bytes) {
+  for (let before = -1; bytes() !== before;) {
+    before = bytes();
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+/** Microseconds of processor that a process has used. @param {import('node:child_process').ChildProcess} child */
+async function cpuOf(child) {
+  child.send('cpu');
+  const [{ user, system }] = /** @type {[NodeJS.CpuUsage]} */ (await once(child, 'message'));
+  return user + system;
+}
+
+/** @template T @param {readonly T[]} list */
+function shuffled(list) {
+  return list
+    .map((value) => ({ value, key: Math.random() }))
+    .sort((a, b) => a.key - b.key)
+    .map(({ value }) => value);
+}
+
+/** @param {readonly number[]} values */
+function median(values) {
+  return values.toSorted((a, b) => a - b)[values.length >> 1] ?? NaN;
+}
