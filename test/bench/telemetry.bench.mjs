@@ -1,8 +1,8 @@
 // What do metrics, the decision log and traces cost a check?  npm run bench:telemetry [-- --json]
 //
 // Microseconds of processor of a process that answers nothing but checks from memory at the door over HTTP, asked over kept connections
-// one check at a time, as proxies ask. Each variant is a process of its own; they take turns in short rounds and are compared within
-// each round, so that a machine that does other work slows all of them. The floor is a bare node:http server that answers as many bytes.
+// one check at a time, as proxies ask. Variants are switched on and off in one process, take turns in short rounds and are compared within
+// each round, so that neither a machine that does other work nor the luck of a compiler is taken for a cost. The floor is a bare node:http server that answers as many bytes.
 
 import assert from 'node:assert/strict';
 import { fork } from 'node:child_process';
@@ -28,39 +28,33 @@ import { compileRoutes } from '../../dist/routes.js';
 import { createTelemetry } from '../../dist/telemetry.js';
 import { startTraces } from '../../dist/traces.js';
 
-const LOAD = { connections: 16, checks: 4_000, rounds: 21 };
+const LOAD = { connections: 16, checks: 4_000, rounds: 31 };
 const GOAL = 1.1;
 
-/**
- * What each process has on. `lines`: the share of allows in the decision log, null: no log. The default is one in a hundred.
- * @type {Readonly<Record<string, { metrics: boolean, lines: number | null, traces: boolean }>>}
- */
-const PROCESSES = {
-  off: { metrics: false, lines: null, traces: false },
-  on: { metrics: true, lines: 0.01, traces: false },
-  lines: { metrics: true, lines: 1, traces: false },
-  traces: { metrics: true, lines: 0.01, traces: true },
-};
 const SAMPLED = `Traceparent: 00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`;
 const UNSAMPLED = SAMPLED.replace(/1$/, '0');
-/** Who is asked, and with which further header. @type {Readonly<Record<string, readonly [string, string[]]>>} */
+/**
+ * `lines`: the share of allows in the decision log, null: no log; the default is one in a hundred. `door`: which one is asked.
+ * @type {Readonly<Record<string, { door: 'floor' | 'plain' | 'traced', metrics?: boolean, lines?: number | null, headers?: string[] }>>}
+ */
 const VARIANTS = {
-  floor: ['floor', []],
-  off: ['off', []],
-  on: ['on', []],
-  lines: ['lines', []],
-  header: ['on', [UNSAMPLED]],
-  unsampled: ['traces', [UNSAMPLED]],
-  sampled: ['traces', [SAMPLED]],
+  floor: { door: 'floor' },
+  off: { door: 'plain' },
+  on: { door: 'plain', metrics: true, lines: 0.01 },
+  'every line': { door: 'plain', metrics: true, lines: 1 },
+  'no traces': { door: 'plain', metrics: true, lines: 0.01, headers: [UNSAMPLED] },
+  unsampled: { door: 'traced', metrics: true, lines: 0.01, headers: [UNSAMPLED] },
+  sampled: { door: 'traced', metrics: true, lines: 0.01, headers: [SAMPLED] },
 };
+/** @typedef {{ metrics: boolean, lines: number | null }} Having */
 
 const [, , which] = process.argv;
 if (which === 'floor') await serveFloor();
-else if (which !== undefined && which in PROCESSES) await serve(/** @type {NonNullable<typeof PROCESSES[string]>} */ (PROCESSES[which]));
+else if (which === 'ours') await serve();
 else await measure();
 
-/** The parts of the service, put together as service.ts does, over memory. @param {NonNullable<typeof PROCESSES[string]>} having */
-async function serve({ metrics, lines, traces: traced }) {
+/** The parts of the service, put together as service.ts does, over memory: two doors, of which one is traced. */
+async function serve() {
   const vocabulary = compileVocabulary(parse(readFileSync(new URL('../../policy-cache/vocabulary/thingsboard.yaml', import.meta.url), 'utf8')));
   const { world, problems } = parseWorldFile({
     defaults: true,
@@ -72,12 +66,12 @@ async function serve({ metrics, lines, traces: traced }) {
   const clock = hostClock();
   const wall = () => Date.now();
   const telemetry = createTelemetry({ vocabulary, version: 'bench', policyVersion: 'bench', wall });
-  const decisions = createDecisionLog({ sink: process.stdout, allowSample: lines ?? 0, random: Math.random, wall });
+  const logOf = (/** @type {number} */ allowSample) => createDecisionLog({ sink: process.stdout, allowSample, random: Math.random, wall });
+  const logs = new Map([0.01, 1].map((share) => [share, logOf(share)]));
   const log = (/** @type {string} */ level, /** @type {string} */ event, /** @type {string} */ detail) =>
     void (level === 'warn' && process.stderr.write(`${event}: ${detail}\n`));
-  const traces = traced ? startTraces({ version: 'bench', instance: 'bench', vocabulary, clock, wall, log }) : null;
-  const observer = { ...telemetry.observer, ...(traces ? { worked: traces.worked } : {}) };
-  const cache = new PolicyCache({ vocabulary, source: new MemorySource({ world, newId: () => randomUUID() }), clock, random: Math.random, observer });
+  const traces = startTraces({ version: 'bench', instance: 'bench', vocabulary, clock, wall, log });
+  const cache = new PolicyCache({ vocabulary, source: new MemorySource({ world, newId: () => randomUUID() }), clock, random: Math.random });
   cache.start();
   await cache.ready(10_000);
   const key = Buffer.alloc(64, 7).toString('base64');
@@ -87,16 +81,21 @@ async function serve({ metrics, lines, traces: traced }) {
   const issuer = createThingsBoardIssuer({ name: 'thingsboard', tenants: '*', signingKeys: [key] });
   const authenticator = createAuthenticator({ issuers: [issuer], wall, tokens: 100 });
   const authorize = createAuthorize({ table, authenticator, pdp: createPdp(cache, { deadline: 1_000 }), nextId: decisionIds('bench'), clock });
+  /** @type {Having} */
+  let having = { metrics: false, lines: null };
   /** @param {import('../../src/report.ts').CheckReport} check */
   const report = (check) => {
-    if (metrics) telemetry.report(check);
-    if (lines !== null) decisions.report(check);
+    if (having.metrics) telemetry.report(check);
+    if (having.lines !== null) logs.get(having.lines)?.report(check);
     check.span?.end(check);
   };
-  const doors = createHttpDoors({ authorize, clock, report, trace: traces?.check ?? null });
-  const address = await listen(doors.server(), { host: '127.0.0.1', port: 0 });
+  const ports = [];
+  for (const trace of [null, traces.check]) {
+    const address = await listen(createHttpDoors({ authorize, clock, report, trace }).server(), { host: '127.0.0.1', port: 0 });
+    ports.push(Number(address.split(':').at(-1)));
+  }
   const token = await signToken(key, { userId: 'admin', scope: 'TENANT_ADMIN', issuedAt: Math.floor(wall() / 1000), lifetime: 3_600 });
-  answerParent({ port: Number(address.split(':').at(-1)), token });
+  answerParent({ ports, token }, (next) => (having = next));
 }
 
 async function serveFloor() {
@@ -107,12 +106,15 @@ async function serveFloor() {
   });
   await once(server.listen(0, '127.0.0.1'), 'listening');
   const address = server.address();
-  answerParent({ port: typeof address === 'object' && address !== null ? address.port : 0, token: 'floor' });
+  answerParent({ ports: [typeof address === 'object' && address !== null ? address.port : 0], token: 'floor' }, () => undefined);
 }
 
-/** @param {{ port: number, token: string }} at */
-function answerParent(at) {
-  process.on('message', () => process.send?.(process.cpuUsage()));
+/** @param {{ ports: number[], token: string }} at @param {(having: Having) => void} take */
+function answerParent(at, take) {
+  process.on('message', (/** @type {Having} */ having) => {
+    take(having);
+    process.send?.(process.cpuUsage());
+  });
   process.on('disconnect', () => process.exit(0));
   process.send?.(at);
 }
@@ -120,9 +122,9 @@ function answerParent(at) {
 async function measure() {
   const json = process.argv.includes('--json');
   const say = (/** @type {string} */ line) => void (json || process.stdout.write(`${line}\n`));
-  let spans = 0;
+  let exported = 0;
   const collector = createServer((req, res) => {
-    req.on('data', (/** @type {Buffer} */ part) => (spans += part.length));
+    req.on('data', (/** @type {Buffer} */ part) => (exported += part.length));
     req.on('end', () => res.writeHead(200, { 'content-type': 'application/x-protobuf' }).end());
   });
   await once(collector.listen(0, '127.0.0.1'), 'listening');
@@ -132,43 +134,40 @@ async function measure() {
     ...process.env,
     OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${listening.port}`,
     OTEL_BSP_SCHEDULE_DELAY: '20',
-    OTEL_BSP_MAX_QUEUE_SIZE: '100000',
+    OTEL_BSP_MAX_QUEUE_SIZE: '100000', // every span is paid for
   };
-
-  const names = ['floor', ...Object.keys(PROCESSES)];
-  const children = new Map(names.map((name) => [name, fork(fileURLToPath(import.meta.url), [name], { env, stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })]));
+  const [ours, bare] = ['ours', 'floor'].map((name) => fork(fileURLToPath(import.meta.url), [name], { env, stdio: ['ignore', 'ignore', 'inherit', 'ipc'] }));
+  assert(ours && bare);
   try {
-    const at = new Map(await Promise.all([...children].map(async ([name, child]) => /** @type {const} */ ([name, (await once(child, 'message'))[0]]))));
+    const [at, floor] = await Promise.all(
+      [ours, bare].map(async (child) => /** @type {{ ports: number[], token: string }} */ ((await once(child, 'message'))[0])),
+    );
+    assert(at && floor);
+    const ports = { floor: floor.ports[0] ?? 0, plain: at.ports[0] ?? 0, traced: at.ports[1] ?? 0 };
     say(
       `${cpus()[0]?.model}, ${cpus().length} cores, node ${process.version}; ${LOAD.connections} connections, ${LOAD.rounds} rounds of ${LOAD.checks} checks`,
     );
     /** @type {Record<string, number[]>} */
     const cpu = Object.fromEntries(Object.keys(VARIANTS).map((name) => [name, []]));
-    for (let round = -4; round < LOAD.rounds; round++) {
+    for (let round = -6; round < LOAD.rounds; round++) {
       // In another order each time: whoever comes next pays for what the last one left to be done.
-      for (const [name, [who, headers]] of shuffled(Object.entries(VARIANTS))) {
-        const child = children.get(who);
-        assert(child);
-        const { port, token } = at.get(who);
-        const before = await cpuOf(child);
-        await load(port, requestOf(token, headers));
-        if (name === 'sampled') await drained(() => spans);
-        const used = ((await cpuOf(child)) - before) / LOAD.checks;
+      for (const [name, { door, metrics = false, lines = null, headers = [] }] of shuffled(Object.entries(VARIANTS))) {
+        const child = door === 'floor' ? bare : ours;
+        const before = await cpuOf(child, { metrics, lines });
+        await load(ports[door], requestOf(at.token, headers));
+        if (name === 'sampled') await drained(() => exported);
+        const used = ((await cpuOf(child, { metrics, lines })) - before) / LOAD.checks;
         if (round >= 0) cpu[name]?.push(used);
       }
     }
-    assert(spans > 0, 'a collector was sent something');
-    say(
-      Object.entries(cpu)
-        .map(([name, all]) => `${name} ${median(all).toFixed(1)}`)
-        .join('  ') + '  µs of processor a check',
-    );
+    assert(exported > LOAD.rounds * LOAD.checks * 100, 'the collector was sent every sampled check');
+    for (const [name, all] of Object.entries(cpu)) say(`${name.padEnd(10)} ${median(all).toFixed(1)} µs of processor a check`);
     const ratio = (/** @type {string} */ of, /** @type {string} */ to) => median((cpu[of] ?? []).map((value, i) => value / (cpu[to]?.[i] ?? NaN)));
     const figures = [
       { name: 'telemetry.on.off', value: ratio('on', 'off'), goal: GOAL },
-      { name: 'telemetry.lines.off', value: ratio('lines', 'off'), goal: null },
-      { name: 'traces.unsampled', value: ratio('unsampled', 'header'), goal: GOAL },
-      { name: 'traces.sampled', value: ratio('sampled', 'header'), goal: null },
+      { name: 'telemetry.everyline.off', value: ratio('every line', 'off'), goal: null },
+      { name: 'traces.unsampled', value: ratio('unsampled', 'no traces'), goal: GOAL },
+      { name: 'traces.sampled', value: ratio('sampled', 'no traces'), goal: null },
       { name: 'telemetry.off.floor', value: ratio('off', 'floor'), goal: null },
     ].map(({ name, value, goal }) => ({ name, value: Math.round(value * 1000) / 1000, unit: 'ratio', goal, met: goal === null ? null : value <= goal }));
     if (json) process.stdout.write(`${JSON.stringify({ figures })}\n`);
@@ -176,7 +175,7 @@ async function measure() {
       for (const { name, value, goal, met } of figures)
         say(`${met === null ? '       ' : met ? 'met    ' : 'NOT met'} ${name}: ${value}${goal === null ? '' : `, goal ${goal}`}`);
   } finally {
-    for (const child of children.values()) child.disconnect();
+    for (const child of [ours, bare]) child.disconnect();
     collector.close();
     collector.closeAllConnections();
   }
@@ -227,9 +226,9 @@ async function drained(bytes) {
   }
 }
 
-/** Microseconds of processor that a process has used. @param {import('node:child_process').ChildProcess} child */
-async function cpuOf(child) {
-  child.send('cpu');
+/** Microseconds of processor that a process has used; from now on it has these. @param {import('node:child_process').ChildProcess} child @param {Having} having */
+async function cpuOf(child, having) {
+  child.send(having);
   const [{ user, system }] = /** @type {[NodeJS.CpuUsage]} */ (await once(child, 'message'));
   return user + system;
 }
