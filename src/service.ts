@@ -24,7 +24,6 @@ import { createPdp } from './pdp.ts';
 import { loadPolicy } from './policy.ts';
 import type { CheckReport } from './report.ts';
 import { createTelemetry } from './telemetry.ts';
-import type { Traces } from './traces.ts';
 
 type Settings = Config['settings'];
 
@@ -109,7 +108,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   });
   const instance = replicaName(settings.replica.name ?? parts.hostname, parts.uuid());
   // A fifth of a second to load: nobody else has to wait for it.
-  const traces: Traces | null =
+  const traces =
     parts.traces === true
       ? (await import('./traces.ts')).startTraces({ version: parts.version, instance, vocabulary: policy.vocabulary, clock, wall: parts.wall, log })
       : null;
