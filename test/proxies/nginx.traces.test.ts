@@ -31,7 +31,7 @@ beforeAll(async () => {
     server,
     world,
     set: { 'overload.delay': '10s' }, // a machine that does other work is no news here
-    env: { OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${collector.port}`, OTEL_BSP_SCHEDULE_DELAY: '20', OTEL_RESOURCE_ATTRIBUTES: 'k8s.pod.name=pod-1' },
+    env: collector.env({ OTEL_RESOURCE_ATTRIBUTES: 'k8s.pod.name=pod-1' }),
   });
 });
 afterAll(async () => {

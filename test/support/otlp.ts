@@ -30,6 +30,8 @@ export interface CollectedSpan {
 export interface Collector {
   readonly port: number;
   readonly grpcPort: number;
+  /** Of a process that is to export to it, soon after each span, and not by gRPC. */
+  env(more?: Readonly<Record<string, string>>): Readonly<Record<string, string>>;
   readonly spans: readonly CollectedSpan[];
   /** How each export came: `application/x-protobuf`, `application/json`, `grpc`. */
   readonly ways: ReadonlySet<string>;
@@ -111,10 +113,12 @@ export async function startCollector(): Promise<Collector> {
     grpc.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, port) => (error ? reject(error) : resolve(port))),
   );
 
+  const { port } = http.address() as AddressInfo;
   const ofTrace = (trace: string): CollectedSpan[] => spans.filter((span) => span.trace === trace);
   return {
-    port: (http.address() as AddressInfo).port,
+    port,
     grpcPort,
+    env: (more = {}) => ({ OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${port}`, OTEL_BSP_SCHEDULE_DELAY: '20', ...more }),
     spans,
     ways,
     async ofTrace(trace, count) {
