@@ -91,37 +91,29 @@ export function createDecisionLog({ sink, allowSample, random, wall, buffer = 10
   };
 }
 
-/**
- * The line of one check: field names of the contract, `\n` at its end. Control characters are escaped by JSON.
- *
- * Put together by hand: JSON.stringify of the object took 1.9 µs, and this a third of it.
- */
+/** The line of one check: field names of the contract, `\n` at its end. Control characters are escaped by JSON. */
 export function decisionLine(check: CheckReport, wallMs: number): string {
-  const { revision } = check;
-  return (
-    `{"ts":"${isoOf(wallMs)}","decision_id":${quoted(check.decisionId)},"request_id":${quoted(check.requestId)},` +
-    `"decision":"${check.verdict === 'permit' ? 'allow' : check.verdict}","reason":${quoted(check.reason)},"rule":${quoted(check.rule)},` +
-    `"revision":${revision === null ? 'null' : quoted(formatRevision(revision))},"protocol":${quoted(check.protocol)},` +
-    `"method":${quoted(check.method)},"route":${quoted(check.route)},"resource":${quoted(check.resource)},"operation":${quoted(check.operation)},` +
-    `"target":${quoted(check.target)},"subject":${quoted(check.subject)},"tenant":${quoted(check.tenant)},"cache":"${check.cache}",` +
-    `"duration_us":${Math.round(check.durationMs * 1000)}}\n`
-  );
+  return `${JSON.stringify({
+    ts: new Date(wallMs).toISOString(),
+    decision_id: check.decisionId,
+    request_id: cut(check.requestId),
+    decision: check.verdict === 'permit' ? 'allow' : check.verdict,
+    reason: check.reason,
+    rule: check.rule,
+    revision: check.revision === null ? null : formatRevision(check.revision),
+    protocol: check.protocol,
+    method: cut(check.method),
+    route: check.route,
+    resource: cut(check.resource),
+    operation: cut(check.operation),
+    target: cut(check.target),
+    subject: cut(check.subject),
+    tenant: cut(check.tenant),
+    cache: check.cache,
+    duration_us: Math.round(check.durationMs * 1000),
+  })}\n`;
 }
 
-/** All that JSON writes as it stands, and no longer than a field may be. */
-const PLAIN = new RegExp(`^[ !#-[\\]-~]{0,${FIELD}}$`);
-
-function quoted(text: string): string {
-  return PLAIN.test(text) ? `"${text}"` : JSON.stringify(text.length > FIELD ? `${text.slice(0, FIELD)}…` : text);
-}
-
-/** Most lines are of the millisecond of the one before. */
-let lastMs = NaN;
-let lastIso = '';
-function isoOf(wallMs: number): string {
-  if (wallMs !== lastMs) {
-    lastIso = new Date(wallMs).toISOString();
-    lastMs = wallMs;
-  }
-  return lastIso;
+function cut(text: string): string {
+  return text.length > FIELD ? `${text.slice(0, FIELD)}…` : text;
 }

@@ -1,6 +1,5 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { createDecisionLog, decisionLine, type LineSink } from '../../src/decisionlog.ts';
 import type { CheckReport } from '../../src/report.ts';
@@ -24,8 +23,6 @@ const deny: CheckReport = {
   durationMs: 0.0421,
 };
 const allow: CheckReport = { ...deny, verdict: 'permit', reason: 'generic', rule: '6a' };
-
-const seed = Number(process.env['GRANTGATE_SEED'] ?? Date.now() & 0x7fffffff);
 
 /** A sink whose writes end when the test says so. */
 function slowSink(): { sink: LineSink; texts: string[]; finish(problem?: Error): void } {
@@ -76,25 +73,6 @@ test('what a client sends cannot break a line or make it long', () => {
   const line = decisionLine({ ...deny, target: 'x\n{"decision":"allow"}', requestId: 'y'.repeat(5000) }, 0);
   expect(line.indexOf('\n')).toBe(line.length - 1);
   expect(line.length).toBeLessThan(1000);
-});
-
-test('whatever stands in a field is read back as it was', () => {
-  const text = fc.oneof(
-    fc.string(),
-    fc.string({ unit: 'binary' }),
-    fc.constantFrom('', '"', '\\', '\u0000', '\u007f', '\ud800', 'é', 'a'.repeat(256), 'a'.repeat(257)),
-  );
-  const fields = ['decisionId', 'requestId', 'reason', 'rule', 'protocol', 'method', 'route', 'resource', 'operation', 'target', 'subject', 'tenant'] as const;
-  const cut = (value: string): string => (value.length > 256 ? `${value.slice(0, 256)}…` : value);
-  fc.assert(
-    fc.property(fc.record(Object.fromEntries(fields.map((field) => [field, text])) as Record<(typeof fields)[number], typeof text>), (given) => {
-      const line = decisionLine({ ...deny, ...given }, 0);
-      expect(line.indexOf('\n')).toBe(line.length - 1);
-      const got = JSON.parse(line) as Record<string, unknown>;
-      for (const field of fields) expect(got[field.replace('Id', '_id')]).toBe(cut(given[field]));
-    }),
-    { seed, numRuns: 500 },
-  );
 });
 
 test('every refusal is written, allows by the sample', async () => {
