@@ -4,11 +4,11 @@
 // reads OTEL_* itself. A check has a span only where its parent is sampled: for every other one nothing is allocated. Of a fill, a
 // pull, an attach the span is made when it is over. No attribute tells who asked, or for which thing: no token, subject, target, path.
 
-import { ROOT_CONTEXT, SpanKind, SpanStatusCode, TraceFlags, context, diag, propagation, trace } from '@opentelemetry/api';
+import { DiagLogLevel, ROOT_CONTEXT, SpanKind, SpanStatusCode, TraceFlags, context, diag, propagation, trace } from '@opentelemetry/api';
 import type { Attributes, Context, ContextManager, DiagLogger, Link, Span, SpanOptions } from '@opentelemetry/api';
 import { defaultResource, envDetector, resourceFromAttributes } from '@opentelemetry/resources';
 import { NodeSDK, core } from '@opentelemetry/sdk-node';
-import { PolicyError, formatRevision } from 'policy-cache';
+import { InputError, PolicyError, formatRevision } from 'policy-cache';
 import type { Clock, Vocabulary, Work } from 'policy-cache';
 import type { Log } from './log.ts';
 import { HTTP_STATUS } from './problem.ts';
@@ -38,29 +38,32 @@ const OUTAGE_EVERY_MS = 3_600_000;
 /** Beyond this a clock was set, or the machine slept. */
 const GRAIN_MS = 2;
 
-export function startTraces({ version, instance, vocabulary, clock, wall, log }: TracesSettings): Traces {
-  const sdk = new NodeSDK({
-    resource: defaultResource().merge(resourceFromAttributes({ 'service.name': 'grantgate', 'service.version': version, 'service.instance.id': instance })),
-    // The SDK's own would add the command line, which may hold a `--set` with a password.
-    resourceDetectors: [envDetector],
-    metricReaders: [],
-    logRecordProcessors: [],
-    contextManager: BY_HAND,
-  });
-  listenToSdk({ log, now: () => clock.now() });
-  sdk.start();
+/** @throws InputError where the SDK cannot work by what OTEL_* says; of most of that it warns, and takes its default */
+export function startTraces(settings: TracesSettings): Traces {
+  const { version, vocabulary, clock, wall, log } = settings;
+  const sdk = startSdk(settings);
   const tracer = trace.getTracer('grantgate', version);
   const now = preciseWall({ clock, wall });
+
+  const begin = (traceparent: string, tracestate: string): CheckSpan | null => {
+    const parent = propagation.extract(ROOT_CONTEXT, tracestate === '' ? { traceparent } : { traceparent, tracestate });
+    const flags = trace.getSpanContext(parent)?.traceFlags ?? TraceFlags.NONE;
+    if ((flags & TraceFlags.SAMPLED) === 0) return null;
+    const span = tracer.startSpan('grantgate check', { kind: SpanKind.SERVER, startTime: now() }, parent);
+    // A sampler that does not look at the parent (OTEL_TRACES_SAMPLER) has the last word.
+    return span.isRecording() ? new TracedCheck(trace.setSpan(parent, span), { vocabulary, now }) : null;
+  };
 
   return {
     check(traceparent, tracestate) {
       if (!saysSampled(traceparent)) return null;
-      const parent = propagation.extract(ROOT_CONTEXT, tracestate === '' ? { traceparent } : { traceparent, tracestate });
-      const flags = trace.getSpanContext(parent)?.traceFlags ?? TraceFlags.NONE;
-      if ((flags & TraceFlags.SAMPLED) === 0) return null;
-      const span = tracer.startSpan('grantgate check', { kind: SpanKind.SERVER, startTime: now() }, parent);
-      // A sampler that does not look at the parent (OTEL_TRACES_SAMPLER) has the last word.
-      return span.isRecording() ? new TracedCheck(trace.setSpan(parent, span), { vocabulary, now }) : null;
+      try {
+        return begin(traceparent, tracestate);
+      } catch (error) {
+        // It is a check first: whatever the SDK has against its headers, it is answered.
+        log('debug', 'traces', wordsOf(error));
+        return null;
+      }
     },
     worked(work) {
       const shown = shownOf(work);
@@ -213,18 +216,35 @@ function preciseWall({ clock, wall }: Pick<TracesSettings, 'clock' | 'wall'>): (
   };
 }
 
-/** The SDK's own logger writes to stdout, which is the decision log's. */
-function listenToSdk({ log, now }: { log: Log; now: () => number }): void {
-  let told = -Infinity;
-  const outage = (problem: string): void => {
-    if (now() - told < OUTAGE_EVERY_MS) return;
-    told = now();
-    log('warn', 'traces', `spans are lost (this is told once an hour): ${problem}`);
-  };
+function startSdk({ version, instance, clock, log }: TracesSettings): NodeSDK {
   const debug = (message: string): void => log('debug', 'traces', message);
-  const logger: DiagLogger = { error: outage, warn: outage, info: debug, debug, verbose: () => undefined };
-  diag.setLogger(logger, { suppressOverrideMessage: true });
-  core.setGlobalErrorHandler((error) => outage(wordsOf(error)));
+  /** Instead of the SDK's own logger, which writes to stdout: that is the decision log's. */
+  const listen = (warn: (problem: string) => void): void => {
+    const logger: DiagLogger = { error: warn, warn, info: debug, debug, verbose: () => undefined };
+    diag.setLogger(logger, { suppressOverrideMessage: true, logLevel: DiagLogLevel.DEBUG });
+    core.setGlobalErrorHandler((error) => warn(wordsOf(error)));
+  };
+  try {
+    const sdk = new NodeSDK({
+      resource: defaultResource().merge(resourceFromAttributes({ 'service.name': 'grantgate', 'service.version': version, 'service.instance.id': instance })),
+      // The SDK's own would add the command line, which may hold a `--set` with a password.
+      resourceDetectors: [envDetector],
+      metricReaders: [],
+      logRecordProcessors: [],
+      contextManager: BY_HAND,
+    });
+    listen((problem) => log('warn', 'traces', problem));
+    sdk.start();
+    let told = -Infinity;
+    listen((problem) => {
+      if (clock.now() - told < OUTAGE_EVERY_MS) return;
+      told = clock.now();
+      log('warn', 'traces', `spans are lost (this is told once an hour): ${problem}`);
+    });
+    return sdk;
+  } catch (error) {
+    throw new InputError('OTEL_*', `OpenTelemetry's SDK cannot start by what these variables say: ${wordsOf(error)}`);
+  }
 }
 
 function wordsOf(error: unknown): string {
