@@ -144,6 +144,24 @@ const service = [
     { path: '^src/', pathNot: ['^src/proxydoctor/', '^src/commands/'] },
     { path: '^src/proxydoctor/' },
   ),
+  rule(
+    'traces-apart',
+    'The SDK for traces is loaded where the environment asks for it, by one file.',
+    { path: '^(src|policy-cache/src)/', pathNot: '^src/traces\\.ts$' },
+    { path: npm('@opentelemetry/(sdk-node|sdk-trace[^/]*|exporter-trace[^/]*|otlp-[^/]*)') },
+  ),
+  rule(
+    'traces-late',
+    'An import of it would load the SDK at every start: service.ts awaits it where it is wanted.',
+    { path: '^src/' },
+    { path: '^src/traces\\.ts$', dynamic: false },
+  ),
+  rule(
+    'telemetry-packages',
+    'OpenTelemetry is at the edge: the pipeline tells by ports of its own.',
+    { path: '^(src|policy-cache/src)/', pathNot: '^src/(traces|telemetry|histogram|runtime)\\.ts$' },
+    { path: npm('@opentelemetry/[^/]+') },
+  ),
   rule('top-down', 'Nobody below the edge imports it.', { path: '^src/', pathNot: edge }, { path: edge }),
   rule('black-box', 'Clients that know nothing of ours.', { path: '^(src/console|loadtest)/' }, { path: '^(src|policy-cache)/', pathNot: '^src/console/' }),
 ];

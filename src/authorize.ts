@@ -14,7 +14,7 @@ import type { AtLeast, Pdp, Ruling } from './pdp.ts';
 import { presented } from './presented.ts';
 import { unavailableCode } from './problem.ts';
 import type { OutcomeReason, RequestProblem, Verdict } from './problem.ts';
-import type { CheckReport } from './report.ts';
+import type { CheckReport, CheckSpan } from './report.ts';
 import { matchRoute, parseParameters } from './routes.ts';
 import type { RouteMatch, RouteTable, Unmapped, UnmappedReason } from './routes.ts';
 import type { TokenPlace } from './token-place.ts';
@@ -47,6 +47,8 @@ export interface DoorRequest {
   /** Why the door refuses it, if it does. */
   readonly problem: RequestProblem | null;
   readonly requestId: string;
+  /** Null or absent: it is not traced. */
+  readonly span?: CheckSpan | null;
 }
 
 /** The answer to one check, and all that metrics and log tell of it. */
@@ -88,12 +90,16 @@ export function createAuthorize(settings: AuthorizeSettings): Authorize {
   const { table, pdp, nextId, clock, deadline = 1000, fault } = settings;
   const { vocabulary } = table;
 
-  const decide = (draft: Draft, { asked, atLeast }: { asked: RouteMatch; atLeast: AtLeast | null }, who: Authentication): Outcome | Promise<Outcome> => {
+  const decide = (
+    draft: Draft,
+    { asked, atLeast, span }: { asked: RouteMatch; atLeast: AtLeast | null; span: CheckSpan | null },
+    who: Authentication,
+  ): Outcome | Promise<Outcome> => {
     if (who.kind === 'refused') return end(draft, 'unauthenticated', who.problem);
     draft.subject = who.subject;
     // Semantics 1.6: an operator is nobody at a door.
     if (who.kind === 'operator') return deny(draft, { reason: 'unknown-subject', rule: '1' });
-    const ruling = pdp.check(requestsOf(asked, who.subject), atLeast ?? undefined);
+    const ruling = pdp.check(requestsOf(asked, who.subject), atLeast ?? undefined, span ?? undefined);
     return ruling instanceof Promise ? ruling.then((settled) => conclude(draft, { asked, who, ruling: settled })) : conclude(draft, { asked, who, ruling });
   };
 
@@ -153,7 +159,7 @@ export function createAuthorize(settings: AuthorizeSettings): Authorize {
       if (asked.kind === 'unmapped') return end(draft, 'unmapped', asked.reason);
       if (asked.public) return end(draft, 'permit', 'public');
       const who = whoAsks(request, asked.token, settings);
-      const question = { asked, atLeast: request.atLeast };
+      const question = { asked, atLeast: request.atLeast, span: request.span ?? null };
       const ms = Math.min(deadline, request.timeout ?? deadline);
       if (!(who instanceof Promise)) {
         const outcome = decide(draft, question, who);
@@ -192,6 +198,7 @@ function newDraft(request: DoorRequest, decisionId: string): Draft {
     customer: '',
     cache: 'none',
     durationMs: 0,
+    span: request.span ?? null,
   };
 }
 

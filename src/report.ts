@@ -1,6 +1,6 @@
 // What does a door or the api hand over when a check is finished? One value, read by the metrics and by the decision log.
 //
-// It is filled in once per check and passed to one function; neither reader keeps it.
+// It is filled in once per check and passed to one function; no reader keeps it. (Where the check is traced, its span is the third.)
 
 import type { Revision } from 'policy-cache';
 
@@ -33,4 +33,15 @@ export interface CheckReport {
   readonly cache: 'hit' | 'miss' | 'none';
   /** From the request's arrival to the answer, in milliseconds. */
   readonly durationMs: number;
+  /** Null or absent: it is not traced. */
+  readonly span?: CheckSpan | null;
 }
+
+/** One check in somebody's trace. */
+export interface CheckSpan {
+  /** It is answered. */
+  end(check: CheckReport): void;
+}
+
+/** From `traceparent` and `tracestate` (W3C Trace Context; '' where there is none), when the check comes. Null: nobody traces this request. */
+export type TraceCheck = (traceparent: string, tracestate: string) => CheckSpan | null;

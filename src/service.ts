@@ -47,6 +47,8 @@ export interface ServiceParts {
   readonly uuid: () => string;
   /** Of this machine: the default name of the sidecar. */
   readonly hostname: string;
+  /** The environment asks for traces (traces-asked.ts). */
+  readonly traces?: boolean;
   /** Aborted: nothing is taken over from another process any more. */
   readonly cancelled?: AbortSignal;
 }
@@ -62,6 +64,8 @@ export interface Service {
   ready(ms: number): Promise<void>;
   /** Not ready → delay → doors closed → log written → api closed. Asked again, it is the same stop. */
   stop(): Promise<void>;
+  /** False after a stop: spans are still on their way to a collector that does not take them, and would keep the process. */
+  readonly idle: boolean;
 }
 
 /**
@@ -102,21 +106,31 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     random: parts.random,
     wall: parts.wall,
   });
+  const instance = replicaName(settings.replica.name ?? parts.hostname, parts.uuid());
+  // A fifth of a second to load: nobody else has to wait for it.
+  const traces =
+    parts.traces === true
+      ? (await import('./traces.ts')).startTraces({ version: parts.version, instance, vocabulary: policy.vocabulary, clock, wall: parts.wall, log })
+      : null;
+  const trace = traces?.check ?? null;
   const cache = new PolicyCache({
     vocabulary: policy.vocabulary,
     source,
     clock,
     random: parts.random,
-    observer: telemetry.observer,
+    observer: traces === null ? telemetry.observer : { ...telemetry.observer, worked: (work) => traces.worked(work) },
     maxStaleness: settings.cache.maxStaleness,
-    follower: replicaName(settings.replica.name ?? parts.hostname, parts.uuid()),
+    follower: instance,
     limits: settings.cache,
   });
   const { deadline } = settings.doors;
   const nextId = decisionIds(parts.uuid().slice(0, 8));
+  const counts = settings.api.metrics;
+  const writes = settings.log.decisions;
   const report = (check: CheckReport): void => {
-    telemetry.report(check);
-    decisions.report(check);
+    if (counts) telemetry.report(check);
+    if (writes) decisions.report(check);
+    check.span?.end(check);
   };
   const authorize = createAuthorize({
     table: policy.routes,
@@ -134,6 +148,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     report,
     atLeast: settings.doors.atLeast,
     subjectHeader: settings.doors.subjectHeader ?? null,
+    trace,
   });
   let draining = false;
   const readiness = (): Readiness => ({
@@ -150,6 +165,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     ready: () => isReady(readiness()),
     atLeast: settings.doors.atLeast,
     asserts: assertsOf(settings.grpc),
+    trace,
     connectionAge: settings.grpc.connectionAge,
   });
   const admission = createAdmission({ clock, delay: overload.delay }); // its timer runs from here on: behind whatever refuses settings
@@ -163,18 +179,19 @@ export async function startService(parts: ServiceParts): Promise<Service> {
         keys: settings.api.keys ?? [],
         keyless: () => log('warn', 'api', 'somebody asks the api, and no key is set: every such question is refused. Set api.keys (GRANTGATE_API_KEYS)'),
       },
-      authzen: { pdp: createPdp(cache, { deadline: settings.api.deadline, admit: admitCheck }), vocabulary: policy.vocabulary, clock, nextId, report },
+      authzen: { pdp: createPdp(cache, { deadline: settings.api.deadline, admit: admitCheck }), vocabulary: policy.vocabulary, clock, nextId, report, trace },
       barrier: (revision, wait) => barrier(database, revision, wait),
       barrierTimeout: settings.cache.maxStaleness + BARRIER_GRACE_MS,
       failed: (error) => log('error', 'api', error instanceof Error ? (error.stack ?? error.message) : String(error)),
     }),
   );
   const pause = (ms: number): Promise<void> => new Promise((resolve) => void clock.after(ms, resolve));
+  let idle = true;
   const end = async (): Promise<void> => {
     await Promise.all([doors.close(settings.shutdown.timeout), grpc.close(settings.shutdown.timeout)]);
     cache.close();
     for (const source of keys) source.close();
-    await decisions.flush(settings.shutdown.timeout);
+    [idle] = await Promise.all([traces?.close(settings.shutdown.timeout) ?? true, decisions.flush(settings.shutdown.timeout)]);
     await closeServer(api);
     await telemetry.close();
     admission.close();
@@ -215,6 +232,9 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     api: apiAddress,
     state: () => cache.state(),
     ready: (ms) => cache.ready(ms),
+    get idle() {
+      return idle;
+    },
     stop() {
       stopped ??= (async () => {
         draining = true;

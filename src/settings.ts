@@ -116,7 +116,7 @@ export const settings = z.strictObject({
       deadline: duration(1, 60_000)
         .default(100)
         .register(notes, { description: 'Time a check of the api may take before it is answered with 503.', time: true }),
-      metrics: flag.default(true).register(notes, { description: 'Serve `/metrics`.' }),
+      metrics: flag.default(true).register(notes, { description: 'Serve `/metrics`, and count for it.' }),
       insecurePublicListen: flag
         .default(false)
         .register(notes, { description: 'Let the api listen on an address that is not loopback. Health and metrics ask for no credential.' }),
@@ -226,6 +226,7 @@ export const settings = z.strictObject({
         .enum(['error', 'warn', 'info', 'debug'], 'must be error, warn, info or debug')
         .default('info')
         .register(notes, { description: 'Least weight of the lines about the service itself, on stderr.' }),
+      decisions: flag.default(true).register(notes, { description: 'Write the decision log to stdout.' }),
       allowSample: share
         .default(0.01)
         .register(notes, { description: 'Share of the allows in the decision log on stdout, 0 to 1. Whatever is not an allow is always there.' }),

@@ -8,10 +8,11 @@ local address = "http://" .. os.getenv("GRANTGATE_DOOR")
 -- Milliseconds. HAProxy before 2.9 asks four times before it gives up, so a client waits four times as long.
 local TIMEOUT = 250
 
--- What the door gets of the client's headers, and nothing else: credentials, the two of a preflight, those that name another method.
+-- What the door gets of the client's headers, and nothing else: credentials, its trace, the two of a preflight, those that name another
+-- method.
 -- Every line of each: which of two credentials is meant is not for a proxy to say.
 local PASSED = {
-  "authorization", "x-authorization", "x-request-id", "origin", "access-control-request-method",
+  "authorization", "x-authorization", "x-request-id", "traceparent", "tracestate", "origin", "access-control-request-method",
   "x-http-method-override", "x-http-method", "x-method-override",
   -- For routes that take the token from a cookie:
   -- "cookie",

@@ -219,14 +219,14 @@ export class PolicyCache {
   }
 
   /** What a turn that gave null lacked: the subject first, so that a stranger causes no fill of a target. */
-  #missing(world: World, request: AccessRequest): Want[] {
+  #missing(world: World, request: AccessRequest, trace: object | undefined): Want[] {
     const asker = request.subject;
     const subject = lookUp(world, world.subjects, asker);
-    if (subject === null) return [{ kind: 'object', as: 'subject', id: asker, asker }];
+    if (subject === null) return [{ kind: 'object', as: 'subject', id: asker, asker, trace }];
     const wants: Want[] = [];
-    if (subject.cell !== null && !provedClass(world, subject.cell)) wants.push({ kind: 'class', cell: subject.cell, asker });
+    if (subject.cell !== null && !provedClass(world, subject.cell)) wants.push({ kind: 'class', cell: subject.cell, asker, trace });
     for (const id of new Set([request.target, ...(request.groups ?? [])]))
-      if (id !== ANY && this.#target(world, id) === undefined) wants.push({ kind: 'object', as: 'target', id, asker });
+      if (id !== ANY && this.#target(world, id) === undefined) wants.push({ kind: 'object', as: 'target', id, asker, trace });
     return wants;
   }
 
@@ -299,7 +299,7 @@ export class PolicyCache {
       }
       if (++pending.turns >= TURNS) throw new PolicyError('overload', 'permissions change faster than they can be read');
       if (!pending.waited) pending.options.admit?.();
-      const wants = this.#missing(world, pending.request);
+      const wants = this.#missing(world, pending.request, pending.options.trace);
       for (const want of wants) this.#await(pending, wantName(want));
       this.#driver.send({ kind: 'want', wants, until: pending.until });
     } catch (error) {

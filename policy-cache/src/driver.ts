@@ -5,7 +5,7 @@
 import { FLIGHT_LIMITS, wantName } from './flights.ts';
 import { newFollower, step } from './follower.ts';
 import type { Effect, FollowerEvent, FollowerSettings, FollowerState } from './follower.ts';
-import type { CacheObserver } from './observer.ts';
+import type { CacheObserver, Work } from './observer.ts';
 import type { Attachment, Clock, Source } from './source.ts';
 
 export interface DriverSettings {
@@ -31,6 +31,8 @@ export class Driver {
   cause: string | null = 'not started';
   readonly #settings: DriverSettings;
   #attachment: { session: number; attachment: Attachment } | null = null;
+  /** The RESET under way, for whoever is told of it. */
+  #reset: { readonly cause: string; readonly since: number } | null = null;
   /** Cancels of all timers that wait: none may outlive `close`. */
   readonly #timers = new Set<() => void>();
   #started = false;
@@ -71,11 +73,7 @@ export class Driver {
       case 'close':
         return this.#close(effect.session, effect.why);
       case 'pull':
-        return this.#call(
-          effect.session,
-          (attachment) => attachment.pull(effect.request),
-          (reply) => this.send({ kind: 'pulled', session: effect.session, pull: effect.pull, reply }),
-        );
+        return this.#pull(effect);
       case 'load':
         return this.#call(
           effect.session,
@@ -89,7 +87,8 @@ export class Driver {
       case 'settled':
         return this.#settings.settled(effect.names, effect.failed);
       case 'moved':
-        return this.#settings.moved(effect.newWorld);
+        this.#settings.moved(effect.newWorld);
+        return effect.newWorld ? this.#resetDone() : undefined;
       case 'applied':
         // An upper bound without a common clock: commit to the pull's snapshot by the server's, and the pull's whole round trip by ours.
         return this.#tell((observer) => {
@@ -98,6 +97,7 @@ export class Driver {
           if (queueUsage !== null) observer.queue?.(queueUsage);
         });
       case 'note':
+        if (effect.event === 'reset') this.#reset ??= { cause: effect.detail, since: this.#settings.clock.now() };
         return this.#tell((observer) => observer.event?.({ kind: effect.event, detail: effect.detail }));
       default:
         effect satisfies never;
@@ -132,12 +132,27 @@ export class Driver {
     }
   }
 
+  #worked(work: Work): void {
+    this.#tell((observer) => observer.worked?.(work));
+  }
+
+  #resetDone(): void {
+    const { current } = this.state;
+    if (current === null || this.#reset === null) return; // after a lost history none answers yet
+    const { cause, since } = this.#reset;
+    this.#reset = null;
+    this.#worked({ kind: 'reset', ms: this.#settings.clock.now() - since, error: null, cause, nodes: current.tree.size });
+  }
+
   #delay(failures: number): number {
     return failures === 0 ? 0 : Math.min(BACK_OFF.longest, BACK_OFF.first * 2 ** (failures - 1)) * (0.5 + this.#settings.random() / 2);
   }
 
   #attach(session: number): void {
     if (this.#closed || session !== this.state.session) return;
+    const begun = this.#settings.clock.now();
+    const { failures } = this.state;
+    const over = (error: Error | null): void => this.#worked({ kind: 'attach', ms: this.#settings.clock.now() - begun, error, failures });
     const attaching = this.#settings.source.attach({
       ring: () => this.send({ kind: 'ring', session }),
       closed: (cause) => this.#lost(session, cause),
@@ -147,15 +162,19 @@ export class Driver {
         if (this.#closed || session !== this.state.session) return attachment.close();
         this.#attachment = { session, attachment };
         this.cause = null;
+        over(null);
         this.send({ kind: 'attached', session });
       },
-      (error: unknown) => this.#lost(session, error),
+      (error: unknown) => {
+        over(asError(error));
+        this.#lost(session, error);
+      },
     );
   }
 
   #lost(session: number, cause: unknown): void {
     if (session !== this.state.session) return;
-    this.cause = cause instanceof Error ? cause.message : String(cause);
+    this.cause = asError(cause).message;
     this.send({ kind: 'closed', session, why: this.cause });
   }
 
@@ -164,6 +183,24 @@ export class Driver {
     if (this.#attachment?.session !== session) return;
     this.#attachment.attachment.close();
     this.#attachment = null;
+  }
+
+  #pull({ session, pull, request, cause }: Effect & { kind: 'pull' }): void {
+    const begun = this.#settings.clock.now();
+    const over = (changes: number, error: Error | null): void =>
+      this.#worked({ kind: 'pull', ms: this.#settings.clock.now() - begun, error, cause, cursor: request.cursor, changes });
+    this.#call(
+      session,
+      (attachment) =>
+        attachment.pull(request).catch((error: unknown) => {
+          over(0, asError(error));
+          throw error;
+        }),
+      (reply) => {
+        over(reply.changes.length, null);
+        this.send({ kind: 'pulled', session, pull, reply });
+      },
+    );
   }
 
   /** An error of a pull or a load is doubt about the whole session. */
@@ -180,14 +217,26 @@ export class Driver {
     const names = wants.map(wantName);
     // Not cancelled by the answer: an answer that is ahead of the cursor still waits, and must not wait for ever.
     const cancelExpiry = this.#after(FLIGHT_LIMITS.life, () => this.send({ kind: 'fill-failed', batch, names }));
+    const { flights } = this.state;
+    // The flights themselves: checks that come while the statement is out are added to them.
+    const carried = names.flatMap((name) => flights.out.get(name) ?? []);
+    const over = (refused: number, error: Error | null): void => {
+      const traces = new Set(carried.flatMap((flight) => flight.traces ?? []));
+      if (traces.size > 0) this.#worked({ kind: 'fill', ms: clock.now() - sent, error, of, keys: names.length, refused, traces: [...traces] });
+    };
     const landed = (event: FollowerEvent): void => {
       this.#tell((observer) => observer.filled?.(clock.now() - sent));
+      const { stats } = follower;
+      const before = stats.fillsRefused;
+      const late = this.state.flights !== flights || !flights.batches.has(batch);
       this.send(event);
+      over(late ? names.length : stats.fillsRefused - before, null);
     };
-    const failed = (): void => {
+    const failed = (error: unknown): void => {
       cancelExpiry();
       follower.stats.fillErrors++;
       this.send({ kind: 'fill-failed', batch, names });
+      over(0, asError(error));
     };
     // Single flight is per name; an id may fly as a subject and as a target, yet is asked for once.
     if (of === 'object')
@@ -199,4 +248,8 @@ export class Driver {
         .classes(wants.flatMap((want) => (want.kind === 'class' ? [want.cell.key] : [])))
         .then((reply) => landed({ kind: 'classes', batch, reply }), failed);
   }
+}
+
+function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown));
 }

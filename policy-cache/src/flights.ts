@@ -10,10 +10,10 @@ import { admitClass, admitObject, knows } from './world.ts';
 import type { ClassCell, World } from './world.ts';
 import type { Vocabulary } from './vocabulary.ts';
 
-/** A piece that a check misses. `asker`: the subject of that check, for fairness. */
+/** A piece that a check misses. `asker`: the subject of that check, for fairness. `trace`: of its options. */
 export type Want =
-  | { readonly kind: 'object'; readonly as: 'subject' | 'target'; readonly id: string; readonly asker: string }
-  | { readonly kind: 'class'; readonly cell: ClassCell; readonly asker: string };
+  | { readonly kind: 'object'; readonly as: 'subject' | 'target'; readonly id: string; readonly asker: string; readonly trace?: object | undefined }
+  | { readonly kind: 'class'; readonly cell: ClassCell; readonly asker: string; readonly trace?: object | undefined };
 
 export interface Flight {
   readonly want: Want;
@@ -24,6 +24,8 @@ export interface Flight {
   readonly batch: number;
   /** What the source read; null while the statement is out. */
   answer: { readonly stamp: Revision; readonly row: ObjectRow | null; readonly grants: readonly Grant[] } | null;
+  /** Of the checks that wait or waited for it, the first that came first; absent where none has one. */
+  traces?: object[] | undefined;
 }
 
 export interface Waiting {
@@ -31,6 +33,7 @@ export interface Waiting {
   readonly tries: number;
   /** Clock reading after which nobody waits for it any more. */
   until: number;
+  traces?: object[] | undefined;
 }
 
 export interface Batch {
@@ -73,11 +76,12 @@ export function enqueue(flights: Flights, want: Want, until: number): void {
   const known = flights.out.get(name) ?? flights.queue.get(name);
   if (known) {
     known.until = Math.max(known.until, until);
+    if (want.trace !== undefined) (known.traces ??= []).push(want.trace);
     return;
   }
   if (flights.queue.size >= FLIGHT_LIMITS.queue || (flights.queued.get(want.asker) ?? 0) >= FLIGHT_LIMITS.queueOfAsker)
     throw new PolicyError('overload', 'too many permissions are waiting to be read');
-  push(flights, name, { want, tries: 0, until });
+  push(flights, name, { want, tries: 0, until, traces: want.trace === undefined ? undefined : [want.trace] });
 }
 
 /** Takes from the queue what may leave now: at most one batch of each kind. */
@@ -97,7 +101,7 @@ export function depart(flights: Flights, now: number, nextNumber: () => number):
     if ((ofAsker.get(want.asker) ?? 0) >= FLIGHT_LIMITS.inFlightOfAsker) continue;
     count(ofAsker, want.asker, 1);
     drop(flights, name, want);
-    flights.out.set(name, { want, tries: waiting.tries, until: waiting.until, batch: numbers[want.kind], answer: null });
+    flights.out.set(name, { want, tries: waiting.tries, until: waiting.until, batch: numbers[want.kind], answer: null, traces: waiting.traces });
     leaving[want.kind].push(want);
   }
   return (['object', 'class'] as const)
@@ -167,14 +171,14 @@ export function giveUp(flights: Flights, number: number, names: readonly string[
 
 /** The connections are gone: everything out goes back to the queue, for the next attachment if somebody still waits then. */
 export function ground(flights: Flights): void {
-  for (const [name, { want, tries, until }] of flights.out) push(flights, name, { want, tries, until });
+  for (const [name, { want, tries, until, traces }] of flights.out) push(flights, name, { want, tries, until, traces });
   flights.out.clear();
   flights.batches.clear();
 }
 
 function again(flights: Flights, name: string, flight: Flight): boolean {
   if (flight.tries + 1 >= FLIGHT_LIMITS.tries) return false;
-  push(flights, name, { want: flight.want, tries: flight.tries + 1, until: flight.until });
+  push(flights, name, { want: flight.want, tries: flight.tries + 1, until: flight.until, traces: flight.traces });
   return true;
 }
 

@@ -75,7 +75,7 @@ export type FollowerEvent =
 export type Effect =
   | { readonly kind: 'attach'; readonly session: number; readonly failures: number }
   | { readonly kind: 'close'; readonly session: number; readonly why: string }
-  | { readonly kind: 'pull'; readonly session: number; readonly pull: number; readonly request: PullRequest }
+  | { readonly kind: 'pull'; readonly session: number; readonly pull: number; readonly request: PullRequest; readonly cause: PullCause }
   | { readonly kind: 'load'; readonly session: number; readonly load: number }
   | { readonly kind: 'fill'; readonly session: number; readonly batch: number; readonly wants: readonly Want[]; readonly of: Want['kind'] }
   /** Askers of these names go on; `failed`: with the error. */
@@ -270,7 +270,7 @@ class Turn {
     this.#settings.stats.pulls[reason]++;
     const request = { cursor: world.head.version, limit: state.reset ? null : PULL_LIMIT, ask: [...state.asks], report };
     state.asks.clear();
-    this.effects.push({ kind: 'pull', session: state.session, pull: state.pulls, request });
+    this.effects.push({ kind: 'pull', session: state.session, pull: state.pulls, request, cause: reason });
   }
 
   /** The report that must go with a pull sent now. */

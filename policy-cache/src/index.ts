@@ -23,7 +23,7 @@ export type { CompiledWorld, WorldRows } from './compile.ts';
 export { PolicyCache } from './cache.ts';
 export type { CacheSettings, CacheLimits, CacheState, CacheSizes, CheckOptions, CheckStatus } from './options.ts';
 export { newStats } from './observer.ts';
-export type { CacheObserver, CacheStats, PullCause, ResetCause } from './observer.ts';
+export type { CacheObserver, CacheStats, PullCause, ResetCause, Work } from './observer.ts';
 export type {
   Attachment,
   Change,

@@ -26,6 +26,20 @@ export interface CacheStats {
   readonly unavailable: Record<PolicyErrorCode, number>;
 }
 
+/** What the cache did beside deciding, told when it is over: it began `ms` ago. `error`: why it failed. */
+export type Work = { readonly ms: number; readonly error: Error | null } & (
+  | { readonly kind: 'attach'; /** Attempts that failed before it. */ readonly failures: number }
+  /** `cursor`: the version that it asked from. `changes`: rows of the change log that it brought; of a first pull, those of the owner tree. */
+  | { readonly kind: 'pull'; readonly cause: PullCause; readonly cursor: number; readonly changes: number }
+  /** From the cause to the moment at which the new world answers. */
+  | { readonly kind: 'reset'; readonly cause: string; readonly nodes: number }
+  /**
+   * A statement that checks with a `trace` waited for, theirs in the order in which they came. `refused`: keys whose answer was not let
+   * in, for a change had overtaken it or it came too late; they are asked for again if somebody still waits.
+   */
+  | { readonly kind: 'fill'; readonly of: 'object' | 'class'; readonly keys: number; readonly refused: number; readonly traces: readonly object[] }
+);
+
 export interface CacheObserver {
   /** A pull with changes was applied: milliseconds from the newest commit to this moment (server clock up to the pull, ours from its reply). */
   applied?(lagMs: number): void;
@@ -33,6 +47,8 @@ export interface CacheObserver {
   queue?(usage: number): void;
   /** A fill was answered, in milliseconds from the statement's sending. */
   filled?(ms: number): void;
+  /** For traces. Of fills only those that a traced check waited for. */
+  worked?(work: Work): void;
   /** Something an operator wants in the log: attach, close, reset, refusal of a server. */
   event?(event: { readonly kind: 'attached' | 'closed' | 'reset'; readonly detail: string }): void;
 }

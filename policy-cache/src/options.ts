@@ -21,11 +21,13 @@ export interface CheckOptions {
   /** Refuse an answer that may be older than this, ms; only ever smaller than the cache's own bound. */
   readonly maxStaleness?: number;
   /** Answer at this revision or later; `latest`: by a pull sent after the request came. */
-  readonly atLeast?: Revision | 'latest';
+  readonly atLeast?: Revision | 'latest' | undefined;
   /** Milliseconds until `deadline`; default 100. */
   readonly deadline?: number;
   /** Called in the turn in which the check would begin to wait, before anything is sent for it; what it throws refuses the check. */
   readonly admit?: () => void;
+  /** Whatever the caller knows this check by where it traces it: the observer is told it with the fills that the check waited for. */
+  readonly trace?: object | undefined;
 }
 
 export interface CacheState {

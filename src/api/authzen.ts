@@ -12,7 +12,7 @@ import type { Clock, Vocabulary } from 'policy-cache';
 import { z } from 'zod';
 import type { Pdp, Ruling } from '../pdp.ts';
 import { parseAtLeast } from '../pdp.ts';
-import type { CheckReport } from '../report.ts';
+import type { CheckReport, TraceCheck } from '../report.ts';
 import type { RequireKey } from './credentials.ts';
 import { BODY_BYTES, isObject, parseJsonObject } from './json.ts';
 import { problem, reply } from './problems.ts';
@@ -26,6 +26,8 @@ export interface AuthzenParts {
   readonly nextId: () => string;
   /** Told of every answered check. */
   readonly report: (check: CheckReport) => void;
+  /** Default: no check is traced. */
+  readonly trace?: TraceCheck | null;
 }
 
 const PATH = '/access/v1/evaluation';
@@ -58,12 +60,13 @@ type Draft = { -readonly [K in keyof CheckReport]: CheckReport[K] };
 type Env = { Variables: { draft: Draft } };
 
 export function authzenRoutes(parts: AuthzenParts, requireKey: RequireKey): Hono<Env> {
-  const { pdp, vocabulary, clock, nextId, report } = parts;
+  const { pdp, vocabulary, clock, nextId, report, trace = null } = parts;
   const app = new Hono<Env>();
 
   const reported: MiddlewareHandler<Env> = async (c, next) => {
     const started = clock.now();
     const draft = newDraft(nextId(), c.req.header('x-request-id') ?? '');
+    if (trace !== null) draft.span = trace(c.req.header('traceparent') ?? '', c.req.header('tracestate') ?? '');
     c.set('draft', draft);
     await next();
     // Who leaves in the middle of a question has met no fault of ours.
@@ -125,7 +128,7 @@ export function authzenRoutes(parts: AuthzenParts, requireKey: RequireKey): Hono
     const { operation, resource, target } = asked;
     Object.assign(draft, { subject, operation, resource, target } satisfies Partial<Draft>);
     try {
-      return decided(draft, await pdp.check([requestOf(vocabulary, asked)], atLeast));
+      return decided(draft, await pdp.check([requestOf(vocabulary, asked)], atLeast, draft.span ?? undefined));
     } catch (error) {
       if (error instanceof PolicyError) return undecided(draft, error);
       throw error;

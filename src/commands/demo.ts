@@ -17,6 +17,7 @@ import { signToken } from '../issuers/thingsboard.ts';
 import { createLog, type Log } from '../log.ts';
 import { loadVocabulary } from '../policy.ts';
 import { startService, type Service } from '../service.ts';
+import { asksForTraces } from '../traces-asked.ts';
 import { VERSION } from '../version.ts';
 import { prepareDatabase, runStatement, type DemoWorld } from './demo-database.ts';
 import { STEPS, USERS, lineOf, quoted, type DemoStep, type LineParts } from './demo-lines.ts';
@@ -95,6 +96,7 @@ export async function demoCommand(context: Context, options: DemoOptions): Promi
         random: host.random,
         uuid: host.uuid,
         hostname: host.hostname(),
+        traces: asksForTraces(host.env),
       });
     service = await begin(settings).catch((error: unknown) => {
       if (!(error instanceof InputError) || !(error.field in FREE_PORTS)) throw error;

@@ -3,6 +3,7 @@
 import { PolicyError } from 'policy-cache';
 import { createLog } from '../log.ts';
 import { startService } from '../service.ts';
+import { asksForTraces } from '../traces-asked.ts';
 import { VERSION } from '../version.ts';
 import type { Context, ExitCode } from './host.ts';
 
@@ -25,6 +26,7 @@ export async function serveCommand(context: Context): Promise<ExitCode> {
     random: host.random,
     uuid: host.uuid,
     hostname: host.hostname(),
+    traces: asksForTraces(host.env),
     cancelled: cancel.signal,
   });
   const service = await starting.catch((thrown: unknown) => {
@@ -42,7 +44,7 @@ export async function serveCommand(context: Context): Promise<ExitCode> {
   log('info', 'stopping', `${signal}: not ready from now on, doors close in ${settings.shutdown.delay} ms`);
   await service.stop();
   log('info', 'stopped', 'every check is answered, every line is written');
-  return 0;
+  return service.idle ? 0 : host.exit(0);
 }
 
 const SAME_SIGNAL_MS = 500;

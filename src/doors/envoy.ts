@@ -7,6 +7,7 @@
 import type { Authorize, DoorRequest, Outcome } from '../authorize.ts';
 import { parseAtLeast } from '../pdp.ts';
 import type { RequestProblem } from '../problem.ts';
+import type { CheckSpan, TraceCheck } from '../report.ts';
 import { readCheckRequest } from './check-request.ts';
 import type { CheckRequest } from './check-request.ts';
 import { readHeaders, readerOf } from './headers.ts';
@@ -20,6 +21,16 @@ export interface EnvoyCheckSettings {
   readonly refuseMethodOverride: boolean;
   readonly atLeast: boolean;
   readonly asserts: Asserts;
+  /** Default: no check is traced. */
+  readonly trace?: TraceCheck | null;
+}
+
+/** How the call itself came. */
+export interface CallMetadata {
+  /** Milliseconds that the client still waits; null: not said. */
+  readonly timeout: number | null;
+  readonly traceparent: string;
+  readonly tracestate: string;
 }
 
 export interface EnvoyCheck {
@@ -29,13 +40,16 @@ export interface EnvoyCheck {
 }
 
 /** @throws ProtobufError if the bytes are no message */
-export type CheckEnvoy = (message: Buffer, timeout: number | null) => EnvoyCheck;
+export type CheckEnvoy = (message: Buffer, call: CallMetadata) => EnvoyCheck;
 
-export function createEnvoyCheck({ authorize, refuseMethodOverride, atLeast: reads, asserts }: EnvoyCheckSettings): CheckEnvoy {
+export function createEnvoyCheck({ authorize, refuseMethodOverride, atLeast: reads, asserts, trace = null }: EnvoyCheckSettings): CheckEnvoy {
   const header = typeof asserts === 'object' ? asserts.header : null;
-  const reader = readerOf({ origin: { kind: 'request-line' }, target: null, atLeast: reads ? 'x-authz-at-least' : null }, header);
+  const reader = readerOf({ origin: { kind: 'request-line' }, target: null, atLeast: reads ? 'x-authz-at-least' : null }, header, trace !== null);
+  /** Envoy's own span is of the call; where it has none, the client's is of the request. */
+  const spanOf = (call: CallMetadata, headers: Headers): CheckSpan | null =>
+    trace === null ? null : call.traceparent === '' ? trace(headers.traceparent, headers.tracestate) : trace(call.traceparent, call.tracestate);
 
-  return (message, timeout) => {
+  return (message, call) => {
     const said = readCheckRequest(message, reader);
     const headers = readHeaders(reader, said.headers);
     // Empty is none, as at an HTTP door.
@@ -47,12 +61,13 @@ export function createEnvoyCheck({ authorize, refuseMethodOverride, atLeast: rea
       uri: said.path,
       preflight: headers.preflight,
       requestId: headers.requestId,
+      span: spanOf(call, headers),
       credential: headers.credential,
       credentials: headers.credentials,
       cookies: headers.cookies,
       origin: headers.origin,
       asserted: asserts === 'none' ? null : asserts === 'principal' ? said.principal : headers.asserted,
-      timeout,
+      timeout: call.timeout,
       atLeast,
       parameters:
         resource === null && operation === null && target === null ? null : { resource: resource ?? '', operation: operation ?? '', target: target ?? '' },

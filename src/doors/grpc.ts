@@ -8,7 +8,7 @@ import { createServer } from 'node:http2';
 import type { Http2Server, ServerHttp2Session, IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
 import type { Clock } from 'policy-cache';
 import type { Authorize, Outcome } from '../authorize.ts';
-import type { CheckReport } from '../report.ts';
+import type { CheckReport, TraceCheck } from '../report.ts';
 import { FORBIDDEN, checkResponse } from './check-response.ts';
 import { createEnvoyCheck } from './envoy.ts';
 import type { Asserts } from './envoy.ts';
@@ -35,6 +35,8 @@ export interface GrpcDoorSettings {
   readonly atLeast?: boolean;
   /** Who names the subject; default `none`: tokens. */
   readonly asserts?: Asserts;
+  /** Default: no check is traced. */
+  readonly trace?: TraceCheck | null;
   /** Milliseconds after which a connection is renewed; default 30 minutes, 0: never. */
   readonly connectionAge?: number;
   /** Connections of one server at most; default 10,000. */
@@ -62,9 +64,9 @@ const NO_TIME: GrpcProblem = { status: GRPC.internal, message: 'not a grpc-timeo
 const NO_METHOD: GrpcProblem = { status: GRPC.unimplemented, message: 'no such method' };
 
 export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
-  const { report, clock, random, ready, refuseMethodOverride = true, atLeast = false, asserts = 'none' } = settings;
+  const { report, clock, random, ready, refuseMethodOverride = true, atLeast = false, asserts = 'none', trace = null } = settings;
   const { connectionAge = 1_800_000, maxConnections = 10_000 } = settings;
-  const checkEnvoy = createEnvoyCheck({ authorize: settings.authorize, refuseMethodOverride, atLeast, asserts });
+  const checkEnvoy = createEnvoyCheck({ authorize: settings.authorize, refuseMethodOverride, atLeast, asserts, trace });
   const shed = { malformed: 0, timeout: 0, connections: 0 };
   const calls = createCalls({ clock, shed: (cause) => shed[cause]++ });
   const health = createHealth({ clock, ready });
@@ -94,18 +96,22 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
       fail(stream, UNDECIDED);
     }
   };
-  const check = (call: Call, message: Buffer): void => {
-    const { outcome, aliases } = checkEnvoy(message, call.timeout === null ? null : call.timeout - calls.waited(call));
+  const check = (call: Call, message: Buffer, sent: IncomingHttpHeaders): void => {
+    const { outcome, aliases } = checkEnvoy(message, {
+      timeout: call.timeout === null ? null : call.timeout - calls.waited(call),
+      traceparent: textOf(sent['traceparent']),
+      tracestate: textOf(sent['tracestate']),
+    });
     inFlight++;
     if (outcome instanceof Promise)
       void outcome.then((settled) => answer(call, settled, aliases)); // authorize never rejects
     else answer(call, outcome, aliases);
   };
 
-  const handle = (call: Call, message: Buffer, path: string): void => {
+  const handle = (call: Call, message: Buffer, { path, headers }: { path: string; headers: IncomingHttpHeaders }): void => {
     try {
       const method = health.methods.get(path);
-      if (method === undefined) check(call, message);
+      if (method === undefined) check(call, message, headers);
       else {
         calls.release(call); // what is watched has no end
         method(call.stream, message);
@@ -125,7 +131,7 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
     const timeout = given === undefined ? null : parseTimeout(String(given));
     if (given !== undefined && timeout === null) return fail(stream, NO_TIME);
     // How long a message is, is the client's to say: a body, a header. An error would let him pass where the filter fails open.
-    calls.receive(stream, timeout, { whole: (call, message) => handle(call, message, path), tooLong: path === CHECK ? FORBIDDEN : null });
+    calls.receive(stream, timeout, { whole: (call, message) => handle(call, message, { path, headers }), tooLong: path === CHECK ? FORBIDDEN : null });
   };
 
   const server = (): Http2Server => {
@@ -169,4 +175,9 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
       await Promise.all(closed);
     },
   };
+}
+
+/** Of a header that Node has not joined to one text, nothing. */
+function textOf(value: string | readonly string[] | undefined): string {
+  return typeof value === 'string' ? value : '';
 }

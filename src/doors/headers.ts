@@ -16,6 +16,9 @@ export interface Headers {
   readonly credential: string;
   readonly credentials: number;
   readonly requestId: string;
+  /** '' unless the door is traced; of several, nothing that is well-formed. */
+  readonly traceparent: string;
+  readonly tracestate: string;
   /** All of `Cookie`, joined as one. */
   readonly cookies: string;
   /** Of the header in which the proxy names the subject, where there is one. */
@@ -38,6 +41,8 @@ type Role =
   | 'alias'
   | 'credential-alias'
   | 'request-id'
+  | 'traceparent'
+  | 'tracestate'
   | 'cookie'
   | 'origin'
   | 'preflight-method'
@@ -70,9 +75,13 @@ const COMMON: readonly (readonly [string, Role])[] = [
 /** Spellings remembered; nginx sends about ten, a client who invents more only costs itself the look-up. */
 const REMEMBERED = 256;
 
-/** @param asserts the header, in lower case, in which the proxy names the subject; null: it names none */
-export function readerOf(dialect: Pick<Dialect, 'origin' | 'target' | 'atLeast'> | null, asserts: string | null = null): HeaderReader {
+/**
+ * @param asserts the header, in lower case, in which the proxy names the subject; null: it names none
+ * @param traced whether it matters which trace a request is of
+ */
+export function readerOf(dialect: Pick<Dialect, 'origin' | 'target' | 'atLeast'> | null, asserts: string | null = null, traced = false): HeaderReader {
   const roles = new Map<string, Role>(COMMON);
+  if (traced) roles.set('traceparent', 'traceparent').set('tracestate', 'tracestate');
   if (asserts !== null) roles.set(asserts, 'asserted');
   if (dialect !== null) {
     if (dialect.origin.kind === 'headers') roles.set(dialect.origin.method, 'method').set(dialect.origin.uri, 'uri');
@@ -120,7 +129,9 @@ export function readHeaders(reader: HeaderReader, raw: readonly string[]): Heade
     asserted = '',
     requestId = '',
     cookies = '',
-    origin = '';
+    origin = '',
+    traceparent = '',
+    tracestate = '';
   let methods = 0,
     uris = 0,
     targets = 0,
@@ -172,6 +183,12 @@ export function readHeaders(reader: HeaderReader, raw: readonly string[]): Heade
         requestId = value;
         requestIds++;
         break;
+      case 'traceparent':
+        traceparent = traceparent === '' ? value : `${traceparent}, ${value}`; // two are none
+        break;
+      case 'tracestate':
+        tracestate = tracestate === '' ? value : `${tracestate},${value}`;
+        break;
       case 'cookie':
         cookies = cookies === '' ? value : `${cookies}; ${value}`;
         break;
@@ -207,6 +224,8 @@ export function readHeaders(reader: HeaderReader, raw: readonly string[]): Heade
     cookies,
     asserted,
     origin,
+    traceparent,
+    tracestate,
     preflight: origin !== '' && preflightMethod,
     requestId: requestIds === 1 && /^[!-~]{1,128}$/.test(requestId) ? requestId : '',
   };

@@ -12,7 +12,7 @@ import type { Authorize, DoorRequest, Outcome } from '../authorize.ts';
 import { parseAtLeast } from '../pdp.ts';
 import { HTTP_STATUS } from '../problem.ts';
 import type { RequestProblem } from '../problem.ts';
-import type { CheckReport } from '../report.ts';
+import type { CheckReport, TraceCheck } from '../report.ts';
 import { DIALECTS, doorPath, entranceOf, targetOf } from './dialects.ts';
 import type { Dialect, Entrance } from './dialects.ts';
 import { OUTSIDE, readHeaders, readerOf } from './headers.ts';
@@ -31,6 +31,8 @@ export interface HttpDoorsSettings {
   readonly atLeast?: boolean;
   /** Header in which the proxy names who asks; then no credential of a client is read. Default null: the credential says it. */
   readonly subjectHeader?: string | null;
+  /** Default: no check is traced. */
+  readonly trace?: TraceCheck | null;
   /** Connections of one server at most; default 10,000. */
   readonly maxConnections?: number;
 }
@@ -67,12 +69,13 @@ export function createHttpDoors(settings: HttpDoorsSettings): HttpDoors {
     refuseMethodOverride = true,
     atLeast: reads = false,
     subjectHeader = null,
+    trace = null,
     maxConnections = 10_000,
   } = settings;
   const doors = new Map<string, Door>(
     dialects.map((dialect) => [
       doorPath(dialect),
-      { dialect, reader: readerOf(reads ? dialect : { ...dialect, atLeast: null }, subjectHeader?.toLowerCase() ?? null) },
+      { dialect, reader: readerOf(reads ? dialect : { ...dialect, atLeast: null }, subjectHeader?.toLowerCase() ?? null, trace !== null) },
     ]),
   );
   const servers: Server[] = [];
@@ -110,6 +113,7 @@ export function createHttpDoors(settings: HttpDoorsSettings): HttpDoors {
       uri: uri ?? '',
       preflight: headers.preflight,
       requestId: headers.requestId,
+      span: trace === null || headers.traceparent === '' ? null : trace(headers.traceparent, headers.tracestate),
       credential: headers.credential,
       credentials: headers.credentials,
       cookies: headers.cookies,

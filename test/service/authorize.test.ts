@@ -98,6 +98,7 @@ describe('a route of the table', () => {
       customer: 'c1',
       cache: 'miss',
       durationMs: 0,
+      span: null,
     });
     expect(await ask(side, 'clerk', ['GET', '/api/device/d2'])).toEqual({ ...first, decisionId: 'test-2', cache: 'hit' });
     expect(await ask(side, 'admin', ['GET', '/api/device/d2'])).toMatchObject({ subject: 'admin', tenant: 't1', customer: '' });

@@ -58,6 +58,9 @@ const CLEARED = ['X-Authz-Target', 'X-Authz-At-Least', 'X-Original-Method', 'X-O
 /** What a request holds decoded: a %0d%0a in it is a new line in the subrequest. */
 const DECODED = /\$\{?(uri|document_uri|args|query_string|arg_\w+|is_args|request_filename|document_root|realpath_root|fastcgi_\w+|cookie_\w+|\d)\b/;
 
+/** W3C Trace Context, version 00. */
+const TRACEPARENT = '00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-0[0-3]';
+
 interface Guard {
   readonly every: readonly Directive[];
   readonly door: readonly Directive[];
@@ -82,8 +85,8 @@ const RULES: Readonly<Record<string, (guard: Guard) => boolean>> = {
       (inner ?? []).every(({ name }) => {
         const groups = [...name.matchAll(/\(\?<\w+>((?:[^()\\]|\\.)*)\)/g)].map(([, group]) => group!);
         if (groups.length === 0) return true;
-        const raw = args[0] === '$request_uri' || args[0] === '$ssl_client_s_dn';
-        return raw && groups.every((group) => /^\[[A-Za-z0-9_.:-]+\]\{1,\d+\}$/.test(group));
+        const raw = ['$request_uri', '$ssl_client_s_dn', '$request_id'].includes(args[0]!); // the last is nginx's own
+        return raw && groups.every((group) => /^\[[A-Za-z0-9_.:-]+\]\{(1,)?\d+\}$/.test(group));
       }),
     ),
   'the door is internal': ({ door }) => named(door, 'internal').length === 1,
@@ -120,6 +123,13 @@ const RULES: Readonly<Record<string, (guard: Guard) => boolean>> = {
       ),
     ),
   'an application gets no contract header, and none that names another path': ({ server }) => CLEARED.every((name) => sent(server, name) === ''),
+  'of a trace goes on what is of its form, the same to both': ({ every, server, door }) =>
+    ['Traceparent', 'Tracestate'].every((name) => {
+      const passed = sent(server, name);
+      const map = every.find((each) => isMap(each) && each.args[1] === passed);
+      const taken = (map?.inner ?? []).filter(({ args }) => args[0] === `$http_${name.toLowerCase()}`);
+      return sent(door, name) === passed && taken.length === 1 && taken[0]!.name.startsWith(`~^${TRACEPARENT}`) && taken[0]!.name.endsWith('$');
+    }),
   'no other spelling passes': ({ server }) => value(server, 'underscores_in_headers') === 'off' && value(server, 'ignore_invalid_headers') === 'on',
   'no other protocol than WebSocket': ({ server, every }) => {
     const upgrade = every.find((each) => isMap(each) && each.args[0] === '$http_upgrade' && each.args[1] === sent(server, 'Upgrade'));
@@ -197,6 +207,15 @@ const CHANGES: readonly (readonly [rule: string, file: string, from: string | Re
   ['the whole identity set is the answer’s, in every location', 'grantgate.conf', /^proxy_set_header X-Auth-Customer.*\n/m, ''],
   ['the whole identity set is the answer’s, in every location', 'grantgate.conf', 'location / {', 'location / {\n    proxy_set_header X-More more;'],
   ['an application gets no contract header, and none that names another path', 'grantgate.conf', /^proxy_set_header X-Rewrite-URL.*\n/m, ''],
+  ['of a trace goes on what is of its form, the same to both', 'grantgate-maps.conf', '"~^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-0[0-3]$"', '"~^00-"'],
+  ['of a trace goes on what is of its form, the same to both', 'grantgate-maps.conf', '[ -~]{1,512}$"', '"'],
+  ['of a trace goes on what is of its form, the same to both', 'grantgate.conf', /^proxy_set_header Traceparent.*\n/m, ''],
+  [
+    'of a trace goes on what is of its form, the same to both',
+    'grantgate.conf',
+    /^ +proxy_set_header Traceparent.*\n/m,
+    '    proxy_set_header Traceparent $http_traceparent;\n',
+  ],
   ['no other spelling passes', 'grantgate.conf', 'underscores_in_headers off;', 'underscores_in_headers on;'],
   ['no other protocol than WebSocket', 'grantgate.conf', /Upgrade +\$grantgate_upgrade/, 'Upgrade $http_upgrade'],
   ['no other protocol than WebSocket', 'grantgate-maps.conf', '~*^websocket$', '~*websocket'],

@@ -161,7 +161,11 @@ describe('the decoder', () => {
         got = request;
         return new Promise(() => undefined);
       };
-      createEnvoyCheck({ authorize, refuseMethodOverride: true, atLeast: false, asserts })(encodeRequest(checkRequest(asked)), null);
+      createEnvoyCheck({ authorize, refuseMethodOverride: true, atLeast: false, asserts })(encodeRequest(checkRequest(asked)), {
+        timeout: null,
+        traceparent: '',
+        tracestate: '',
+      });
       const { asserted, problem } = got as unknown as DoorRequest;
       return { asserted, problem };
     };

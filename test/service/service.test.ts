@@ -93,6 +93,21 @@ function ask(at: { host: string } | { socketPath: string }, token: string | null
   });
 }
 
+test('without a decision log and without metrics: an answer all the same', async () => {
+  const { service, lines } = await start({ 'log.decisions': 'false', 'api.metrics': 'false' });
+  try {
+    await service.ready(10_000);
+    const host = service.doors[0]!;
+    expect((await ask({ host }, await tokenFor('hana'), '/api/device/tower-meter')).status).toBe(200);
+    expect((await ask({ host }, null, '/api/device/tower-meter')).status).toBe(401);
+    expect((await fetch(`http://${service.api}/metrics`)).status).toBe(404);
+  } finally {
+    await service.stop();
+  }
+  expect(lines, 'after the stop, which writes what is left').toEqual([]);
+  expect(service.idle).toBe(true);
+});
+
 test('from a token and a path to an answer, a log line and a count', async () => {
   const { service, lines } = await start();
   try {

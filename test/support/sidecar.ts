@@ -71,13 +71,15 @@ export interface SidecarOptions {
   readonly set?: Readonly<Record<string, string | number>>;
   /** False: it is handed over as soon as it listens, for it is not to become ready. */
   readonly ready?: boolean;
+  /** Beside the secrets. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** Tests may be run without `npm test`, and then by an old build. */
 let built: Promise<unknown> | undefined;
 
 /** Resolves when it is ready. */
-export async function startSidecar({ databaseUrl, routes, set = {}, ready = true }: SidecarOptions): Promise<ServedSidecar> {
+export async function startSidecar({ databaseUrl, routes, set = {}, ready = true, env = {} }: SidecarOptions): Promise<ServedSidecar> {
   await (built ??= run(process.execPath, [join(root, 'src/ready.mjs')]));
   const directory = await mkdtemp(join(tmpdir(), 'grantgate-sidecar-'));
   await chmod(directory, 0o711); // nginx's workers pass through
@@ -106,7 +108,7 @@ export async function startSidecar({ databaseUrl, routes, set = {}, ready = true
   let grpcPort = NaN;
   const args = Object.entries(settings).flatMap(([path, value]) => ['--set', `${path}=${value}`]);
   const child = startChild(process.execPath, [join(root, 'dist/main.js'), 'serve', ...args], {
-    env: { DATABASE_URL: databaseUrl, GRANTGATE_IDENTITY_THINGSBOARD_SIGNING_KEY: SIGNING_KEY, GRANTGATE_API_KEYS: API_KEY }, // secrets are no arguments: everybody sees those
+    env: { ...env, DATABASE_URL: databaseUrl, GRANTGATE_IDENTITY_THINGSBOARD_SIGNING_KEY: SIGNING_KEY, GRANTGATE_API_KEYS: API_KEY }, // secrets are no arguments: everybody sees those
     line(text, from) {
       if (from === 'stdout') {
         const line = JSON.parse(text) as DecisionLine;

@@ -41,7 +41,7 @@ export interface Proxied extends Behind {
   readonly client: Client;
 }
 
-export interface BehindOptions extends Pick<SidecarOptions, 'routes' | 'set'> {
+export interface BehindOptions extends Pick<SidecarOptions, 'routes' | 'set' | 'env'> {
   readonly server: TestServer;
   /** A world as text (YAML, JSON). */
   readonly world: string;
@@ -57,7 +57,7 @@ export interface StackOptions extends BehindOptions, KitOptions {
  */
 const DEADLINE = '450ms';
 
-export async function startBehind({ server, world, routes, set }: BehindOptions): Promise<Behind> {
+export async function startBehind({ server, world, routes, set, env = {} }: BehindOptions): Promise<Behind> {
   const database = await server.database();
   const sql = openPool({ url: database.url, max: 5 });
   const closing: (() => Promise<void> | void)[] = [() => sql.end({ timeout: 5 }), () => database.drop()];
@@ -66,7 +66,7 @@ export async function startBehind({ server, world, routes, set }: BehindOptions)
   };
   try {
     await load(sql, world);
-    const sidecar = await startSidecar({ databaseUrl: await database.urlAs('grantgate_reader'), routes, set: { 'doors.deadline': DEADLINE, ...set } });
+    const sidecar = await startSidecar({ databaseUrl: await database.urlAs('grantgate_reader'), routes, env, set: { 'doors.deadline': DEADLINE, ...set } });
     closing.unshift(() => sidecar.stop());
     const application = await startApplication();
     closing.unshift(() => application.close());

@@ -52,6 +52,9 @@ const planted: Readonly<Record<string, Tree>> = {
   'one-wirer': { 'src/pdp.ts': from('./api/app.ts'), 'src/api/app.ts': '' },
   'proxy-doctor': { 'src/proxydoctor/examine.ts': from('../pdp.ts'), 'src/pdp.ts': '' },
   'proxy-doctor-alone': { 'src/service.ts': from('./proxydoctor/examine.ts'), 'src/proxydoctor/examine.ts': '' },
+  'traces-apart': { 'src/telemetry.ts': from('@opentelemetry/sdk-node'), ...npmPackage('@opentelemetry/sdk-node') },
+  'traces-late': { 'src/service.ts': from('./traces.ts'), 'src/traces.ts': '' },
+  'telemetry-packages': { 'src/authorize.ts': from('@opentelemetry/api'), ...npmPackage('@opentelemetry/api') },
   'top-down': { 'src/config.ts': from('./commands/serve.ts'), 'src/commands/serve.ts': '' },
   'black-box': { 'loadtest/run.ts': from('../src/pdp.ts'), 'src/pdp.ts': '' },
 };

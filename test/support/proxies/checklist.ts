@@ -3,6 +3,7 @@
 // The numbers are those of the reference's end-to-end checklist. What only one program does is in that program's own suite.
 
 import { afterAll, beforeAll, beforeEach, describe } from 'vitest';
+import { startCollector, type Collector } from '../otlp.ts';
 import { startPostgres, type TestServer } from '../postgres.ts';
 import { tokenFor } from '../sidecar.ts';
 import { startProxied, type Proxied } from '../stack.ts';
@@ -14,6 +15,7 @@ import { messages } from './checklist.messages.ts';
 import { outage } from './checklist.outage.ts';
 import { paths } from './checklist.paths.ts';
 import { statuses } from './checklist.statuses.ts';
+import { trace } from './checklist.trace.ts';
 import { CHECKLIST_WORLD, type Subject, type User } from './checklist.subject.ts';
 import type { Kit } from './kit.ts';
 
@@ -21,6 +23,7 @@ export function checklist(kit: Kit): void {
   describe(kit.name, () => {
     let server: TestServer;
     let stack: Proxied;
+    let collector: Collector;
     let version = '';
     const tokens = new Map<User, string>();
     const subject: Subject = { kit, server: () => server, stack: () => stack, token: (user) => tokens.get(user)! };
@@ -28,7 +31,8 @@ export function checklist(kit: Kit): void {
     beforeAll(async () => {
       version = await kit.version();
       server = await startPostgres('embedded18');
-      stack = await startProxied(kit, { server, world: CHECKLIST_WORLD, connections: 32 });
+      collector = await startCollector();
+      stack = await startProxied(kit, { server, world: CHECKLIST_WORLD, connections: 32, env: collector.env() });
       for (const user of ['admin', 'clerk', 'driver', 'porter', 'nobody'] as const) tokens.set(user, await tokenFor(user));
       // In memory from here on, so that no answer below is one of a check that took too long.
       for (const token of tokens.values()) for (const id of ['d1', 'device-b1']) await stack.client.ask({ path: `/api/device/${id}`, token });
@@ -37,6 +41,7 @@ export function checklist(kit: Kit): void {
     });
     afterAll(async () => {
       await stack?.close();
+      await collector?.close();
       await server?.close();
     });
     // The report counts by program: a proxy that ran no test is no line of its table.
@@ -48,6 +53,7 @@ export function checklist(kit: Kit): void {
     messages(subject);
     framing(subject);
     connections(subject);
+    trace(subject, () => collector);
     if (kit.matrix) matrix(subject, kit.matrix);
     outage(subject); // last: it ends the sidecar
   });
