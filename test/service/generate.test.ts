@@ -100,7 +100,7 @@ describe('a larger one', () => {
       'smaller half of groups': 1 - shareOfLargest([...members.values()], 50),
     };
     console.log(`shares of all: ${JSON.stringify(figures)}`);
-    expect(figures['largest 5 % of tenants']).toBeGreaterThan(0.3); // 3 of 60; even would be 0.05
+    expect(figures['largest 5 % of tenants']).toBeGreaterThan(0.15); // 3 of 60 tenants: 0.05 if all were alike
     expect(figures['largest 1 % of groups']).toBeGreaterThan(0.1);
     expect(figures['smaller half of groups']).toBeLessThan(0.3);
   });
