@@ -1,0 +1,164 @@
+// How long do a million entities take, in and out, how much memory, and what do checks feel of it?  npm run bench:import [-- --json]
+//
+// 1 M entities and 200 k users with 300 k memberships, generated; by the real program as processes, on the embedded Postgres, flushing as in service. What came in is counted, exported and
+// asked about before a figure of it is told. For a quick look: --entities 100000 --users 20000 --customers 2000; --batch N for another size of batch.
+
+import assert from 'node:assert/strict';
+import { createReadStream } from 'node:fs';
+import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { cpus, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { openPool } from 'policy-cache/postgres';
+import { startEmbedded } from '../../dist/embedded.js';
+import { checksDuringImport } from './living.mjs';
+import { grantgate, watchBackends } from './programs.mjs';
+
+/** @typedef {import('../../dist/generate/tally.js').Summary & { bytes: number, seconds: number }} Summary */
+/** @typedef {import('../../dist/generate/shape.js').WorldSize} WorldSize */
+
+const { values: given } = parseArgs({
+  options: {
+    json: { type: 'boolean', default: false },
+    entities: { type: 'string', default: '1000000' },
+    users: { type: 'string', default: '200000' },
+    customers: { type: 'string', default: '20000' },
+    seed: { type: 'string', default: '1' },
+    batch: { type: 'string' },
+  },
+});
+const size = { customers: Number(given.customers), users: Number(given.users), entities: Number(given.entities), seed: Number(given.seed) };
+const quarter = { ...size, customers: size.customers >> 2, users: size.users >> 2, entities: size.entities >> 2 };
+const whole = { ...size, ids: /** @type {const} */ ('names') };
+/** Comes into a database that has the first one: no id twice, and in no order, as ThingsBoard's. */
+const second = { ...size, seed: size.seed + 1, ids: /** @type {const} */ ('uuid') };
+/** More than the demo's server has, less than one in service. */
+const SETTINGS = { shared_buffers: '512MB', max_wal_size: '4GB' };
+const GOALS = { million: 90, growth: 1.25, living: 3 };
+
+/** @type {{ name: string, value: number, unit: string, goal: number | null, met: boolean | null }[]} */
+const figures = [];
+const say = (/** @type {string} */ line) => void (given.json || process.stdout.write(`${line}\n`));
+
+/** @param {string} name @param {number} value @param {{ unit: string, goal?: number }} as */
+function figure(name, value, { unit, goal }) {
+  figures.push({ name, value: Math.round(value * 100) / 100, unit, goal: goal ?? null, met: goal === undefined ? null : value <= goal });
+}
+
+const directory = await mkdtemp(join(tmpdir(), 'grantgate-bench-'));
+const server = await startEmbedded(directory, { settings: SETTINGS });
+const admin = openPool({ url: server.url, max: 1 });
+try {
+  const [{ version } = { version: '' }] = await admin`select current_setting('server_version') as version`;
+  say(`${cpus()[0]?.model}, ${cpus().length} cores, node ${process.version}, PostgreSQL ${version}, ${Object.entries(SETTINGS).flat().join(' ')}`);
+  await million();
+} finally {
+  await admin.end({ timeout: 5 });
+  await server.stop();
+  await rm(directory, { recursive: true, force: true });
+}
+if (given.json) process.stdout.write(`${JSON.stringify({ figures })}\n`);
+else for (const { name, value, unit, goal, met } of figures) if (goal !== null) say(`${met ? 'met    ' : 'NOT met'} ${name}: ${value} ${unit}, goal ${goal}`);
+
+async function million() {
+  const small = await imported('quarter', quarter);
+  await small.sql.end({ timeout: 5 });
+  const large = await imported('whole', whole);
+  try {
+    figure('import.million', large.run.seconds, { unit: 's', goal: GOALS.million });
+    figure('import.rate', large.rows / large.run.seconds, { unit: 'rows/s' });
+    figure('import.memory', large.run.peakMb, { unit: 'MB' });
+    figure('import.memory.growth', large.run.peakMb / small.run.peakMb, { unit: 'ratio', goal: GOALS.growth });
+    if (large.backend) figure('import.memory.backend', large.backend.anonymousMb, { unit: 'MB' });
+    say(
+      `import of ${large.rows} rows: ${large.run.seconds.toFixed(1)} s; memory of the program ${large.run.peakMb.toFixed(0)} MB, of a quarter of it ${small.run.peakMb.toFixed(0)} MB`,
+    );
+    if (large.backend)
+      say(`  of its session in Postgres: ${large.backend.anonymousMb.toFixed(0)} MB of its own, ${large.backend.residentMb.toFixed(0)} MB with shared buffers`);
+    if (process.env.XEXPORT) await exported(large);
+    await living(large);
+  } finally {
+    await large.sql.end({ timeout: 5 });
+  }
+}
+
+/** Generated, imported into a database of its own, and counted. @param {string} name @param {WorldSize} world */
+async function imported(name, world) {
+  const { file, summary } = await generated(name, world);
+  await admin.unsafe(`create database ${name}`);
+  const url = Object.assign(new URL(server.url), { pathname: `/${name}` }).href;
+  await grantgate(['migrate'], { env: { OWNER_DATABASE_URL: url } });
+  const sql = openPool({ url, max: 2 });
+  const backends = watchBackends(sql);
+  const run = await grantgate(['import', file, '--json'], { env: { ADMIN_DATABASE_URL: url } });
+  const backend = await backends.stop();
+  await rm(file);
+
+  const twice = 2 * (summary.counts.tenants + summary.counts.customers); // predefined groups, roles, grants
+  const { counts } = summary;
+  const expected = {
+    ...{ tenant: counts.tenants, customer: counts.customers, user: counts.users, entity: counts.entities },
+    ...{ group: counts.groups + twice, role: counts.roles + twice, grant: counts.grants + twice },
+  };
+  const stored = await sql`select kind, count(*)::int as n from grantgate.object group by kind`;
+  assert.deepEqual(Object.fromEntries(stored.map((row) => [row['kind'], row['n']])), expected);
+  const [{ members } = { members: 0 }] = await sql`select count(*)::int as members from grantgate.membership`;
+  assert.equal(
+    members,
+    Object.values(summary.memberships).reduce((sum, count) => sum + count, 0),
+  );
+  const rows = Object.values(expected).reduce((sum, count) => sum + count, 0);
+  return { url, sql, run, backend, rows };
+}
+
+/** @param {string} name @param {WorldSize} world */
+async function generated(name, world) {
+  const file = join(directory, `${name}.ndjson`);
+  const numbers = Object.entries(world).flatMap(([flag, value]) => [`--${flag}`, String(value)]);
+  const { stderr, seconds, peakMb } = await grantgate(['generate', '--json', ...numbers], { stdout: file });
+  const summary = /** @type {Summary} */ (JSON.parse(stderr));
+  assert.equal((await stat(file)).size, summary.bytes);
+  say(`generated ${summary.rows} rows, ${(summary.bytes / 1e6).toFixed(0)} MB, in ${seconds.toFixed(1)} s with ${peakMb.toFixed(0)} MB of memory`);
+  return { file, summary };
+}
+
+/** As many lines as rows are stored, and a head. @param {{ url: string, rows: number }} database */
+async function exported({ url, rows }) {
+  const file = join(directory, 'export.ndjson');
+  const { seconds, peakMb } = await grantgate(['export', '--format', 'ndjson'], { env: { DATABASE_URL: url }, stdout: file });
+  let lines = 0;
+  for await (const part of createReadStream(file)) for (const byte of /** @type {Buffer} */ (part)) if (byte === 10) lines++;
+  assert.equal(lines, rows + 1);
+  const { size: bytes } = await stat(file);
+  await rm(file);
+  say(`export of ${rows} rows, ${(bytes / 1e6).toFixed(0)} MB: ${seconds.toFixed(1)} s; memory of the program ${peakMb.toFixed(0)} MB`);
+  figure('export.million', seconds, { unit: 's' });
+  figure('export.memory', peakMb, { unit: 'MB' });
+}
+
+/** @param {{ url: string, sql: ReturnType<typeof openPool> }} database */
+async function living({ url, sql }) {
+  const { file } = await generated('second', second);
+  const batch = given.batch === undefined ? null : Number(given.batch);
+  const { calm, during, run, batches, revision, keys, resets, ratio, unexpected, checked } = await checksDuringImport(
+    { url, sql, batch },
+    { living: whole, imported: second, file },
+  );
+  const spread = (/** @type {import('../support/load.mjs').Figures} */ { p50, p99, max, slowest, counts }) =>
+    `p50 ${p50.toFixed(2)} ms, p99 ${p99.toFixed(2)} ms, max ${Math.max(max, slowest).toFixed(1)} ms; answers ${JSON.stringify(counts)}`;
+  say(`checks at a door, calm:            ${spread(calm)}`);
+  say(`checks at a door, during an import: ${spread(during)}`);
+  say(
+    `  ratio of p99 ${ratio.toFixed(2)}; ${unexpected} answers that were not the right one; ${resets} resets; ${checked} questions asked alone, each as the library decides it`,
+  );
+  say(
+    `  the import: ${run.seconds.toFixed(1)} s, ${batches} batches, keys in each: ${Math.round(keys.reduce((sum, n) => sum + n, 0) / keys.length)} on average, ${Math.max(...keys)} at most; last revision ${revision}; memory ${run.peakMb.toFixed(0)} MB`,
+  );
+  figure('import.living.p99', ratio, { unit: 'ratio', goal: GOALS.living });
+  figure('import.living.p99.calm', calm.p99, { unit: 'ms' });
+  figure('import.living.p99.during', during.p99, { unit: 'ms' });
+  figure('import.living.unexpected', unexpected, { unit: 'answers', goal: 0 });
+  figure('import.living.resets', resets, { unit: 'resets', goal: 0 });
+  figure('import.living.seconds', run.seconds, { unit: 's' });
+  figure('import.living.keys', Math.max(...keys), { unit: 'keys' });
+}
