@@ -5,8 +5,8 @@
 
 import assert from 'node:assert/strict';
 import { createReadStream } from 'node:fs';
-import { mkdtemp, rm, stat } from 'node:fs/promises';
-import { cpus, tmpdir } from 'node:os';
+import { chmod, mkdtemp, rm, stat } from 'node:fs/promises';
+import { cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { openPool } from 'policy-cache/postgres';
@@ -46,6 +46,7 @@ function figure(name, value, { unit, goal }) {
 }
 
 const directory = await mkdtemp(join(tmpdir(), 'grantgate-bench-'));
+await chmod(directory, 0o711); // the server's account passes through: so that its files are below, and go with it
 const server = await startEmbedded(directory, { settings: SETTINGS });
 const admin = openPool({ url: server.url, max: 1 });
 try {
@@ -69,12 +70,16 @@ async function million() {
     figure('import.rate', large.rows / large.run.seconds, { unit: 'rows/s' });
     figure('import.memory', large.run.peakMb, { unit: 'MB' });
     figure('import.memory.growth', large.run.peakMb / small.run.peakMb, { unit: 'ratio', goal: GOALS.growth });
-    if (large.backend) figure('import.memory.backend', large.backend.anonymousMb, { unit: 'MB' });
-    say(
-      `import of ${large.rows} rows: ${large.run.seconds.toFixed(1)} s; memory of the program ${large.run.peakMb.toFixed(0)} MB, of a quarter of it ${small.run.peakMb.toFixed(0)} MB`,
-    );
-    if (large.backend)
-      say(`  of its session in Postgres: ${large.backend.anonymousMb.toFixed(0)} MB of its own, ${large.backend.residentMb.toFixed(0)} MB with shared buffers`);
+    const memory = `memory of the program ${large.run.peakMb.toFixed(0)} MB, of a quarter of it ${small.run.peakMb.toFixed(0)} MB`;
+    say(`import of ${large.rows} rows: ${large.run.seconds.toFixed(1)} s, ${large.run.cpu.toFixed(1)} s of a processor; ${memory}`);
+    if (large.backend) {
+      const { anonymousMb, residentMb, cpu } = large.backend;
+      figure('import.memory.backend', anonymousMb, { unit: 'MB' });
+      figure('import.million.cpu', large.run.cpu + cpu, { unit: 's' });
+      say(
+        `  its session in Postgres: ${cpu.toFixed(1)} s of a processor, ${anonymousMb.toFixed(0)} MB of its own, ${residentMb.toFixed(0)} MB with shared buffers`,
+      );
+    }
     if (process.env.XEXPORT) await exported(large);
     await living(large);
   } finally {
@@ -89,6 +94,8 @@ async function imported(name, world) {
   const url = Object.assign(new URL(server.url), { pathname: `/${name}` }).href;
   await grantgate(['migrate'], { env: { OWNER_DATABASE_URL: url } });
   const sql = openPool({ url, max: 2 });
+  const load = loadavg()[0] ?? 0;
+  if (load > 1) say(`  the machine is busy: a load of ${load.toFixed(1)} on ${cpus().length} cores`);
   const backends = watchBackends(sql);
   const run = await grantgate(['import', file, '--json'], { env: { ADMIN_DATABASE_URL: url } });
   const backend = await backends.stop();

@@ -14,6 +14,7 @@ const peak = new URL('peak.mjs', import.meta.url).href;
  * @typedef {object} Run
  * @property {number} seconds from its start to its end
  * @property {number} peakMb resident memory at most
+ * @property {number} cpu seconds of a processor
  * @property {string} stdout empty where it went to a file
  * @property {string} stderr
  */
@@ -33,10 +34,11 @@ export async function grantgate(args, { env = {}, stdout } = {}) {
   });
   if (file !== null) closeSync(file);
   const read = (/** @type {unknown} */ stream) => (stream ? text(/** @type {import('node:stream').Readable} */ (stream)) : '');
-  const [out, err, kib] = await Promise.all([read(child.stdout), read(child.stderr), read(child.stdio[3]), once(child, 'close')]);
+  const [out, err, used] = await Promise.all([read(child.stdout), read(child.stderr), read(child.stdio[3]), once(child, 'close')]);
   const seconds = (performance.now() - begun) / 1000;
   if (child.exitCode !== 0) throw new Error(`grantgate ${args.join(' ')}: exit ${child.exitCode ?? child.signalCode}\n${err}${out}`.slice(0, 4_000));
-  return { seconds, peakMb: Number(kib) / 1024, stdout: out, stderr: err };
+  const [kib = NaN, cpu = NaN] = used.split(' ').map(Number);
+  return { seconds, peakMb: kib / 1024, cpu, stdout: out, stderr: err };
 }
 
 /**
@@ -81,21 +83,27 @@ export async function startService(settings, env) {
 }
 
 /**
- * The most memory that the other sessions of a database have, until `stop`: of their own, and with the shared buffers that they touched. Null where /proc does not tell.
+ * What the other sessions of a database use, until `stop`: the most memory of their own, and with the shared buffers that they touched; seconds of a
+ * processor. Null where /proc does not tell.
  * @param {ReturnType<typeof import('policy-cache/postgres').openPool>} sql
  */
 export function watchBackends(sql) {
   const most = { anonymousMb: 0, residentMb: 0 };
+  /** @type {Map<number, number>} */ const cpu = new Map();
   let over = false;
   const watching = (async () => {
     for (; !over; await new Promise((resolve) => setTimeout(resolve, 200))) {
       const rows =
         await sql`select pid from pg_stat_activity where backend_type = 'client backend' and datname = current_database() and pid <> pg_backend_pid()`;
       for (const { pid } of rows) {
-        const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
+        const read = (/** @type {string} */ file) => readFile(`/proc/${pid}/${file}`, 'utf8').catch(() => '');
+        const [status, stat] = [await read('status'), await read('stat')];
         const mb = (/** @type {string} */ field) => Number(new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(status)?.[1] ?? 0) / 1024;
         most.anonymousMb = Math.max(most.anonymousMb, mb('RssAnon'));
         most.residentMb = Math.max(most.residentMb, mb('VmHWM'));
+        // Hundredths of a second, in user and kernel, as every Linux has them in /proc.
+        const [, user = 0, kernel = 0] = (/\) (?:\S+ ){11}(\d+) (\d+)/.exec(stat) ?? []).map(Number);
+        if (stat !== '') cpu.set(pid, (user + kernel) / 100);
       }
     }
   })();
@@ -103,7 +111,7 @@ export function watchBackends(sql) {
     async stop() {
       over = true;
       await watching;
-      return most.residentMb === 0 ? null : most;
+      return most.residentMb === 0 ? null : { ...most, cpu: [...cpu.values()].reduce((sum, seconds) => sum + seconds, 0) };
     },
   };
 }
