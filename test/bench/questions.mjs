@@ -55,7 +55,10 @@ function sliceOf(shape) {
   /** @type {Set<number>} */ const tenants = new Set();
   const entities = (/** @type {number} */ owner) => (shape.firstEntity[owner + 1] ?? 0) - (shape.firstEntity[owner] ?? 0);
   const sizes = new Float64Array(shape.tenants);
-  for (let owner = 0; owner < shape.owners; owner++) sizes[shape.tenant[owner] ?? 0] += entities(owner);
+  for (let owner = 0; owner < shape.owners; owner++) {
+    const tenant = shape.tenant[owner] ?? 0;
+    sizes[tenant] = (sizes[tenant] ?? 0) + entities(owner);
+  }
   for (let tenant = shape.tenants - 1, sum = 0; tenant >= 0 && sum < SLICE; tenant--) {
     tenants.add(tenant);
     sum += sizes[tenant] ?? 0;
