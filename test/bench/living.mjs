@@ -38,7 +38,7 @@ export async function checksDuringImport({ url, sql, batch }, { living, imported
       await load.period();
       await after(CALM_S);
       const calm = await load.period();
-      const [before] = await sql`select version::int as version from grantgate.change order by version desc limit 1`;
+      const [before] = await sql`select max(version)::int as version from grantgate.change`;
       const resets = await service.metric('authz_resets_total');
       const run = await grantgate(['import', file, '--mode', 'create', ...(batch === null ? ['--batch'] : ['--batch', String(batch)]), '--json'], {
         env: { ADMIN_DATABASE_URL: url },
