@@ -36,9 +36,9 @@ export function* grantRows(shape: Shape, ids: Ids): Generator<Row> {
     if (owner < shape.tenants) continue;
     const tenant = shape.tenant[owner]!;
     const [shares, looks, dormant] = [roll(8), roll(16), roll(64)];
-    const shown = ranked(roll, Math.max(1, entityGroups(shape, tenant, 'DASHBOARD')));
-    if (shares === 0 && entityGroups(shape, tenant, 'DASHBOARD') > 0) {
-      const entityGroup = ids.group(tenant, 'DASHBOARD', shown);
+    const dashboards = entityGroups(shape, tenant, 'DASHBOARD');
+    if (shares === 0 && dashboards > 0) {
+      const entityGroup = ids.group(tenant, 'DASHBOARD', ranked(roll, dashboards));
       yield { kind: 'grants', id: ids.grant(grant++), userGroup: `users:${ids.owner(owner)}`, role: ids.role(tenant, 'look'), entityGroup, shared: true };
     }
     if (looks === 0) {

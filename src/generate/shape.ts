@@ -1,6 +1,6 @@
 // How large is each part of a generated world, and what hangs below what?
 //
-// Everything that must be known before the first row: 25 bytes a tenant or customer, nothing by user or entity. Owners are
+// Everything that must be known before the first row: some 30 bytes a tenant or customer, nothing by user or entity. Owners are
 // numbers: tenants first, then customers, those of one tenant side by side and each behind the one that it hangs below.
 
 import { rolls, sized, type Roll } from './random.ts';
@@ -50,7 +50,7 @@ export function shapeOf(size: WorldSize): Shape {
   const tenants = size.tenants ?? Math.max(1, Math.ceil(customers / 100));
   const owners = tenants + customers;
   // Zipf's law: the second tenant has half of the customers of the first, the third a third.
-  const firstCustomer = shares(tenants, customers, (rank) => Math.floor(0x1_0000_0000 / (rank + 1))).map((first) => tenants + first);
+  const firstCustomer = shares(tenants, customers, (rank) => Math.floor((1 << 20) / (rank + 1))).map((first) => tenants + first);
   const tree = hung({ tenants, owners, firstCustomer, roll: rolls(seed, 1) });
   const own = (owner: number): number => (owner < tenants ? firstCustomer[owner + 1]! - firstCustomer[owner]! : 0);
   const userRoll = rolls(seed, 2);

@@ -16,6 +16,7 @@ import { createInterface } from 'node:readline';
  * @property {readonly { token: string, path: string, expect: number }[]} [fresh] in turn, with a number in place of `#` that never comes again
  * @property {number} [share] of those
  * @property {number} [most] requests
+ * @property {number} [tick] ms between looks at what is due; a request is sent so much late at the most
  * @property {string} [ids] of its requests: these letters and a number
  * @property {number} seconds
  */
@@ -36,7 +37,7 @@ import { createInterface } from 'node:readline';
 
 const input = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const plan = /** @type {Plan} */ (JSON.parse((await input.next()).value ?? ''));
-const { fresh = [], share = 0, most = Infinity, ids = '' } = plan;
+const { fresh = [], share = 0, most = Infinity, ids = '', tick = 2 } = plan;
 const DECIDED = [200, 401, 403];
 /** Each is 2 % above the one before; from 1 µs on. */
 const BUCKETS = 1200;
@@ -176,7 +177,7 @@ if (plan.rate > 0) {
       else due.push(from + (scheduled * 1000) / plan.rate);
     }
     while (due.length > 0 && idle.length > 0) idle.shift()?.();
-  }, 2);
+  }, tick);
 }
 
 setTimeout(() => process.exit(0), plan.seconds * 1000);
