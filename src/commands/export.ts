@@ -33,7 +33,7 @@ export async function exportCommand(context: Context, flags: ExportFlags): Promi
   });
   try {
     const started = host.wall();
-    const { bytes, report } = await written(sql, { scope, format, to: file ?? toReader(host.stdout) });
+    const { bytes, report } = await exportWorld(sql, { scope, format, to: file ?? toReader(host.stdout) });
     await file?.commit();
     tell(context, { report, bytes, seconds: (host.wall() - started) / 1000, format, file: file !== null });
     return 0;
@@ -53,7 +53,8 @@ interface Writing {
   readonly to: Pick<OutputFile, 'write'>;
 }
 
-async function written(sql: Parameters<typeof exportRows>[0], { scope, format, to }: Writing): Promise<{ bytes: number; report: ExportReport }> {
+/** The whole file, piece by piece. */
+export async function exportWorld(sql: Parameters<typeof exportRows>[0], { scope, format, to }: Writing): Promise<{ bytes: number; report: ExportReport }> {
   const text = exportText(format);
   let bytes = 0;
   const write = (piece: Uint8Array | string): Promise<void> => {

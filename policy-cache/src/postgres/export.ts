@@ -49,6 +49,7 @@ export async function exportRows(sql: Sql, options: ExportOptions): Promise<Expo
       // No function of somebody's own in public. One index or one scan for each list: compiling it takes longer than it saves.
       await tx.unsafe('set local search_path = pg_catalog, pg_temp; set local jit = off');
       const [{ revision }] = await tx<[{ revision: string }]>`select grantgate.revision() as revision`;
+      await tx`select email, first_name, last_name, last_login from grantgate.user_account limit 0`; // may this login? Before anything is written
       const root = await rootOf(tx, options.scope ?? {});
       await options.begin(revision);
       const counts = { tenants: 0, customers: 0, groups: 0, roles: 0, users: 0, entities: 0, grants: 0 };
