@@ -43,7 +43,7 @@ export async function exportCommand(context: Context, flags: ExportFlags): Promi
   } finally {
     file?.discard();
     deaf();
-    await sql.end({ timeout: 5 });
+    await sql.end({ timeout: 0 }); // a connection that was lost in a transaction would be waited for
   }
 }
 

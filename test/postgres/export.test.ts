@@ -1,24 +1,28 @@
 // Does an export have everything, of one moment, so that importing it gives the same database?
 
-import { readFileSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { compileVocabulary } from 'policy-cache';
-import { formatImportProblem, openPool, type ExportReport, type ExportScope, type ImportResult } from 'policy-cache/postgres';
+import { compileVocabulary, compileWorld, parseWorldFile, requestOf } from 'policy-cache';
+import { exportRows, formatImportProblem, openPool, type ExportReport, type ExportScope, type ImportResult } from 'policy-cache/postgres';
 import { parse } from 'yaml';
 import type { Names } from '../../policy-cache/test/reference.ts';
 import { exportWorld } from '../../src/commands/export.ts';
 import { importInputs } from '../../src/commands/import.ts';
 import { FORMATS, type Format } from '../../src/exportformat.ts';
 import { textInput } from '../../src/worldstream.ts';
+import { startPair } from '../support/standby.ts';
 import { servers, startPostgres, type TestServer } from '../support/postgres.ts';
-import { awkwardText, awkwardWorlds, changeBySql, draws, dump, type Dump } from './export.worlds.ts';
-import type { Sql } from './fixture.ts';
+import { dump, grantsOf, grantsOver, oddities, remove, treeOf, withoutGrants, type Dump } from './export.stored.ts';
+import { awkwardText, awkwardWorlds, changeBySql, draws } from './export.worlds.ts';
+import { entity, group, member, seed as seedWorld, tenant, type Sql } from './fixture.ts';
 
 const names = parse(readFileSync(new URL('../../policy-cache/vocabulary/thingsboard.yaml', import.meta.url), 'utf8')) as Names;
 const vocabulary = compileVocabulary(names);
+const corpus = new URL('../corpus/worlds/', import.meta.url);
 const seed = Number(process.env['GRANTGATE_SEED'] ?? Date.now() & 0x7fffffff);
-const WORLDS = 15;
+/** Databases of up to twelve worlds. */
+const RUNS = 3;
 
 interface Exported {
   readonly text: string;
@@ -41,65 +45,6 @@ async function loaded(sql: Sql, file: string, text: string): Promise<void> {
 }
 
 const withoutRevision = (text: string): string => text.replace(/"revision":"[^"]+"/, '');
-/** Everything that has an owner at or below this one, and itself. */
-async function remove(sql: Sql, root: string): Promise<void> {
-  const inside = await insideOf(sql, root);
-  await sql`delete from grantgate.object where id = ${root} or owner in ${sql(inside)}`;
-}
-
-async function insideOf(sql: Sql, root: string): Promise<readonly string[]> {
-  const tree = await treeOf(sql);
-  return [...tree.keys()].filter((id) => chainOf(tree, id).includes(root));
-}
-
-type Tree = ReadonlyMap<string, string | null>;
-async function treeOf(sql: Sql): Promise<Tree> {
-  const rows = await sql<{ id: string; owner: string | null }[]>`select id, owner from grantgate.object where kind in ('tenant', 'customer')`;
-  return new Map(rows.map(({ id, owner }) => [id, owner]));
-}
-function chainOf(tree: Tree, id: string): readonly string[] {
-  const above = tree.get(id) ?? null;
-  return above === null ? [id] : [id, ...chainOf(tree, above)];
-}
-
-interface GrantRow {
-  readonly id: string;
-  readonly user_owner: string;
-  readonly user_group: string | null;
-  readonly role_owner: string;
-  readonly entity_owner: string | null;
-  readonly entity_group: string | null;
-  readonly shared: boolean;
-}
-async function grantsOf(sql: Sql): Promise<readonly GrantRow[]> {
-  return sql<GrantRow[]>`select p.*, o.owner role_owner from grantgate.group_permission p join grantgate.object o on o.id = p.role`;
-}
-
-/** Grants of groups outside that go when what hangs below the owner goes. */
-async function grantsOver(sql: Sql, root: string): Promise<readonly string[]> {
-  const inside = await insideOf(sql, root);
-  const touches = ({ role_owner, entity_owner }: GrantRow): boolean => inside.includes(role_owner) || (entity_owner !== null && inside.includes(entity_owner));
-  return (await grantsOf(sql)).filter((grant) => !inside.includes(grant.user_owner) && touches(grant)).map(({ id }) => id);
-}
-
-function withoutGrants(dumped: Dump, ids: readonly string[]): Dump {
-  const kept = (rows: readonly string[]): readonly string[] => rows.filter((row) => !ids.includes((JSON.parse(row) as { id: string }).id));
-  return { ...dumped, object: kept(dumped.object), group_permission: kept(dumped.group_permission) };
-}
-
-/** Is what the random worlds are to have in them? */
-async function oddities(sql: Sql): Promise<Readonly<Record<'dormant' | 'shared' | 'all' | 'predefined', number>>> {
-  const tree = await treeOf(sql);
-  const grants = await grantsOf(sql);
-  const [{ predefined }] = await sql<[{ predefined: number }]>`select count(*)::int predefined from grantgate.object where id ~ '^(admins|users|role):'`;
-  return {
-    dormant: grants.filter((grant) => !grant.shared && grant.entity_owner !== null && !chainOf(tree, grant.entity_owner).includes(grant.user_owner)).length,
-    shared: grants.filter(({ shared }) => shared).length,
-    all: grants.filter((grant) => grant.user_group === null || (grant.entity_owner !== null && grant.entity_group === null)).length,
-    predefined,
-  };
-}
-
 const sizeOf = (dumped: Dump): number => Object.values(dumped).reduce((sum, rows) => sum + rows.length, 0);
 
 describe.each(servers)('on %s', (kind) => {
@@ -135,13 +80,13 @@ describe.each(servers)('on %s', (kind) => {
               expect(withoutRevision((await exported(others[i]!, format)).text)).toBe(withoutRevision(text));
             }),
           );
-          counted.worlds++;
+          counted.worlds += sample.worlds.length;
           counted.rows += sizeOf(before);
           const odd = await oddities(first!);
           for (const of of ['dormant', 'shared', 'all', 'predefined'] as const) counted[of] += odd[of];
         }),
       ),
-      { seed, numRuns: WORLDS },
+      { seed, numRuns: RUNS, endOnFailure: true },
     );
     console.log(`${kind}: GRANTGATE_SEED=${seed}: ${FORMATS.join(', ')}: ${JSON.stringify(counted)}`);
     expect(Math.min(...Object.values(counted))).toBeGreaterThan(0);
@@ -154,11 +99,14 @@ describe.each(servers)('on %s', (kind) => {
         inDatabases(1, async (sql) => {
           await loaded(sql!, 'first.ndjson', awkwardText(sample));
           await changeBySql(sql!, sample.salt);
-          const owners = await sql!<{ id: string; kind: 'tenant' | 'customer' }[]>`
-            select id, kind from grantgate.object where kind in ('tenant', 'customer') order by id`;
           const draw = draws(sample.salt);
-          for (const { id, kind: is } of Array.from({ length: 3 }, () => owners[draw(owners.length)]!)) {
-            const others = await grantsOver(sql!, id);
+          const owners = await treeOf(sql!);
+          const ids = [...owners.keys()];
+          const stored = await grantsOf(sql!);
+          const shared = ids.filter((id) => grantsOver(owners, stored, id).length > 0);
+          for (const id of [...shared.slice(0, 1), ...Array.from({ length: 4 }, () => ids[draw(ids.length)]!)]) {
+            const is = owners.get(id) === null ? 'tenant' : 'customer';
+            const others = grantsOver(owners, await grantsOf(sql!), id);
             const before = withoutGrants(await dump(sql!), others);
             const { text, report } = await exported(sql!, FORMATS[draw(3)], { [is]: id });
             expect(report.grantsLeftOut).toBe(others.length);
@@ -173,9 +121,141 @@ describe.each(servers)('on %s', (kind) => {
           }
         }),
       ),
-      { seed, numRuns: WORLDS },
+      { seed, numRuns: RUNS, endOnFailure: true },
     );
     console.log(`${kind}: GRANTGATE_SEED=${seed}: parts: ${JSON.stringify(counted)}`);
     expect(Math.min(...Object.values(counted))).toBeGreaterThan(0);
   });
+
+  test('the rows are of the revision that is told, whatever is committed while they are read', async () => {
+    const database = await server.database();
+    const pools = Array.from({ length: 2 }, () => openPool({ url: database.url, max: 1 }));
+    const [sql, writer] = pools as [Sql, Sql];
+    await sql.unsafe(tenant('t'));
+    /** By revision, how many commits there had been. */
+    const truth = new Map<string, number>();
+    const commit = (n: number): Promise<void> =>
+      writer.begin(async (tx) => {
+        await tx.unsafe(`${group(`g${n}`, 'DEVICE', 't')}; ${entity(`e${n}`, 'DEVICE', 't')}; ${member(`e${n}`, `g${n}`, { type: 'DEVICE', owner: 't' })}`);
+        await tx`delete from grantgate.object where id in ${tx([`e${n - 3}`, `g${n - 3}`])}`;
+        await tx`update grantgate.object set label = ${String(n)} where id = 't'`;
+        await tx`set constraints all immediate`;
+        const [{ revision }] = await tx<[{ revision: string }]>`select grantgate.revision() as revision`;
+        truth.set(revision, n);
+      });
+    let n = 0;
+    const some = async (): Promise<void> => {
+      for (let i = 0; i < 3; i++) await commit(++n);
+    };
+    await some();
+    try {
+      for (let turn = 0; turn < 5; turn++) {
+        const rows: Record<string, { id: string; name?: string; groups?: string[] }[]> = {};
+        const { revision } = await exportRows(sql, {
+          begin: some, // the revision is known, and nothing is read yet
+          async rows(list, lines) {
+            (rows[list] ??= []).push(
+              ...Buffer.from(lines)
+                .toString()
+                .trimEnd()
+                .split('\n')
+                .map((line) => JSON.parse(line) as { id: string }),
+            );
+            await some();
+          },
+        });
+        const at = truth.get(revision)!;
+        expect(at).toBeLessThan(n - 3);
+        const last = [at - 2, at - 1, at].toSorted((a, b) => (`${a}` < `${b}` ? -1 : 1));
+        expect(rows).toEqual({
+          tenants: [{ id: 't', name: String(at) }],
+          groups: last.map((i) => ({ id: `g${i}`, type: 'DEVICE', owner: 't' })),
+          entities: last.map((i) => ({ id: `e${i}`, type: 'DEVICE', owner: 't', groups: [`g${i}`] })),
+        });
+      }
+    } finally {
+      await Promise.all(pools.map((pool) => pool.end({ timeout: 5 })));
+    }
+    console.log(`${kind}: 5 exports with ${n} commits beside them, each of its revision`);
+  });
+
+  test('a login that may not read the users is refused before anything is written, and one that may write is enough', async () => {
+    const database = await server.database();
+    const [reader, writer] = await Promise.all(
+      ['grantgate_reader', 'grantgate_writer'].map(async (role) => openPool({ url: await database.urlAs(role), max: 1 })),
+    );
+    const pieces: unknown[] = [];
+    const to = { write: async (piece: unknown) => void pieces.push(piece) };
+    await expect(exportWorld(reader!, { scope: {}, format: 'ndjson', to })).rejects.toThrow(
+      /^database: this login may not read everything.*grantgate_writer, as ADMIN_DATABASE_URL$/,
+    );
+    expect(pieces).toEqual([]);
+    expect((await exportWorld(writer!, { scope: {}, format: 'ndjson', to })).report.counts.users).toBe(0);
+    await Promise.all([reader!.end(), writer!.end()]);
+  });
+
+  test('what is no owner of the kind that is asked for is refused, and named', async () => {
+    await inDatabases(1, async (sql) => {
+      await seedWorld(sql!);
+      const refused = (scope: ExportScope): Promise<unknown> => exported(sql!, 'ndjson', scope).catch((error: Error) => error.message);
+      expect(await refused({ tenant: 'nobody' })).toBe('tenant: there is nothing with the id "nobody"');
+      expect(await refused({ tenant: 'a' })).toBe('tenant: "a" is a customer, not a tenant: name it as customer');
+      expect(await refused({ customer: 't' })).toBe('customer: "t" is a tenant, not a customer: name it as tenant');
+      expect(await refused({ customer: 'd' })).toBe('customer: "d" is an entity, not a customer');
+      expect(await refused({ tenant: 't', customer: 'a' })).toBe('customer: is of one tenant anyway: say a tenant or a customer');
+    });
+  });
+
+  test('a writer that fails ends it, and the connection is good for the next', async () => {
+    await inDatabases(1, async (sql) => {
+      await seedWorld(sql!);
+      const failing = { write: async () => Promise.reject(new Error('the disk is full')) };
+      await expect(exportWorld(sql!, { scope: {}, format: 'json', to: failing })).rejects.toThrow('the disk is full');
+      await expect(exportRows(sql!, { begin: async () => undefined, rows: () => Promise.reject(new Error('the reader has gone')) })).rejects.toThrow(
+        'the reader has gone',
+      );
+      expect((await exported(sql!)).report.counts.entities).toBe(2);
+    });
+  });
+
+  test('an export without its end is imported by none of its rows', async () => {
+    await inDatabases(1, async (sql) => {
+      await seedWorld(sql!);
+      for (const format of ['ndjson', 'yaml'] as const) {
+        const { text } = await exported(sql!, format);
+        const lines = text.split('\n');
+        const result = await load(sql!, `half.${format}`, `${lines.slice(0, -2).join('\n')}\n`);
+        expect(result.ok).toBe(false);
+        expect(!result.ok && result.problems.map(formatImportProblem)).toEqual([expect.stringMatching(/the export is cut off: its end is missing/)]);
+      }
+      const { text } = await exported(sql!);
+      const twice = await load(sql!, 'both.ndjson', text.replace(/\{"kind":"end".*\n/, '') + text);
+      expect(!twice.ok && twice.problems.map(formatImportProblem)).toEqual([expect.stringMatching(/^both\.ndjson:\d+: the export is cut off/)]);
+    });
+  });
+
+  test.each(readdirSync(corpus))('%s decides the same when it comes back', async (file) => {
+    const text = readFileSync(new URL(file, corpus), 'utf8');
+    const { world } = parseWorldFile(parse(text));
+    await inDatabases(1, async (sql) => {
+      await loaded(sql!, file, text);
+      const back = await exported(sql!, 'yaml');
+      const read = parseWorldFile(parse(back.text));
+      expect(read.problems).toEqual([]);
+      const [given, returned] = [compileWorld(vocabulary, world), compileWorld(vocabulary, read.world)];
+      for (const check of world.checks) expect(returned.decide(requestOf(vocabulary, check))).toBe(given.decide(requestOf(vocabulary, check)));
+      expect(world.checks.length).toBeGreaterThan(0);
+    });
+  });
+});
+
+test('a standby gives the same bytes', async () => {
+  const pair = await startPair('embedded18');
+  try {
+    await seedWorld(pair.old);
+    await pair.streamed();
+    expect((await exported(pair.next)).text).toBe((await exported(pair.old)).text);
+  } finally {
+    await pair.close();
+  }
 });

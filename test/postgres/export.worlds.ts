@@ -40,14 +40,17 @@ const AWKWARD = [
 ];
 const MORE_TEXT = ['', '\n', 'two\nlines', '\r\n', '\t', '\u0001', '\u007f', '\u0085', 'end\\', 'x'.repeat(1000)];
 
+const MOST_WORLDS = 12;
+
 export interface Sample {
-  readonly world: WorldFile;
+  /** Beside one another in one database: an import of ten costs hardly more than one of one. */
+  readonly worlds: readonly WorldFile[];
   /** Feeds `draws`. */
   readonly salt: number;
 }
 
 export function awkwardWorlds(names: Names): fc.Arbitrary<Sample> {
-  return fc.record({ world: worlds(names), salt: fc.nat(0x7fffffff) });
+  return fc.record({ worlds: fc.array(worlds(names), { minLength: 6, maxLength: MOST_WORLDS, size: 'max' }), salt: fc.nat(0x7fffffff) });
 }
 
 /** Numbers from 0 to `below` - 1, the same for the same salt. */
@@ -61,11 +64,17 @@ export function draws(salt: number): (below: number) => number {
   };
 }
 
-/** The world as NDJSON, under awkward ids, with everything that a row can say. */
-export function awkwardText({ world, salt }: Sample): string {
+/** The worlds as NDJSON, under awkward ids, with everything that a row can say. */
+export function awkwardText({ worlds: all, salt }: Sample): string {
   const draw = draws(salt);
+  const used = new Set<string>();
+  const rows = [...(draw(2) === 0 ? [{ kind: 'defaults' }] : []), ...all.flatMap((world) => rowsOf(world, draw, used))];
+  return rows.map((row) => `${JSON.stringify(row)}\n`).join('');
+}
+
+function rowsOf(world: WorldFile, draw: (below: number) => number, used: Set<string>): readonly object[] {
   const pick = <T>(list: readonly T[]): T => list[draw(list.length)]!;
-  const ids = idsOf(world, pick);
+  const ids = idsOf(world, pick, used);
   const id = (old: string): string => old.replace(/^(all:[^:]+:)?(.*)$/s, (_, all: string | undefined, rest: string) => `${all ?? ''}${ids.get(rest)!}`);
   const text = (): string | undefined => (draw(3) === 0 ? undefined : pick([...AWKWARD, ...MORE_TEXT]));
   const details = (depth = 0): unknown =>
@@ -78,8 +87,7 @@ export function awkwardText({ world, salt }: Sample): string {
     groups.filter((name) => world.groups.some((group) => group.id === name && group.type === type && group.owner === owner)).map(id);
   const lastLogin = (): string | undefined =>
     draw(2) === 0 ? undefined : pick(['2026-11-27T09:30:00.123456Z', '2026-11-27T09:30:00Z', '0001-01-01T00:00:00.000001Z', '9999-12-30T23:59:59.999999Z']);
-  const rows: readonly object[] = [
-    ...(draw(2) === 0 ? [{ kind: 'defaults' }] : []),
+  return [
     ...world.tenants.map((row) => ({ kind: 'tenants', id: id(row.id), name: text() })),
     ...world.customers.map((row) => ({
       ...{ kind: 'customers', id: id(row.id), owner: id(row.owner), title: text(), groups: fitting('CUSTOMER', row) },
@@ -97,18 +105,16 @@ export function awkwardText({ world, salt }: Sample): string {
       ...(entityGroup === undefined ? {} : { entityGroup: id(entityGroup) }),
     })),
   ];
-  return rows.map((row) => `${JSON.stringify(row)}\n`).join('');
 }
 
 /** Each awkward id once, then each with what the object was called: two ids may differ in their last byte alone. */
-function idsOf(world: WorldFile, pick: <T>(list: readonly T[]) => T): ReadonlyMap<string, string> {
+function idsOf(world: WorldFile, pick: <T>(list: readonly T[]) => T, used: Set<string>): ReadonlyMap<string, string> {
   const ids = new Map<string, string>();
-  const used = new Set<string>();
   const { tenants, customers, groups, users, entities, roles, grants } = world;
   for (const { id } of [...tenants, ...customers, ...groups, ...users, ...entities, ...roles, ...grants]) {
     const awkward = pick(AWKWARD);
     const room = /^[tc]/.test(id) ? 200 : 255; // bytes (semantics 1.1)
-    const longer = `${Buffer.byteLength(awkward) + 4 > room ? 'ü' : awkward}${id}`;
+    const longer = `${Buffer.byteLength(awkward) + 12 > room ? 'ü' : awkward}${id}-${used.size}`;
     const given = used.has(awkward) ? longer.padEnd(/^[gpr]0$/.test(id) ? room - Buffer.byteLength(longer) + longer.length : 0, 'z') : awkward;
     used.add(given);
     ids.set(id, given);
@@ -116,7 +122,7 @@ function idsOf(world: WorldFile, pick: <T>(list: readonly T[]) => T): ReadonlyMa
   return ids;
 }
 
-/** What no file would bring: customers that moved, so that grants are dormant; names that no vocabulary has; users disabled later. */
+/** What no file would bring: customers that moved and shares that were taken back, so that grants are dormant; names that no vocabulary has; users disabled later. */
 export async function changeBySql(sql: Sql, salt: number): Promise<void> {
   const draw = draws(salt ^ 0x5bd1e995);
   const tree = await sql<{ id: string; owner: string | null; tenant: string }[]>`
@@ -133,21 +139,10 @@ export async function changeBySql(sql: Sql, salt: number): Promise<void> {
     await sql`update grantgate.object set owner = ${place} where id = ${id}`;
     ownerOf.set(id, place);
   }
+  await sql`update grantgate.group_permission set shared = false
+    where id in (select id from grantgate.group_permission where shared order by id limit (select count(*) / 2 from grantgate.group_permission where shared))`;
   await sql`update grantgate.user_account set enabled = not enabled where id in (select id from grantgate.user_account order by id limit ${draw(2)})`;
   await sql`update grantgate.role set permissions = '["FLY", "FLY", "", "yes"]' where id = (select id from grantgate.role where type = 'GROUP' order by id limit 1)`;
   await sql`update grantgate.role set permissions = '{"NO_SUCH": [], "": ["a\\nb"], "__proto__": ["READ"]}', excluded = '{"~": ["null"]}'
     where id = (select id from grantgate.role where type = 'GENERIC' order by id limit 1)`;
-}
-
-const TABLES = ['object', 'user_account', 'customer', 'role', 'membership', 'group_permission'] as const;
-export type Dump = Readonly<Record<(typeof TABLES)[number], readonly string[]>>;
-
-/** Every row of every table, less the log and what keeps writers of the tree apart. */
-export async function dump(sql: Sql): Promise<Dump> {
-  const dumped: Partial<Record<(typeof TABLES)[number], readonly string[]>> = {};
-  for (const table of TABLES) {
-    const rows = await sql.unsafe<{ row: string }[]>(`select to_jsonb(t)::text as row from grantgate.${table} t`);
-    dumped[table] = rows.map(({ row }) => row).toSorted();
-  }
-  return dumped as Dump;
 }
