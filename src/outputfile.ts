@@ -43,14 +43,23 @@ export async function openOutput(path: string, { flag, part }: { readonly flag: 
         await file.close();
         await rename(partial, place);
         there = false;
-        const directory = await open(dirname(place), 'r');
-        await directory.sync().finally(() => directory.close());
+        await syncDirectory(dirname(place));
       } catch (error) {
         throw refused(error);
       }
     },
     discard,
   };
+}
+
+/** The new name is on the disk, too. */
+async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(path, 'r');
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
+  }
 }
 
 /** Where a link leads; a device or a pipe would be replaced by a file. */

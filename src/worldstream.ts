@@ -3,17 +3,7 @@
 // NDJSON is read line by line, and nothing of it is kept; a document of YAML or JSON is read whole. What is wrong is kept apart: the
 // first hundred, and how many more.
 
-import {
-  CUT_OFF,
-  grantId,
-  parseWorldFile,
-  parseWorldRow,
-  rowNameProblems,
-  type ListedRow,
-  type Problem,
-  type Vocabulary,
-  type WorldList,
-} from 'policy-cache';
+import { CUT_OFF, grantId, parseWorldFile, parseWorldRow, rowNameProblems, type ListedRow, type Problem, type Vocabulary, type WorldList } from 'policy-cache';
 import { MOST_PROBLEMS, type ImportPlace, type ImportProblem, type ImportRow, type RowsRead } from 'policy-cache/postgres';
 import { LONGEST_DOCUMENT, isLines, placed, readDocument, readLine, type Reading, type WorldText } from './worldfiles.ts';
 

@@ -98,22 +98,33 @@ const OWNED: RowsOptions = { where: `o.owner ${INSIDE}`, members: GROUPS_INSIDE 
 /** Rows on their way at once. What is known of a customer may be large. */
 const FETCH = { customers: 50, other: 1_000 } as const;
 
-/** Writes what came while the next rows are on their way. */
 async function stream(tx: TransactionSql, { list, root, options }: { list: RowList; root: string | null; options: ExportOptions }): Promise<number> {
   const part = root === null ? {} : list === 'tenants' || list === 'customers' ? NODES : OWNED;
   const rows = rowsQuery(list, { ...part, kind: options.kind === true });
   const query = tx.unsafe(`${root === null ? '' : BELOW} select json || e'\\n' from (${rows}) x order by id`, root === null ? [] : [root]).raw();
   let count = 0;
-  let writing: Promise<void> = Promise.resolve();
-  await query.cursor(list === 'customers' ? FETCH.customers : FETCH.other, (batch: readonly (readonly Uint8Array[])[]) => {
-    const before = writing;
+  for await (const batch of ahead<readonly (readonly Uint8Array[])[]>(query.cursor(list === 'customers' ? FETCH.customers : FETCH.other))) {
     count += batch.length;
-    writing = before.then(() => options.rows(list, Buffer.concat(batch.flat())));
-    writing.catch(() => undefined); // told below, or by the next rows
-    return before;
-  });
-  await writing;
+    await options.rows(list, Buffer.concat(batch.flat()));
+  }
   return count;
+}
+
+/** The same, with the next one on its way while one is used. */
+async function* ahead<T>(batches: AsyncIterable<T>): AsyncGenerator<T> {
+  const iterator = batches[Symbol.asyncIterator]();
+  let next = iterator.next();
+  try {
+    for (let got = await next; got.done !== true; got = await next) {
+      next = iterator.next();
+      next.catch(() => undefined); // told when it is asked for
+      yield got.value;
+    }
+  } finally {
+    // The client closes a cursor only between two batches.
+    await next.catch(() => undefined);
+    await iterator.return?.();
+  }
 }
 
 async function outsideOf(tx: TransactionSql, root: string): Promise<Pick<ExportReport, 'outside' | 'grantsLeftOut'>> {
