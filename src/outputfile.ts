@@ -2,7 +2,7 @@
 //
 // It is written under another name beside its place, and takes its place when all of it is on the disk: whoever reads it meanwhile has the old one.
 
-import { unlinkSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { lstat, open, realpath, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { InputError } from 'policy-cache';
@@ -25,7 +25,7 @@ export async function openOutput(path: string, { flag, part }: { readonly flag: 
   const discard = (): void => {
     if (!there) return;
     there = false;
-    unlinkSync(partial);
+    rmSync(partial, { force: true });
     void file.close().catch(() => undefined); // what is in it is gone
   };
   return {

@@ -54,7 +54,7 @@ export async function exportRows(sql: Sql, options: ExportOptions): Promise<Expo
       await options.begin(revision);
       const counts = { tenants: 0, customers: 0, groups: 0, roles: 0, users: 0, entities: 0, grants: 0 };
       for (const list of ROW_LISTS) counts[list] = await stream(tx, { list, root, options });
-      return { revision, counts, ...(root === null ? NOTHING_OUTSIDE : await outsideOf(tx, root)) };
+      return { revision, counts, ...(options.scope?.customer === undefined ? NOTHING_OUTSIDE : await outsideOf(tx, options.scope.customer)) };
     });
   } catch (error) {
     const meaning = MEANING[sqlState(error) ?? ''];
@@ -68,6 +68,7 @@ const MEANING: Readonly<Record<string, string>> = {
   '42501':
     'this login may not read everything, names and e-mail addresses of users least of all (grantgate_reader): name one that is a member of grantgate_writer, as ADMIN_DATABASE_URL',
 };
+/** Nothing refers across tenants. */
 const NOTHING_OUTSIDE = { outside: { first: [], count: 0 }, grantsLeftOut: 0 };
 
 /** The owner at the top of what is exported; null: everything is. */
@@ -86,7 +87,7 @@ async function rootOf(tx: TransactionSql, { tenant, customer }: ExportScope): Pr
 /** The owner `$1` and all customers below it. */
 const BELOW = `with recursive below (id) as (
   select o.id from grantgate.object o where o.id = $1 union all select o.id from below join grantgate.object o on o.owner = below.id and o.kind = 'customer')`;
-/** As arrays: a small part is then found by indexes [measured: 2.9 s, and 0.05 s so, of a hundredth of 1.3 million objects]. */
+/** As arrays: a small part is then found by indexes [measured: 258 of 1.3 million objects in 0.1 s, and in 2.9 s by joins]. */
 const INSIDE = '= any (array(select b.id from below b))';
 const OUTSIDE = '<> all (array(select b.id from below b))';
 
