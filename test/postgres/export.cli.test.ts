@@ -183,14 +183,16 @@ describe('stdout', () => {
   });
 });
 
-describe('200,000 rows', () => {
+describe('200,000 rows, and 200 MB of details', () => {
   let large: TestDatabase;
   beforeAll(async () => {
     large = await server.database();
     await open(large.url).unsafe(`set session_replication_role = replica; begin;
       insert into grantgate.object (id, tenant, kind, type) values ('t', 't', 'tenant', 'TENANT');
-      insert into grantgate.object (id, tenant, kind, type, owner, label) select gen_random_uuid(), 't', 'entity', 'DEVICE', 't', 'Thermostat ' || repeat('x', 600) from generate_series(1, 150000) g;
+      insert into grantgate.object (id, tenant, kind, type, owner, label) select gen_random_uuid(), 't', 'entity', 'DEVICE', 't', 'Thermostat ' || g from generate_series(1, 150000) g;
       insert into grantgate.object (id, tenant, kind, type, owner) select 'u' || g, 't', 'user', 'USER', 't' from generate_series(1, 50000) g;
+      insert into grantgate.object (id, tenant, kind, type, owner) select 'c' || g, 't', 'customer', 'CUSTOMER', 't' from generate_series(1, 2000) g;
+      insert into grantgate.customer (id, tenant, details) select id, tenant, jsonb_build_object('plan', repeat('x', 100000)) from grantgate.object where kind = 'customer';
       insert into grantgate.user_account (id, tenant, email) select id, tenant, id || '@example.org' from grantgate.object where kind = 'user';
       commit`);
   });
@@ -203,11 +205,12 @@ describe('200,000 rows', () => {
     expect(child.stderr()).toBe('code 2\n');
   });
 
-  test('take as little memory as two', async () => {
+  // The runtime lets some 64 MB of buffers that are used up lie before it clears them away: [measured] 25 to 55 MB more for 24 MB, 112 for 225.
+  test('take little more memory than twenty rows', async () => {
     const [small, much] = [await peakOf(database.url), await peakOf(large.url)];
-    console.log(`export: peak of 20 rows ${small.megabytes} MB, of 200,001 rows (${(much.bytes / 1e6).toFixed(0)} MB) ${much.megabytes} MB`);
-    expect(much.bytes).toBeGreaterThan(100e6);
-    expect(much.megabytes - small.megabytes).toBeLessThan(80);
+    console.log(`export: peak of 20 rows ${small.megabytes} MB, of 202,001 rows (${(much.bytes / 1e6).toFixed(0)} MB) ${much.megabytes} MB`);
+    expect(much.bytes).toBeGreaterThan(200e6);
+    expect(much.megabytes - small.megabytes).toBeLessThan(150);
   });
 
   /** Of the whole process: the high-water mark as the last piece comes. */

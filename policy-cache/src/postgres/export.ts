@@ -97,7 +97,7 @@ const NODES: RowsOptions = { where: `o.id ${INSIDE}`, members: `m.member_id ${IN
 const OWNED: RowsOptions = { where: `o.owner ${INSIDE}`, members: GROUPS_INSIDE };
 
 /** Rows on their way at once. What is known of a customer may be large. */
-const FETCH = { customers: 50, other: 1_000 } as const;
+const FETCH = { customers: 20, other: 1_000 } as const;
 
 async function stream(tx: TransactionSql, { list, root, options }: { list: RowList; root: string | null; options: ExportOptions }): Promise<number> {
   const part = root === null ? {} : list === 'tenants' || list === 'customers' ? NODES : OWNED;
