@@ -12,6 +12,7 @@ import { configCommand } from './commands/config.ts';
 import { demoCommand, type DemoOptions } from './commands/demo.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { doctorProxyCommand, PROXY_OPTIONS, type ProxyOptions } from './commands/doctor-proxy.ts';
+import { exportCommand, type ExportFlags } from './commands/export.ts';
 import { generateCommand, type GenerateOptions } from './commands/generate.ts';
 import { healthcheckCommand } from './commands/healthcheck.ts';
 import type { Context, ExitCode, Host } from './commands/host.ts';
@@ -103,6 +104,17 @@ Settings come from a file, the environment (GRANTGATE_*, DATABASE_URL) and flags
     .option('--batch [keys]', 'commit whenever so many keys have changed (5000; at most 50000) and let the sidecars follow, instead of one transaction')
     .option('--unknown-names', 'take roles and types with names that the vocabulary has not (they match nothing), as an export may hold them')
     .action(runs((context, files: readonly string[], flags: ImportFlags) => importCommand(context, files, flags)));
+
+  command('export', 'Write what is in the database as a world file, of one revision: all of it, a tenant, or a customer and what is below it', [
+    'grantgate export > all.ndjson',
+    'grantgate export --tenant acme --output acme.yaml',
+    'grantgate export --customer tower | ADMIN_DATABASE_URL=… grantgate import -',
+  ])
+    .option('--tenant <id>', 'only what is of this tenant')
+    .option('--customer <id>', 'only this customer, and whatever has an owner at or below it')
+    .option('--format <format>', 'ndjson, yaml or json; when left out, as the file is called, else ndjson')
+    .option('--output <file>', 'write this file instead of stdout; it is there when it is whole')
+    .action(runs((context, flags: ExportFlags) => exportCommand(context, flags)));
 
   command('generate', 'A world of any size as NDJSON on stdout, for trials and benches: the same numbers and seed, the same bytes', [
     'grantgate generate > world.ndjson',

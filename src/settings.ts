@@ -130,7 +130,7 @@ export const settings = z.strictObject({
         alias: 'DATABASE_URL',
       }),
       adminUrl: databaseUrl.optional().register(notes, {
-        description: 'The same database, as a role that may write (`grantgate_writer`): `import`, `trim`. Default: `database.url`.',
+        description: 'The same database, as a role that may write (`grantgate_writer`): `import`, `export`, `trim`. Default: `database.url`.',
         secret: true,
         alias: 'ADMIN_DATABASE_URL',
       }),

@@ -4,7 +4,16 @@
 // here is the file and the line, for every problem. (An import reads the same files row by row: worldrows.ts.)
 
 import { LineCounter, isCollection, isMap, isPair, isScalar, parseDocument, type Node } from 'yaml';
-import { parseWorldFile, parseWorldOrigin, vocabularyProblems, type Problem, type Vocabulary, type WorldFile, type WorldList } from 'policy-cache';
+import {
+  parseWorldFile,
+  parseWorldOrigin,
+  vocabularyProblems,
+  type Problem,
+  type Vocabulary,
+  type WorldFile,
+  type WorldList,
+  type WorldOrigin,
+} from 'policy-cache';
 import { MOST_PROBLEMS, type ImportProblem } from 'policy-cache/postgres';
 import { parserWords } from './parser-words.ts';
 
@@ -147,7 +156,9 @@ function readLines(text: string): Reading {
     const line = i + 1;
     if (read.is === 'problem') broken.push({ line, message: read.message });
     else if (read.is === 'defaults') parsed['defaults'] = true;
-    else if (read.is === 'row') {
+    else if (read.is === 'export') parsed['export'] = read.origin;
+    else if (read.is === 'end') parsed['end'] = {};
+    else {
       ((parsed[read.list] ??= []) as unknown[]).push(read.fields);
       const lines = at.get(read.list) ?? [];
       lines.push(line);
@@ -166,7 +177,9 @@ export type Line =
   /** Asks for the predefined objects. */
   | { readonly is: 'defaults' }
   /** What an export says of itself. */
-  | { readonly is: 'export' }
+  | { readonly is: 'export'; readonly origin: WorldOrigin }
+  /** Stands last in an export that is whole. */
+  | { readonly is: 'end' }
   | { readonly is: 'problem'; readonly message: string };
 
 export function readLine(source: string): Line {
@@ -181,12 +194,13 @@ export function readLine(source: string): Line {
   const list = LISTS.find((name) => name === kind);
   if (list !== undefined) return { is: 'row', list, fields };
   if (kind === 'defaults') return { is: 'defaults' };
+  if (kind === 'end') return { is: 'end' };
   if (kind !== 'export')
     return {
       is: 'problem',
-      message: `kind: expected one of ${LISTS.join(', ')}, defaults, export; got ${parserWords(JSON.stringify(kind) ?? 'nothing')}`,
+      message: `kind: expected one of ${LISTS.join(', ')}, defaults, export, end; got ${parserWords(JSON.stringify(kind) ?? 'nothing')}`,
     };
   const problems: Problem[] = [];
-  parseWorldOrigin(fields, { path: 'export', problems });
-  return problems[0] ? { is: 'problem', message: `${problems[0].path}: ${problems[0].message}` } : { is: 'export' };
+  const origin = parseWorldOrigin(fields, { path: 'export', problems });
+  return origin === null ? { is: 'problem', message: problems.map(({ path, message }) => `${path}: ${message}`).join('; ') } : { is: 'export', origin };
 }

@@ -3,7 +3,7 @@
 // NDJSON is read line by line, and nothing of it is kept; a document of YAML or JSON is read whole. What is wrong is kept apart: the
 // first hundred, and how many more.
 
-import { grantId, parseWorldFile, parseWorldRow, rowNameProblems, type ListedRow, type Problem, type Vocabulary, type WorldList } from 'policy-cache';
+import { CUT_OFF, grantId, parseWorldFile, parseWorldRow, rowNameProblems, type ListedRow, type Problem, type Vocabulary, type WorldList } from 'policy-cache';
 import { MOST_PROBLEMS, type ImportPlace, type ImportProblem, type ImportRow, type RowsRead } from 'policy-cache/postgres';
 import { LONGEST_DOCUMENT, isLines, placed, readDocument, readLine, type Reading, type WorldText } from './worldfiles.ts';
 
@@ -150,6 +150,7 @@ async function* lineRows(file: string, texts: AsyncIterable<string>, options: Op
   const counts = new Map<WorldList, number>();
   let line = 0;
   let rest = '';
+  let cutOff = false;
   const rowsOfLine = (source: string): readonly ImportRow[] => {
     line++;
     if (source.trim() === '') return NONE;
@@ -162,6 +163,11 @@ async function* lineRows(file: string, texts: AsyncIterable<string>, options: Op
         options.report.defaults(file);
         return NONE;
       case 'export':
+        if (cutOff) throw new Unreadable(line, CUT_OFF); // another export begins, as `cat` puts them together
+        cutOff = true;
+        return NONE;
+      case 'end':
+        cutOff = false;
         return NONE;
       case 'row': {
         const i = counts.get(read.list) ?? 0;
@@ -180,6 +186,7 @@ async function* lineRows(file: string, texts: AsyncIterable<string>, options: Op
     yield sources.flatMap(rowsOfLine);
   }
   yield rowsOfLine(rest);
+  if (cutOff) throw new Unreadable(line, CUT_OFF);
 }
 
 function documentRows(file: string, text: string, options: Options): readonly ImportRow[] {

@@ -11,7 +11,7 @@ export type { Numbers } from './flatten.ts';
 export type { EffectivePermissions } from './effective.ts';
 export { decide, decideSubject, virtualGroup, DECISIONS } from './decide.ts';
 export type { Facts } from './decide.ts';
-export { parseWorldFile, parseWorldOrigin, expandDefaults } from './worldfile.ts';
+export { CUT_OFF, parseWorldFile, parseWorldOrigin, expandDefaults } from './worldfile.ts';
 export type { WorldCustomer, WorldEntity, WorldFile, WorldGrant, WorldOrigin, WorldRole, WorldUser } from './worldfile.ts';
 export { parseWorldRow } from './worldrows.ts';
 export type { GivenRows, Problem, WorldCheck, WorldGroup, WorldList, WorldTenant } from './worldrows.ts';

@@ -5,7 +5,7 @@
 
 import type { Permissions } from './model.ts';
 import { grantId, predefinedOf } from './predefined.ts';
-import { BAD, ROWS, flag, list, object, optional, text } from './worldrows.ts';
+import { BAD, ROWS, bad, flag, list, object, optional, text } from './worldrows.ts';
 import type {
   GivenCustomer,
   GivenEntity,
@@ -46,6 +46,9 @@ export interface WorldOrigin {
   readonly tenant?: string;
   readonly customer?: string;
 }
+
+/** Of an export without its end: a pipe that broke, a disk that was full. */
+export const CUT_OFF = 'the export is cut off: its end is missing, and maybe rows (take "export" out of it to import what is there)';
 
 /** Reads a parsed world file, rows in the order of the file. With problems, `world` is empty. Never throws. */
 export function parseWorldFile(parsed: unknown): { readonly world: WorldFile; readonly problems: readonly Problem[] } {
@@ -94,6 +97,8 @@ function merged<T>(given: readonly T[], more: readonly T[], key: (row: T) => str
 }
 
 interface GivenWorld extends Pick<WorldFile, 'tenants' | 'groups' | 'checks'> {
+  readonly export?: WorldOrigin;
+  readonly end?: unknown;
   readonly defaults: boolean;
   readonly customers: readonly GivenCustomer[];
   readonly users: readonly GivenUser[];
@@ -118,16 +123,22 @@ function filled({ defaults, tenants, customers, groups, users, entities, roles, 
 
 const ORIGIN = object<WorldOrigin>({ revision: text, tenant: optional(text), customer: optional(text) });
 const rowsOf = <T>(row: Reader<T>) => optional(list(row), []);
-const WORLD = object<GivenWorld>({
-  export: optional(ORIGIN),
-  defaults: optional(flag, false),
-  tenants: rowsOf(ROWS.tenants),
-  customers: rowsOf(ROWS.customers),
-  groups: rowsOf(ROWS.groups),
-  users: rowsOf(ROWS.users),
-  entities: rowsOf(ROWS.entities),
-  roles: rowsOf(ROWS.roles),
-  grants: rowsOf(ROWS.grants),
-  checks: rowsOf(ROWS.checks),
-});
+/** How many rows there were: for whoever reads it, since rows may be taken out and put in on purpose. */
+const END = object<unknown>({ rows: optional((value) => value) });
+const WORLD = object<GivenWorld>(
+  {
+    export: optional(ORIGIN),
+    defaults: optional(flag, false),
+    tenants: rowsOf(ROWS.tenants),
+    customers: rowsOf(ROWS.customers),
+    groups: rowsOf(ROWS.groups),
+    users: rowsOf(ROWS.users),
+    entities: rowsOf(ROWS.entities),
+    roles: rowsOf(ROWS.roles),
+    grants: rowsOf(ROWS.grants),
+    checks: rowsOf(ROWS.checks),
+    end: optional(END),
+  },
+  (world, _, problems) => (world.export === undefined || world.end !== undefined ? world : bad(problems, 'end', CUT_OFF)),
+);
 const EMPTY: WorldFile = { defaults: false, tenants: [], customers: [], groups: [], users: [], entities: [], roles: [], grants: [], checks: [] };

@@ -125,7 +125,7 @@ interface Optional<T> {
 }
 type Fields = Readonly<Record<string, Reader<unknown> | Optional<unknown>>>;
 
-function bad(problems: Problem[], path: string, message: string): Bad {
+export function bad(problems: Problem[], path: string, message: string): Bad {
   problems.push({ path, message });
   return BAD;
 }

@@ -44,9 +44,14 @@ describe('a good file', () => {
   test('what decides nothing is kept, and so is what an export says of itself', () => {
     const user = { id: 'u', owner: 't', name: 'Ada', email: 'ada@example.org', firstName: 'Ada', lastName: 'L.', lastLogin: '2026-11-27T09:30:00.123456Z' };
     const customer = { id: 'c', owner: 't', title: 'C', details: { city: 'Kyiv', floors: [1, 2] } };
-    const { world, problems } = parseWorldFile({ export: { revision: '7-x', tenant: 't' }, tenants, customers: [customer], users: [user] });
+    const { world, problems } = parseWorldFile({ export: { revision: '7-x', tenant: 't' }, tenants, customers: [customer], users: [user], end: { rows: 3 } });
     expect(problems).toEqual([]);
     expect(world).toMatchObject({ customers: [{ ...customer, groups: [] }], users: [{ ...user, enabled: true, groups: [] }] });
+  });
+
+  test('an export without its end is none: a pipe broke, and rows may be missing', () => {
+    const { problems } = parseWorldFile({ export: { revision: '7-x' }, tenants });
+    expect(problems).toEqual([{ path: 'end', message: expect.stringMatching(/^the export is cut off/) as string }]);
   });
 
   test('a rule may be a number, as YAML reads it', () => {

@@ -7,7 +7,7 @@ import type { Config, ConfigInput } from '../config.ts';
 export interface Host {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** `done` is called when the text is with the reader, or with what went wrong. */
-  readonly stdout: { write(text: string, done?: (problem?: Error | null) => void): unknown };
+  readonly stdout: { write(text: string | Uint8Array, done?: (problem?: Error | null) => void): unknown };
   readonly stderr: { write(text: string): unknown; readonly isTTY?: boolean; readonly columns?: number };
   readonly stdin: AsyncIterable<Uint8Array>;
   readonly readFile: (path: string) => string;

@@ -225,7 +225,7 @@ describe.each(servers)('on %s', (kind) => {
       'w.ndjson:5: users[0].id: expected a string, got number; put it in quotes',
     ]);
     expect(told(await load(sql, { file: 'w.ndjson', text: `${good}\n{ "kind": "robots" }\nnonsense` }))).toEqual([
-      'w.ndjson:4: kind: expected one of tenants, customers, groups, users, entities, roles, grants, checks, defaults, export; got "robots"',
+      'w.ndjson:4: kind: expected one of tenants, customers, groups, users, entities, roles, grants, checks, defaults, export, end; got "robots"',
       expect.stringMatching(/^w\.ndjson:5: Unexpected token/),
     ]);
     expect(told(await load(sql, { file: 'w.ndjson', text: good }))).toEqual([]);

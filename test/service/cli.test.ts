@@ -12,7 +12,7 @@ import { cli } from '../support/cli.ts';
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const KEY = Buffer.alloc(64, 'a key').toString('base64');
 const env = { GRANTGATE_IDENTITY_THINGSBOARD_SIGNING_KEY: KEY };
-const COMMANDS = ['serve', 'demo', 'migrate', 'import', 'check', 'token', 'config', 'healthcheck'];
+const COMMANDS = ['serve', 'demo', 'migrate', 'import', 'export', 'check', 'token', 'config', 'healthcheck'];
 
 test('help names every command, and each command has help with examples', async () => {
   const help = await cli(['--help']);

@@ -29,7 +29,7 @@ export async function cli(args: readonly string[], { env = {}, files = {}, stdin
       env,
       stdout: {
         write(text, done) {
-          stdout += text;
+          stdout += typeof text === 'string' ? text : Buffer.from(text).toString();
           done?.();
         },
       },

@@ -14,5 +14,8 @@ export type { ImportCounts, ImportOptions, ImportPhase, ImportResult, RowsRead }
 export type { ImportMode } from './import-write.ts';
 export { MOST_PROBLEMS, formatImportProblem } from './import-rows.ts';
 export type { ImportPlace, ImportProblem, ImportRow } from './import-rows.ts';
+export { exportRows } from './export.ts';
+export type { ExportOptions, ExportReport, ExportScope, OutsideReference } from './export.ts';
+export type { RowList } from './world-rows.ts';
 export { examine } from './doctor.ts';
 export type { DoctorOptions, Finding } from './finding.ts';
