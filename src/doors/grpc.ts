@@ -6,6 +6,7 @@
 
 import { createServer } from 'node:http2';
 import type { Http2Server, ServerHttp2Session, IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
+import { Server } from 'node:net';
 import type { Clock } from 'policy-cache';
 import type { Authorize, Outcome } from '../authorize.ts';
 import type { CheckReport, TraceCheck } from '../report.ts';
@@ -170,7 +171,7 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
     async close(ms) {
       health.drain();
       const listening = servers.splice(0).filter((each) => each.listening);
-      const closed = listening.map((each) => new Promise<void>((resolve) => void each.close(() => resolve())));
+      const closed = listening.map((each) => new Promise<void>((resolve) => stopListening(each, resolve)));
       await sessions.close(ms);
       await Promise.all(closed);
     },
@@ -180,4 +181,12 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
 /** Of a header that Node has not joined to one text, nothing. */
 function textOf(value: string | readonly string[] | undefined): string {
   return typeof value === 'string' ? value : '';
+}
+
+/**
+ * From Node 24 on the close of an HTTP/2 server also ends its connections, in one step and before ours: a call that is on its way would be lost,
+ * and the notice of our first step, coming after a last call, is an error of the protocol that loses those under way.
+ */
+function stopListening(server: Http2Server, done: () => void): void {
+  Server.prototype.close.call(server, done);
 }

@@ -1,6 +1,6 @@
 // The whole service: against a real Postgres, as its own process where signals are the subject.
 
-import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readlinkSync, rmSync, statSync } from 'node:fs';
 import { request } from 'node:http';
 import { createServer } from 'node:net';
 import { once } from 'node:events';
@@ -274,6 +274,7 @@ describe('what cannot be used stops the start, and leaves nothing open', () => {
 describe('as a process', () => {
   test('SIGTERM: not ready at once, still answering and ending connections, then every line written and exit 0', async () => {
     const sidecar = await startSidecar({ databaseUrl: reader, set: { 'shutdown.delay': '1500ms' } });
+    expect(readlinkSync(`/proc/${sidecar.pid}/exe`)).toBe(process.execPath); // tests on another Node are tests of the service on it
     const at = { socketPath: sidecar.doors };
     expect((await ask(at, await tokenFor('hana'), '/api/device/tower-meter', 'before')).headers['connection']).not.toBe('close');
     const stopped = sidecar.stop('SIGTERM');

@@ -23,7 +23,9 @@ export default class implements Reporter {
   onTestRunEnd(modules: readonly TestModule[], unhandled: readonly unknown[]): void {
     const rows = modules.map((module) => row(module, relative(this.#root, module.moduleId)));
     const print = (status: number): boolean =>
-      process.stdout.write(`\n${table(rows)}${proxies(modules)}${omissions(rows)}\n${closing(rows, unhandled.length, status)}\n`);
+      process.stdout.write(
+        `\nNode ${process.versions.node}\n${table(rows)}${proxies(modules)}${omissions(rows)}\n${closing(rows, unhandled.length, status)}\n`,
+      );
     // Errors are still being printed when the other reporter has been told the same. A watching run does not end.
     if (this.#watching) print(0);
     else process.once('exit', print);

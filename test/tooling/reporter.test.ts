@@ -26,6 +26,7 @@ afterAll(() => checkout.remove());
 test('passed tests are counted, each file with its seconds', () => {
   const { status, lines } = run({}, 'test/ok');
   expect(lines.at(-1)).toBe('2 passed, 0 failed');
+  expect(lines).toContain(`Node ${process.versions.node}`);
   expect(lines.find((line) => line.startsWith('test/ok.test.ts'))).toMatch(/^test\/ok\.test\.ts +\d+\.\d +2 +0 +0$/);
   expect(status).toBe(0);
 });
