@@ -16,7 +16,7 @@ import { exportCommand, type ExportFlags } from './commands/export.ts';
 import { generateCommand, type GenerateOptions } from './commands/generate.ts';
 import { healthcheckCommand } from './commands/healthcheck.ts';
 import type { Context, ExitCode, Host } from './commands/host.ts';
-import { importCommand, type ImportFlags } from './commands/import.ts';
+import { DEFAULT_BATCH_KEYS, importCommand, type ImportFlags } from './commands/import.ts';
 import { migrateCommand } from './commands/migrate.ts';
 import { serveCommand } from './commands/serve.ts';
 import { tokenCommand } from './commands/token.ts';
@@ -97,11 +97,12 @@ Settings come from a file, the environment (GRANTGATE_*, DATABASE_URL) and flags
   command('import', 'Load worlds (tenants, customers, users, roles, grants) into the database, whole or not at all', [
     'grantgate import world.yaml',
     'grantgate import part1.ndjson part2.ndjson',
-    'grantgate export --tenant acme | grantgate import --mode upsert --batch -   # into an installation that is at work',
+    'grantgate export --tenant acme | grantgate import --mode upsert --batch -',
   ])
     .argument('<file...>', 'worlds: YAML, JSON, or NDJSON; - for standard input')
     .option('--mode <mode>', 'create: every id must be new; upsert: what is there is changed to what is given, what a row leaves out stays', 'create')
-    .option('--batch [keys]', 'commit whenever so many keys have changed (5000; at most 50000) and let the sidecars follow, instead of one transaction')
+    .option('--batch', 'commit piece by piece and let the sidecars follow each, instead of one transaction: for an installation that is at work')
+    .option('--batch-keys <n>', 'how many keys of the change log a batch may change: 10 to 50000', String(DEFAULT_BATCH_KEYS))
     .option('--unknown-names', 'take roles and types with names that the vocabulary has not (they match nothing), as an export may hold them')
     .action(runs((context, files: readonly string[], flags: ImportFlags) => importCommand(context, files, flags)));
 

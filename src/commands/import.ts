@@ -12,17 +12,18 @@ import type { Context, ExitCode, Host } from './host.ts';
 
 export interface ImportFlags {
   readonly mode: string;
-  readonly batch?: string | true;
+  readonly batch?: boolean;
+  readonly batchKeys: string;
   readonly unknownNames?: boolean;
 }
 
 /** [measured] npm run bench:import: checks beside it stay the calmest, and larger ones are hardly faster. */
-const DEFAULT_BATCH = 5_000;
+export const DEFAULT_BATCH_KEYS = 5_000;
 
 export async function importCommand(context: Context, files: readonly string[], flags: ImportFlags): Promise<ExitCode> {
   const { host, json } = context;
   const mode = parseMode(flags.mode);
-  const batch = parseBatch(flags.batch);
+  const batch = parseBatch(flags);
   const { settings } = context.config();
   const vocabulary = loadVocabulary({ vocabulary: settings.vocabulary.file, readFile: host.readFile });
   const { inputs, bytes, unread } = openInputs(files, host);
@@ -72,14 +73,14 @@ function parseMode(mode: string): ImportMode {
   throw new InputError('--mode', `must be create (new ids only) or upsert (what is there is changed to what is given), got ${JSON.stringify(mode)}`);
 }
 
-function parseBatch(batch: string | true | undefined): number | null {
-  if (batch === undefined) return null;
-  const keys = batch === true ? DEFAULT_BATCH : Number(batch);
-  if (Number.isInteger(keys) && keys >= BATCH_KEYS.least && keys <= BATCH_KEYS.most) return keys;
-  throw new InputError(
-    '--batch',
-    `must be ${BATCH_KEYS.least} to ${BATCH_KEYS.most} changed keys (a sidecar pulls no more at once), got ${JSON.stringify(batch)}`,
-  );
+function parseBatch({ batch, batchKeys }: ImportFlags): number | null {
+  const keys = Number(batchKeys);
+  if (!(Number.isInteger(keys) && keys >= BATCH_KEYS.least && keys <= BATCH_KEYS.most))
+    throw new InputError(
+      '--batch-keys',
+      `must be ${BATCH_KEYS.least} to ${BATCH_KEYS.most} (a sidecar pulls no more at once), got ${JSON.stringify(batchKeys)}`,
+    );
+  return batch === true ? keys : null;
 }
 
 /** `-` is standard input. `bytes`: of all of them, null where that cannot be known. */

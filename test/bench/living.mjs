@@ -40,7 +40,7 @@ export async function checksDuringImport({ url, sql, batch }, { living, imported
       const calm = await load.period();
       const [before] = await sql`select max(version)::int as version from grantgate.change`;
       const resets = await service.metric('authz_resets_total');
-      const run = await grantgate(['import', file, '--mode', 'create', ...(batch === null ? ['--batch'] : ['--batch', String(batch)]), '--json'], {
+      const run = await grantgate(['import', file, '--mode', 'create', '--batch', ...(batch === null ? [] : ['--batch-keys', String(batch)]), '--json'], {
         env: { ADMIN_DATABASE_URL: url },
       });
       const during = await load.period();

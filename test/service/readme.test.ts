@@ -118,12 +118,22 @@ test.skipIf(isMissing('nginx') || isMissing('root'))(
         KEY,
       };
       const shell = async (script: string): Promise<string> => (await run('/bin/bash', ['-ec', script], { cwd: root, env })).stdout;
+      const databases = first
+        .split('\n')
+        .filter((line) => line.startsWith('export '))
+        .join('\n');
       const exports = `${first}${second}`
         .split('\n')
         .filter((line) => line.startsWith('export '))
         .join('\n');
 
       expect(await shell(first)).toMatch(/^imported 1 tenants, .*; revision \d+-/m);
+      const [inAndOut = '', ...further] = blocks(section('Data in and out'));
+      expect(further).toEqual([]);
+      const again = await shell(
+        `${databases}\nexport ADMIN_DATABASE_URL=$OWNER_DATABASE_URL\n${inAndOut.replaceAll('backup.ndjson', `${directory}/backup.ndjson`)}`,
+      );
+      expect(again).toMatch(/^imported 1 tenants, .*\(0 new, 0 changed, \d+ as they were\).*; revision \d+-/m);
       const [serve = '', ...healthcheck] = second.split('\n').filter((line) => line.startsWith('npx '));
       await shell(
         second

@@ -123,9 +123,9 @@ describe('the command', () => {
   const env = { DATABASE_URL: 'postgres://nobody@127.0.0.1:1/none' };
   test.each([
     [['--mode', 'replace'], '--mode: must be create (new ids only) or upsert'],
-    [['--batch', '5'], '--batch: must be 10 to 50000 changed keys'],
-    [['--batch', '60000'], '--batch: must be 10 to 50000 changed keys'],
-    [['--batch', 'many'], '--batch: must be 10 to 50000 changed keys'],
+    [['--batch-keys', '5'], '--batch-keys: must be 10 to 50000'],
+    [['--batch-keys', '60000'], '--batch-keys: must be 10 to 50000'],
+    [['--batch-keys', 'many'], '--batch-keys: must be 10 to 50000'],
   ])('refuses %j', async (flags, said) => {
     const { code, stderr } = await cli(['import', 'w.yaml', ...flags], { env, files: { 'w.yaml': 'tenants: []' } });
     expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining(said) as string });
