@@ -1,7 +1,7 @@
 // `grantgate export`: what is in the database, or below one owner in it, as a world file of one revision.
 
 import { InputError } from 'policy-cache';
-import { exportRows, openPool, type ExportReport, type ExportScope } from 'policy-cache/postgres';
+import { exportRows, openPool, type ExportReport, type ExportScope, type Pool } from 'policy-cache/postgres';
 import { certificatesOf, databaseUrl } from '../database.ts';
 import { FORMATS, exportText, type Format } from '../exportformat.ts';
 import { openOutput, type OutputFile } from '../outputfile.ts';
@@ -43,7 +43,7 @@ export async function exportCommand(context: Context, flags: ExportFlags): Promi
   } finally {
     file?.discard();
     deaf();
-    await sql.end({ timeout: 0 }); // a connection that was lost in a transaction would be waited for
+    await sql.end({ timeout: 5 });
   }
 }
 
@@ -54,7 +54,7 @@ interface Writing {
 }
 
 /** The whole file, piece by piece. */
-export async function exportWorld(sql: Parameters<typeof exportRows>[0], { scope, format, to }: Writing): Promise<{ bytes: number; report: ExportReport }> {
+export async function exportWorld(sql: Pool, { scope, format, to }: Writing): Promise<{ bytes: number; report: ExportReport }> {
   const text = exportText(format);
   let bytes = 0;
   const write = (piece: Uint8Array | string): Promise<void> => {

@@ -4,7 +4,7 @@ import { readFileSync, readdirSync } from 'node:fs';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { compileVocabulary, compileWorld, parseWorldFile, requestOf } from 'policy-cache';
-import { exportRows, formatImportProblem, openPool, type ExportReport, type ExportScope, type ImportResult } from 'policy-cache/postgres';
+import { exportRows, formatImportProblem, openPool, type ExportReport, type ExportScope, type ImportResult, type Pool } from 'policy-cache/postgres';
 import { parse } from 'yaml';
 import type { Names } from '../../policy-cache/test/reference.ts';
 import { exportWorld } from '../../src/commands/export.ts';
@@ -15,7 +15,7 @@ import { startPair } from '../support/standby.ts';
 import { servers, startPostgres, type TestServer } from '../support/postgres.ts';
 import { dump, grantsOf, grantsOver, oddities, remove, treeOf, withoutGrants, type Dump } from './export.stored.ts';
 import { awkwardText, awkwardWorlds, changeBySql, draws } from './export.worlds.ts';
-import { entity, group, member, seed as seedWorld, tenant, type Sql } from './fixture.ts';
+import { entity, group, member, seed as seedWorld, tenant } from './fixture.ts';
 
 const names = parse(readFileSync(new URL('../../policy-cache/vocabulary/thingsboard.yaml', import.meta.url), 'utf8')) as Names;
 const vocabulary = compileVocabulary(names);
@@ -29,17 +29,17 @@ interface Exported {
   readonly report: ExportReport;
 }
 
-async function exported(sql: Sql, format: Format = 'ndjson', scope: ExportScope = {}): Promise<Exported> {
+async function exported(sql: Pool, format: Format = 'ndjson', scope: ExportScope = {}): Promise<Exported> {
   const pieces: Buffer[] = [];
   const { report } = await exportWorld(sql, { scope, format, to: { write: async (piece) => void pieces.push(Buffer.from(piece)) } });
   return { text: Buffer.concat(pieces).toString(), report };
 }
 
-async function load(sql: Sql, file: string, text: string): Promise<ImportResult> {
+async function load(sql: Pool, file: string, text: string): Promise<ImportResult> {
   return importInputs(sql, [textInput({ file, text })], { vocabulary, unknownNames: true });
 }
 
-async function loaded(sql: Sql, file: string, text: string): Promise<void> {
+async function loaded(sql: Pool, file: string, text: string): Promise<void> {
   const result = await load(sql, file, text);
   if (!result.ok) throw new Error(result.problems.map(formatImportProblem).join('\n'));
 }
@@ -53,7 +53,7 @@ describe.each(servers)('on %s', (kind) => {
   afterAll(async () => server?.close());
 
   /** Runs in new databases, which go with it. */
-  async function inDatabases<T>(count: number, work: (...pools: Sql[]) => Promise<T>): Promise<T> {
+  async function inDatabases<T>(count: number, work: (...pools: Pool[]) => Promise<T>): Promise<T> {
     const databases = await Promise.all(Array.from({ length: count }, () => server.database()));
     const pools = databases.map(({ url }) => openPool({ url, max: 1 }));
     try {
@@ -130,7 +130,7 @@ describe.each(servers)('on %s', (kind) => {
   test('the rows are of the revision that is told, whatever is committed while they are read', async () => {
     const database = await server.database();
     const pools = Array.from({ length: 2 }, () => openPool({ url: database.url, max: 1 }));
-    const [sql, writer] = pools as [Sql, Sql];
+    const [sql, writer] = pools as [Pool, Pool];
     await sql.unsafe(tenant('t'));
     /** By revision, how many commits there had been. */
     const truth = new Map<string, number>();
