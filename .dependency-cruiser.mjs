@@ -77,7 +77,7 @@ const library = [
     'postgres-host',
     'Its only I/O is a socket (and reading our own migrations).',
     { path: '^policy-cache/src/postgres/' },
-    { dependencyTypes: ['core'], pathNot: '^(node:)?(net|tls|crypto|stream)$' },
+    { dependencyTypes: ['core'], pathNot: '^(node:)?(net|tls|crypto|events|stream/promises)$' },
   ),
   rule(
     'postgres-packages',

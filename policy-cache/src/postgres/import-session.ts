@@ -3,7 +3,8 @@
 // The client (postgres 3.4.9) lets a statement on a lost connection wait for ever, and ends the process if one is sent there: so nothing is
 // sent on a link that has ended, and everything that is waited for is raced against its end.
 
-import type { Writable } from 'node:stream';
+import { once } from 'node:events';
+import { finished } from 'node:stream/promises';
 import type { Link } from './link.ts';
 import { sqlState } from './session.ts';
 
@@ -21,24 +22,33 @@ const SETTINGS = `set search_path = pg_catalog, pg_temp; set enable_seqscan = on
   set work_mem = '64MB'; set maintenance_work_mem = '128MB'`;
 
 export async function openSession(link: Link): Promise<Session> {
+  // No race with the link's end: a promise that lives as long as the link would keep whatever was raced with it.
+  const waiting = new Set<(cause: unknown) => void>();
+  link.ended.catch((cause: unknown) => waiting.forEach((abandon) => abandon(cause)));
   const onLink = async <T>(work: () => PromiseLike<T>): Promise<T> => {
-    if (!link.alive) await link.ended;
-    return Promise.race([work(), link.ended]);
+    let abandon: (cause: unknown) => void = () => undefined;
+    try {
+      return await new Promise<T>((resolve, reject) => {
+        waiting.add((abandon = reject));
+        (link.alive ? work() : link.ended).then(resolve, reject);
+      });
+    } finally {
+      waiting.delete(abandon);
+    }
   };
   const session: Session = {
     rows: (text, parameters = []) => onLink(() => link.sql.unsafe(text, [...parameters])),
     run: async (text) => (await onLink(() => link.sql.unsafe(text))).flat(),
     async copy(text, pieces) {
       const to = await onLink(() => link.sql.unsafe(text).writable());
-      const done = new Promise<void>((resolve, reject) => {
-        to.once('finish', resolve);
-        to.once('error', reject);
-      });
-      done.catch(() => undefined); // heard of at the next piece
+      let failed: { readonly error: unknown } | null = null;
+      to.once('error', (error) => (failed = { error })); // may come between two pieces
       try {
-        for await (const piece of pieces) await onLink(() => Promise.race([taken(to, piece), done]));
-        to.end();
-        await onLink(() => done);
+        for await (const piece of pieces) {
+          if (failed || !link.alive) break; // the client would write to a socket that is no more
+          if (!to.write(piece)) await onLink(() => once(to, 'drain'));
+        }
+        await onLink(() => finished(to.end()));
       } catch (error) {
         // Tells the server; on a lost link there is nobody to tell.
         if (link.alive && sqlState(error) === null) to.destroy(error instanceof Error ? error : new Error(String(error)));
@@ -48,8 +58,4 @@ export async function openSession(link: Link): Promise<Session> {
   };
   await session.run(SETTINGS);
   return session;
-}
-
-async function taken(to: Writable, piece: string): Promise<void> {
-  if (!to.write(piece)) await new Promise<void>((resolve) => void to.once('drain', resolve));
 }
