@@ -14,8 +14,8 @@ import { startEmbedded } from '../../dist/embedded.js';
 import { checksDuringImport } from './living.mjs';
 import { grantgate, watchBackends } from './programs.mjs';
 
-/** @typedef {import('../../dist/generate/tally.js').Summary & { bytes: number, seconds: number }} Summary */
-/** @typedef {import('../../dist/generate/shape.js').WorldSize} WorldSize */
+/** @typedef {import('../../src/generate/tally.ts').Summary & { bytes: number, seconds: number }} Summary */
+/** @typedef {import('../../src/generate/shape.ts').WorldSize} WorldSize */
 
 const { values: given } = parseArgs({
   options: {

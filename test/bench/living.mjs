@@ -22,7 +22,7 @@ const SETTINGS = { 'doors.deadline': '2s' };
 
 /** @typedef {import('../support/load.mjs').Figures} Figures */
 /** @typedef {{ url: string, sql: ReturnType<typeof import('policy-cache/postgres').openPool>, batch: number | null }} Database */
-/** @typedef {import('../../dist/generate/shape.js').WorldSize} WorldSize */
+/** @typedef {import('../../src/generate/shape.ts').WorldSize} WorldSize */
 
 /**
  * @param {Database} database @param {{ living: WorldSize, imported: WorldSize, file: string }} worlds `living` is in it, `imported` in the file

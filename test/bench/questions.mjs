@@ -20,7 +20,7 @@ const vocabulary = compileVocabulary(parse(readFileSync(new URL('../../policy-ca
 
 /**
  * Questions for a door, with the status that is right: `hot` ones, few and of few users, and `cold` ones, each about another thing.
- * @param {import('../../dist/generate/shape.js').WorldSize} size @param {{ hot: number, cold: number }} wanted
+ * @param {import('../../src/generate/shape.ts').WorldSize} size @param {{ hot: number, cold: number }} wanted
  * @returns {Promise<{ hot: readonly Ask[], cold: readonly Ask[] }>}
  */
 export async function questions(size, wanted) {
@@ -49,7 +49,7 @@ export async function questions(size, wanted) {
   return { hot, cold };
 }
 
-/** @param {import('../../dist/generate/shape.js').Shape} shape */
+/** @param {import('../../src/generate/shape.ts').Shape} shape */
 function sliceOf(shape) {
   const ids = idsOf(shape);
   /** @type {Set<number>} */ const tenants = new Set();
