@@ -208,12 +208,36 @@ const permissions: Reader<Permissions> = (value, path, problems) => {
   );
 };
 
-const details: Reader<Readonly<Record<string, unknown>>> = (value, path, problems) =>
-  isRecord(value) ? value : bad(problems, path, `expected an object, got ${kindOf(value)}`);
+const details: Reader<Readonly<Record<string, unknown>>> = (value, path, problems) => {
+  if (!isRecord(value)) return bad(problems, path, `expected an object, got ${kindOf(value)}`);
+  const why = notStored(value, 0);
+  return why === null ? value : bad(problems, path, why);
+};
 
-/** A moment that there is: JavaScript would read the 30th of February as another. */
+/** A parser overflows at some thousands, of ours and of Postgres each another one. */
+const DEEPEST = 500;
+
+/** What would be stored as something else, or not at all; null: nothing. */
+function notStored(value: unknown, depth: number): string | null {
+  if (typeof value === 'number') {
+    if (!Number.isFinite(value)) return 'a number in it is too large: put it in quotes';
+    // From 1e21 on a number is written with an exponent, by people and by JSON alike.
+    return Number.isInteger(value) && !Number.isSafeInteger(value) && Math.abs(value) < 1e21
+      ? `a number in it has too many digits to be kept (it would be stored as ${value}): put it in quotes`
+      : null;
+  }
+  if (typeof value !== 'object' || value === null) return null;
+  if (depth >= DEEPEST) return `is nested more than ${DEEPEST} deep`;
+  for (const inner of Object.values(value)) {
+    const why = notStored(inner, depth + 1);
+    if (why !== null) return why;
+  }
+  return null;
+}
+
+/** A moment that there is: JavaScript would read the 30th of February as another, and knows a year 0, as Postgres does not. */
 const instant: Reader<string> = (value, path, problems) => {
-  const [, day, clock] = typeof value === 'string' ? (/^(\d{4}-\d\d-\d\d)(T\d\d:\d\d:\d\d)(?:\.\d{1,6})?Z$/.exec(value) ?? []) : [];
+  const [, day, clock] = typeof value === 'string' ? (/^((?!0000)\d{4}-\d\d-\d\d)(T\d\d:\d\d:\d\d)(?:\.\d{1,6})?Z$/.exec(value) ?? []) : [];
   const read = new Date(`${day}${clock}Z`);
   if (typeof value === 'string' && !Number.isNaN(read.getTime()) && read.toISOString().startsWith(`${day}${clock}`)) return value;
   return bad(problems, path, `expected a moment as 2026-11-27T09:30:00.123456Z, got ${kindOf(value)}`);

@@ -31,7 +31,7 @@ export async function importCommand(context: Context, files: readonly string[], 
   const sql = openPool({ url: databaseUrl(settings, 'admin'), insecureTls: settings.database.insecureTls, max: 1, ...(certificates ? { certificates } : {}) });
   const progress = createProgress({ terminal: json ? null : host.stderr, bytes, wall: host.wall });
   const stop = new AbortController();
-  const deaf = host.onSignal((signal) => stop.abort(new Error(`stopped by ${signal}`)));
+  const deaf = host.onSignal((signal) => stop.abort(new Error(`the import was stopped by ${signal}`)));
   try {
     const result =
       unread.length > 0
@@ -52,6 +52,7 @@ export async function importCommand(context: Context, files: readonly string[], 
   } finally {
     progress.end();
     deaf();
+    if (files.includes('-')) host.stdin.destroy?.(); // whoever writes to it may not be done, and hears that way that it is not read
     await sql.end({ timeout: 5 });
   }
 }

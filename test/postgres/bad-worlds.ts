@@ -34,6 +34,28 @@ export const BAD: readonly (readonly [what: string, text: string, said: readonly
     ],
   ],
   [
+    'a name that is too long',
+    `customers: [{ id: c1, owner: t, title: ${'é'.repeat(501)} }]\nentities: [{ id: e1, type: DEVICE, owner: a, name: ${'x'.repeat(1_001)} }]`,
+    [
+      'w.yaml:1: customers[0].title: has 1002 bytes; at most 1000 are possible (shorten it)',
+      'w.yaml:2: entities[0].name: has 1001 bytes; at most 1000 are possible (shorten it)',
+    ],
+  ],
+  [
+    'details that would be stored as something else',
+    `customers: [{ id: c1, owner: t, details: { serial: [12345678901234567890] } }, { id: c2, owner: t, details: { n: 1e400 } }, { id: c3, owner: t, details: { n: ${'['.repeat(501)}${']'.repeat(501)} } }]`,
+    [
+      'w.yaml:1: customers[0].details: a number in it has too many digits to be kept (it would be stored as 12345678901234567000): put it in quotes',
+      'w.yaml:1: customers[1].details: a number in it is too large: put it in quotes',
+      'w.yaml:1: customers[2].details: is nested more than 500 deep',
+    ],
+  ],
+  [
+    'a year that Postgres does not know',
+    'users: [{ id: u1, owner: a, lastLogin: 0000-01-01T00:00:00Z }]',
+    ['w.yaml:1: users[0].lastLogin: expected a moment as 2026-11-27T09:30:00.123456Z, got string "0000-01-01T00:00:00Z"'],
+  ],
+  [
     'unknown group',
     'users: [{ id: u1, owner: a, groups: [ug, nogroup] }]',
     ['w.yaml:1: users[0].groups[1]: there is no group "nogroup" (add it to groups, or name one that exists)'],

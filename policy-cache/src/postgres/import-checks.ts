@@ -3,6 +3,7 @@
 // `named` is everything that a row may refer to, from the files and, where they do not have it, from the database with all that
 // is above it; `node` is the owner tree of the two, from the tenants down, so a customer that is not in it hangs on nothing.
 
+import { findCycles } from './import-cycles.ts';
 import { MOST_PROBLEMS } from './import-rows.ts';
 import type { Session } from './import-session.ts';
 import { arrayLiteral } from './import-staging.ts';
@@ -115,6 +116,31 @@ const IDS: Check = {
     reserved: ({ a: id }) => [`${q(id)} is reserved to the server`, 'choose another id'],
     bytes: ({ a: id, b: bytes, c: most }) => [`${q(id)} has ${bytes} bytes; 1 to ${most} are possible here`, 'choose another id'],
     control: ({ a: id }) => [`${q(id)} has control characters`, 'take them out'],
+  },
+};
+
+/** What the tables would refuse without a word about the row. */
+const LABELS: Check = {
+  query: `select s.n, case s.kind when 'customer' then 'title' else 'name' end field, 'long' why, octet_length(s.label)::text a, null b, null c, null d
+    from pg_temp.staged s where octet_length(s.label) > 1000`,
+  sentences: { long: ({ a: bytes }) => [`has ${bytes} bytes; at most 1000 are possible`, 'shorten it'] },
+};
+
+/** The same, of types that no vocabulary vouched for. */
+const TYPES: Check = {
+  query: `
+    with types as materialized ( -- few, of a million rows
+      select kind, type, case when octet_length(type) > 63 or type !~ '^[A-Z][A-Z0-9_]*$' then 'spelling'
+          when type in ('TENANT', 'ROLE', 'GROUP_PERMISSION', 'PROFILE') or (kind = 'entity' and type in ('CUSTOMER', 'USER')) then 'taken' end why
+      from (select distinct kind, type from pg_temp.staged where kind in ('entity', 'group')
+        union select 'all', entity_type from pg_temp.staged where starts_with(entity_group, 'all:')) x)
+    select s.n, 'type' field, t.why, s.type a, s.kind b, null c, null d from types t join pg_temp.staged s on s.kind = t.kind and s.type = t.type where t.why is not null
+    union all
+    select s.n, 'entityGroup', t.why, t.type, 'group', null, null
+      from types t join pg_temp.staged s on s.entity_type = t.type where t.kind = 'all' and t.why is not null and starts_with(s.entity_group, 'all:')`,
+  sentences: {
+    spelling: ({ a: type }) => [`${q(type)} is no type`, 'a type has at most 63 of A to Z, 0 to 9 and _, and begins with a letter'],
+    taken: ({ a: type, b: kind }) => [`${q(type)} is not a type that ${a(kind)} can have`, 'choose another type'],
   },
 };
 
@@ -298,7 +324,7 @@ export async function findProblems(
   const cycles = await findCycles(session);
   const problems = cycles.slice(0, MOST_PROBLEMS);
   let omitted = cycles.length - problems.length;
-  for (const check of [IDS, OWNERS, MEMBERS, GRANTS]) {
+  for (const check of [IDS, LABELS, ...(options.groupable === null ? [TYPES] : []), OWNERS, MEMBERS, GRANTS]) {
     const found = await ask(session, check);
     problems.push(...found.problems);
     omitted += found.omitted;
@@ -348,49 +374,4 @@ async function withVersions(session: Session, { answers, problems }: Awaited<Ret
     const [there, here] = [storedOf.get(answers[i]!.a), givenOf.get(answers[i]!.n)];
     return there === undefined || here === undefined ? problem : { ...problem, stored: there, given: here };
   });
-}
-
-interface Hanging {
-  readonly id: string;
-  readonly owner: string;
-  /** Null: it is in the database, and stays where it is. */
-  readonly file: string | null;
-  readonly line: number | null;
-  readonly path: string | null;
-}
-
-/** One problem for each cycle, at its first row. Walked here: in SQL each of its customers would walk all of it. */
-async function findCycles(session: Session): Promise<readonly ImportProblem[]> {
-  const rows = await session.rows<Hanging>(`
-    select k.id, k.owner, f.file, s.line, s.path from pg_temp.named k left join pg_temp.staged s using (n) left join pg_temp.staged_file f using (f)
-    where k.kind = 'customer' and not exists (select from pg_temp.node d where d.id = k.id) order by k.n nulls last`);
-  const hanging = new Map(rows.map((row) => [row.id, row]));
-  const walked = new Map<string, string>(); // id -> the row whose walk came by
-  const problems: ImportProblem[] = [];
-  for (const start of rows) {
-    let at: Hanging | undefined = start;
-    while (at && !walked.has(at.id)) {
-      walked.set(at.id, start.id);
-      at = hanging.get(at.owner);
-    }
-    if (at && walked.get(at.id) === start.id) problems.push(cycle(hanging, at, rows));
-  }
-  return problems;
-}
-
-function cycle(hanging: ReadonlyMap<string, Hanging>, from: Hanging, order: readonly Hanging[]): ImportProblem {
-  const ring = [from];
-  for (let at = hanging.get(from.owner)!; at !== from; at = hanging.get(at.owner)!) ring.push(at);
-  const members = new Set(ring);
-  const { id, file, line, path } = order.find((row) => members.has(row))!; // the first that was given: what is stored is no ring
-  const start = ring.findIndex((row) => row.id === id);
-  const steps = [...ring.slice(start), ...ring.slice(0, start)].slice(0, 10).map((row) => row.id);
-  return {
-    file: file ?? '',
-    line,
-    path: path ?? '',
-    field: 'owner',
-    message: `${q(id)} would be above itself: ${[...steps, ring.length > steps.length ? '…' : '', id].filter(Boolean).join(' → ')}`,
-    fix: 'hang one of them on a tenant, or on a customer outside the ring',
-  };
 }

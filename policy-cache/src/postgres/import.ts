@@ -57,7 +57,7 @@ export interface ImportOptions {
   /** Asked when all rows have come. */
   readonly read?: () => RowsRead;
   readonly progress?: (at: ImportPhase) => void;
-  /** Ends the import: between two batches, or before anything is written. */
+  /** Ends the import: at once as long as nothing is in for good, and between two batches. Its reason, an Error, is what the import rejects with. */
   readonly signal?: AbortSignal;
 }
 
@@ -66,33 +66,50 @@ export const BATCH_KEYS = { least: 10, most: 50_000 } as const;
 
 /**
  * Imports rows. Bad rows are a value, `ok: false`, and nothing is written then. Rejects if the database fails, or if somebody else
- * writes the same ids meanwhile: without batches nothing is imported then; with them, those before it are, as the error says.
+ * writes the same ids meanwhile: without batches nothing is imported then; with them, those before it are, as the error says. One that
+ * loses its connection while it commits cannot know, and says so.
  * @throws InputError if it is the wrong database, the wrong login, or a batch out of bounds
  */
 export async function importRows(pool: Pool, rows: PiecesOfRows, options: ImportOptions): Promise<ImportResult> {
-  const { batch } = options;
+  const { batch, signal } = options;
+  signal?.throwIfAborted();
   if (batch !== undefined && !(Number.isInteger(batch) && batch >= BATCH_KEYS.least && batch <= BATCH_KEYS.most))
     throw new InputError('batch', `expected ${BATCH_KEYS.least} to ${BATCH_KEYS.most} keys, got ${batch}; a pull carries no more`);
   const link = await pool.dedicated();
-  const written = { rows: 0, revision: '' };
+  const written: Written = { rows: 0, revision: '', sent: false };
+  let stop = (): void => undefined;
   try {
     const session = await openSession(link);
+    stop = () => (written.sent ? undefined : session.abandon(reasonOf(signal)));
+    signal?.addEventListener('abort', stop);
+    if (signal?.aborted) stop();
     if (batch === undefined) await session.run('begin');
     const result = await staged(session, rows, { ...options, written });
+    written.sent = result.ok;
     if (batch === undefined) await session.run(result.ok ? 'commit' : 'rollback');
     return result;
   } catch (error) {
-    throw explained(error, batch === undefined ? null : written);
+    throw explained(error, written);
   } finally {
+    signal?.removeEventListener('abort', stop);
     link.destroy();
   }
 }
 
-async function staged(
-  session: Session,
-  rows: PiecesOfRows,
-  options: ImportOptions & { readonly written: { rows: number; revision: string } },
-): Promise<ImportResult> {
+/** What is in for good. */
+interface Written {
+  rows: number;
+  revision: string;
+  /** A commit is under way, or was. */
+  sent: boolean;
+}
+
+function reasonOf(signal: AbortSignal | undefined): Error {
+  const reason: unknown = signal?.reason;
+  return reason instanceof Error ? reason : new Error(String(reason));
+}
+
+async function staged(session: Session, rows: PiecesOfRows, options: ImportOptions & { readonly written: Written }): Promise<ImportResult> {
   const { mode = 'create', batch = null, written, progress, signal } = options;
   let read: RowsRead = { problems: [], omitted: 0, unreadable: false, defaults: new Set() };
   const places = await stage(session, rows, () => (read = options.read?.() ?? read).defaults);
@@ -103,16 +120,19 @@ async function staged(
   if ([read, places, found].some(({ problems }) => problems.length > 0)) return refused(read, places, found);
   const odd = merged([await findWarnings(session)], places.order);
   const counts = await count(session);
-  signal?.throwIfAborted();
+  let rowsWritten = 0;
   const done = await write(session, {
     mode,
     batch,
     wrote(some, revision) {
-      written.rows += some;
-      written.revision = revision;
-      progress?.({ phase: 'writing', rows: written.rows, of: places.rows });
+      if (batch !== null) Object.assign(written, { rows: written.rows + some, revision });
+      rowsWritten += some;
+      progress?.({ phase: 'writing', rows: rowsWritten, of: places.rows });
     },
-    proceed: () => signal?.throwIfAborted(),
+    proceed() {
+      signal?.throwIfAborted();
+      written.sent = batch !== null;
+    },
   });
   return { ok: true, counts, warnings: odd.problems, omittedWarnings: odd.omitted, ...done };
 }
@@ -124,13 +144,18 @@ const MEANING: Readonly<Record<string, string>> = {
   '23505': 'somebody else wrote one of the same ids meanwhile',
 };
 
-/** `written`: what is in for good; null: an import is one transaction. */
-function explained(error: unknown, written: { readonly rows: number; readonly revision: string } | null): unknown {
+function explained(error: unknown, { rows, revision, sent }: Written): unknown {
   const meaning = MEANING[sqlState(error) ?? ''];
   const why = meaning ?? (error instanceof Error ? error.message : String(error));
-  if (written === null || written.rows === 0)
-    return meaning === undefined && !(error instanceof PolicyError) ? error : new InputError('database', `${why}; nothing was imported`);
-  return new InputError('import', `${why}; ${written.rows} rows are in, at revision ${written.revision}: run it again with --mode upsert to go on`);
+  // Whoever loses the connection before a commit is answered cannot know how it ended.
+  const unheard = sent && error instanceof PolicyError;
+  if (rows > 0)
+    return new InputError(
+      'import',
+      `${why}; ${unheard ? 'at least ' : ''}${rows} rows are in, at revision ${revision}: run it again with --mode upsert to go on`,
+    );
+  if (unheard) return new InputError('database', `${why}; its commit was under way, and may be in: run it again with --mode upsert`);
+  return meaning === undefined && !(error instanceof PolicyError) ? error : new InputError('database', `${why}; nothing was imported`);
 }
 
 async function count(session: Session): Promise<ImportCounts> {
