@@ -37,8 +37,8 @@ export function openTrusted(path: string, shipped: readonly string[]): { readonl
   }
 }
 
-/** A pipe, /dev/stdin: nobody can change what was written to it. */
+/** Of a pipe that has no name nobody else can be the writer; one that has (mkfifo) has a mode as a file has. */
 function believe(path: string, found: Stats, shipped: readonly string[]): void {
-  if (found.isFile() && (found.mode & WRITABLE_BY_OTHERS) !== 0 && !shipped.some((directory) => resolve(path).startsWith(directory)))
+  if ((found.isFile() || found.isFIFO()) && (found.mode & WRITABLE_BY_OTHERS) !== 0 && !shipped.some((directory) => resolve(path).startsWith(directory)))
     throw new Error(`every user of this machine may write to it, and so decide in your place: chmod o-w ${path}`);
 }

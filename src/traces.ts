@@ -201,6 +201,7 @@ function fault(span: Span, type: string, message: string): void {
 
 /** The last hex digit is odd: the flag `sampled`. No more is read of one that is not; whether the rest is well-formed is for the propagator. */
 function saysSampled(traceparent: string): boolean {
+  if (traceparent.length < 55) return false;
   const digit = traceparent.charCodeAt(54);
   return digit <= 0x39 ? (digit & 1) === 1 : (digit & 1) === 0;
 }

@@ -1,12 +1,12 @@
 // Is a file believed that anybody could have written?
 
-import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { chmodSync, closeSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { readTrusted } from '../../src/files.ts';
+import { openTrusted, readTrusted } from '../../src/files.ts';
 import { cli } from '../support/cli.ts';
 import { SIGNING_KEY } from '../support/sidecar.ts';
 
@@ -65,4 +65,16 @@ test('a file of a group is read, and what is no file, and what came with the pro
   expect(() => readTrusted(open, [])).toThrow(/chmod o-w/);
   expect(readTrusted(open, [directory])).toBe('shipped');
   expect(() => readTrusted(join(directory, 'nowhere'), [])).toThrow(/ENOENT/);
+});
+
+test('a pipe with a name that every user may write to is not believed either; one that nobody else can open is', () => {
+  const pipe = join(directory, 'pipe');
+  execFileSync('/bin/sh', ['-c', 'mkfifo "$1"', 'sh', pipe]); // Node has no way of its own
+  const writer = openSync(pipe, 'r+'); // or whoever opens it to read waits for one
+  chmodSync(pipe, 0o622);
+  expect(() => openTrusted(pipe, [])).toThrow(/chmod o-w/);
+  chmodSync(pipe, 0o600);
+  writeSync(writer, 'x');
+  expect(openTrusted(pipe, []).size).toBe(null);
+  closeSync(writer);
 });
