@@ -117,6 +117,44 @@ describe('an input that says nothing more', () => {
   );
 });
 
+test('a stop while everything is written in one transaction: it ends at once, and nothing is in', async () => {
+  const sql = await fresh();
+  const stop = new AbortController();
+  await sql.begin(async (tx) => {
+    await tx`lock table grantgate.latch in exclusive mode`;
+    const importing = importRows(sql, [[tenant('t')]], { vocabulary, signal: stop.signal });
+    importing.catch(() => undefined); // awaited below
+    await until(
+      async () => (await sql`select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`).length > 0,
+      'an import that writes',
+    );
+    stop.abort(new Error('stopped'));
+    await expect(importing).rejects.toThrow(/^stopped$/);
+  });
+  await until(
+    async () =>
+      (await sql`select from pg_stat_activity where datname = current_database() and query like '%set constraints%' and pid <> pg_backend_pid()`).length === 0,
+    'its session ends',
+  );
+  expect(await sql`select from grantgate.object`).toHaveLength(0);
+});
+
+test('what a row refers to is deleted between two batches: the error says so', async () => {
+  const sql = await fresh();
+  let deleting: Promise<unknown> | null = null;
+  const users = Array.from({ length: 40 }, (_, i) => `{ id: u${10 + i}, owner: t, groups: [g] }`);
+  const text = `tenants: [{ id: t }]\ngroups: [{ id: g, type: USER, owner: t }]\nusers: [${users.join(', ')}]`;
+  const importing = importInputs(sql, [textInput({ file: 'w.yaml', text })], {
+    vocabulary,
+    batch: 10,
+    progress({ phase, rows }) {
+      if (phase === 'writing' && rows > 5) deleting ??= sql`delete from grantgate.object where id = 'g'`.then();
+    },
+  });
+  await expect(importing).rejects.toThrow(/^import: somebody else deleted or moved what a row refers to meanwhile; \d+ rows are in/);
+  await deleting;
+});
+
 test('a connection that ends with the commit leaves nobody sure, and the error says so', async () => {
   const { url } = await server.database();
   const proxy = await startProxy({

@@ -141,7 +141,9 @@ const MEANING: Readonly<Record<string, string>> = {
   '25006': 'this is a standby: name the primary',
   '42P01': 'it has no schema grantgate, or not all of it: run grantgate migrate',
   '42501': 'this login may not write to the schema grantgate: make it a member of grantgate_writer, or name another',
+  '23503': 'somebody else deleted or moved what a row refers to meanwhile',
   '23505': 'somebody else wrote one of the same ids meanwhile',
+  '40P01': 'somebody else changed the same rows meanwhile, each waited for the other, and the server ended this one',
 };
 
 function explained(error: unknown, { rows, revision, sent }: Written): unknown {
