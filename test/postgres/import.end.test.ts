@@ -148,7 +148,7 @@ test('what a row refers to is deleted between two batches: the error says so', a
     vocabulary,
     batch: 10,
     progress({ phase, rows }) {
-      if (phase === 'writing' && rows > 5) deleting ??= sql`delete from grantgate.object where id = 'g'`.then();
+      if (phase === 'writing' && rows > 5) deleting ??= sql`delete from grantgate.object where id = 'g'`.execute();
     },
   });
   await expect(importing).rejects.toThrow(/^import: somebody else deleted or moved what a row refers to meanwhile; \d+ rows are in/);

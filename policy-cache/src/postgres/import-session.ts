@@ -3,7 +3,6 @@
 // The client (postgres 3.4.9) lets a statement on a lost connection wait for ever, and ends the process if one is sent there: so nothing is
 // sent on a link that has ended, and everything that is waited for ends with it.
 
-import type { Writable } from 'node:stream';
 import type { Link } from './link.ts';
 import { sqlState } from './session.ts';
 
@@ -17,6 +16,8 @@ export interface Session {
   /** From now on nothing is waited for or sent: everything rejects with this. What the server is at is rolled back when the link ends. */
   abandon(cause: Error): void;
 }
+
+type Writable = Awaited<ReturnType<ReturnType<Link['sql']['unsafe']>['writable']>>;
 
 /** For hash tables of a million rows, and plans by what is there now (a link's own settings are for look-ups). */
 const SETTINGS = `set search_path = pg_catalog, pg_temp; set enable_seqscan = on; set plan_cache_mode = auto;
@@ -52,7 +53,8 @@ export async function openSession(link: Link): Promise<Session> {
       const failed = watched(query, to);
       const iterator = pieces[Symbol.asyncIterator]();
       try {
-        for (let got = await onLink(() => iterator.next()); got.done !== true; got = await onLink(() => iterator.next())) {
+        const next = (): Promise<IteratorResult<string>> => onLink(() => failed.or(iterator.next()));
+        for (let got = await next(); got.done !== true; got = await next()) {
           const { value } = got;
           await onLink(() => failed.or(taken(to, value)));
         }
