@@ -142,7 +142,7 @@ test('a stop while everything is written in one transaction: it ends at once, an
 test('what a row refers to is deleted between two batches: the error says so', async () => {
   const sql = await fresh();
   let deleting: Promise<unknown> | null = null;
-  const users = Array.from({ length: 40 }, (_, i) => `{ id: u${10 + i}, owner: t, groups: [g] }`);
+  const users = Array.from({ length: 400 }, (_, i) => `{ id: u${100 + i}, owner: t, groups: [g] }`);
   const text = `tenants: [{ id: t }]\ngroups: [{ id: g, type: USER, owner: t }]\nusers: [${users.join(', ')}]`;
   const importing = importInputs(sql, [textInput({ file: 'w.yaml', text })], {
     vocabulary,
