@@ -41,3 +41,5 @@ const code = await runCli(process.argv.slice(2), {
 
 // The exit code, and no process.exit: whatever is still on its way to a pipe would be lost.
 process.exitCode = code;
+// An import that was stopped may have left a pipe that never ends: it is no reason to stay.
+process.stdin.destroy();

@@ -255,6 +255,19 @@ grants: [{ id: g1, userGroup: ug, role: gen }, { userGroup: ug, role: grp, entit
       await rest(sql);
     });
 
+    test.each([undefined, 40])('by its caller, at once while rows are awaited that never come (batch: %s)', async (batch) => {
+      const sql = await fresh();
+      const stop = new AbortController();
+      const pieces = (async function* () {
+        yield Buffer.from(text);
+        stop.abort(new Error('stopped by SIGINT'));
+        await new Promise(() => undefined);
+      })();
+      const stopped = importInputs(sql, [{ file: 'w.ndjson', pieces }], { vocabulary, ...(batch === undefined ? {} : { batch }), signal: stop.signal });
+      await expect(stopped).rejects.toThrow(/^import: stopped by SIGINT; nothing was imported$/);
+      await rest(sql);
+    });
+
     test('by a lost connection, while it writes batches', async () => {
       const sql = await fresh();
       let ended: Promise<unknown> | null = null;

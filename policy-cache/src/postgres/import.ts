@@ -57,7 +57,7 @@ export interface ImportOptions {
   /** Asked when all rows have come. */
   readonly read?: () => RowsRead;
   readonly progress?: (at: ImportPhase) => void;
-  /** Ends the import: between two batches, or before anything is written. */
+  /** Ends the import: at once before anything is written, then between two batches. */
   readonly signal?: AbortSignal;
 }
 
@@ -82,10 +82,17 @@ export async function importRows(pool: Pool, rows: PiecesOfRows, options: Import
     if (batch === undefined) await session.run(result.ok ? 'commit' : 'rollback');
     return result;
   } catch (error) {
-    throw explained(error, batch === undefined ? null : written);
+    throw explained(error, { written: batch === undefined ? null : written, stopped: options.signal?.aborted === true && error === options.signal.reason });
   } finally {
     link.destroy();
   }
+}
+
+type Refused = Extract<ImportResult, { readonly ok: false }>;
+interface Ready {
+  readonly odd: Found;
+  readonly counts: ImportCounts;
+  readonly total: number;
 }
 
 async function staged(
@@ -94,15 +101,9 @@ async function staged(
   options: ImportOptions & { readonly written: { rows: number; revision: string } },
 ): Promise<ImportResult> {
   const { mode = 'create', batch = null, written, progress, signal } = options;
-  let read: RowsRead = { problems: [], omitted: 0, unreadable: false, defaults: new Set() };
-  const places = await stage(session, rows, () => (read = options.read?.() ?? read).defaults);
-  const refused = (...all: readonly Found[]): ImportResult => ({ ok: false, ...merged(all, places.order) });
-  if (read.unreadable) return refused(read);
-  progress?.({ phase: 'checking', rows: 0, of: places.rows });
-  const found = await findProblems(session, { groupable: options.unknownNames === true ? null : options.vocabulary.groupableTypes, mode });
-  if ([read, places, found].some(({ problems }) => problems.length > 0)) return refused(read, places, found);
-  const odd = merged([await findWarnings(session)], places.order);
-  const counts = await count(session);
+  const ready = await orStopped(signal, prepared(session, rows, options));
+  if ('ok' in ready) return ready;
+  const { counts, odd, total } = ready;
   signal?.throwIfAborted();
   const done = await write(session, {
     mode,
@@ -110,11 +111,41 @@ async function staged(
     wrote(some, revision) {
       written.rows += some;
       written.revision = revision;
-      progress?.({ phase: 'writing', rows: written.rows, of: places.rows });
+      progress?.({ phase: 'writing', rows: written.rows, of: total });
     },
     proceed: () => signal?.throwIfAborted(),
   });
   return { ok: true, counts, warnings: odd.problems, omittedWarnings: odd.omitted, ...done };
+}
+
+/** Everything before the first row is written: what is wrong, or what `write` goes by. */
+async function prepared(session: Session, rows: PiecesOfRows, options: ImportOptions): Promise<Refused | Ready> {
+  const { mode = 'create', progress } = options;
+  let read: RowsRead = { problems: [], omitted: 0, unreadable: false, defaults: new Set() };
+  const places = await stage(session, rows, () => (read = options.read?.() ?? read).defaults);
+  const refused = (...all: readonly Found[]): Refused => ({ ok: false, ...merged(all, places.order) });
+  if (read.unreadable) return refused(read);
+  progress?.({ phase: 'checking', rows: 0, of: places.rows });
+  const found = await findProblems(session, { groupable: options.unknownNames === true ? null : options.vocabulary.groupableTypes, mode });
+  if ([read, places, found].some(({ problems }) => problems.length > 0)) return refused(read, places, found);
+  const odd = merged([await findWarnings(session)], places.order);
+  return { odd, counts: await count(session), total: places.rows };
+}
+
+/** Rows may never come (a terminal, a pipe that stalls), and statements take minutes: whoever stops waits for neither. The link goes after it. */
+async function orStopped<T>(signal: AbortSignal | undefined, work: Promise<T>): Promise<T> {
+  if (signal === undefined) return work;
+  let stop = (): void => undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    stop = () => reject(signal.reason);
+  });
+  signal.addEventListener('abort', stop);
+  if (signal.aborted) stop();
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    signal.removeEventListener('abort', stop);
+  }
 }
 
 const MEANING: Readonly<Record<string, string>> = {
@@ -124,10 +155,17 @@ const MEANING: Readonly<Record<string, string>> = {
   '23505': 'somebody else wrote one of the same ids meanwhile',
 };
 
-/** `written`: what is in for good; null: an import is one transaction. */
-function explained(error: unknown, written: { readonly rows: number; readonly revision: string } | null): unknown {
+interface Ended {
+  /** What is in for good; null: an import is one transaction. */
+  readonly written: { readonly rows: number; readonly revision: string } | null;
+  /** By its signal. */
+  readonly stopped: boolean;
+}
+
+function explained(error: unknown, { written, stopped }: Ended): unknown {
   const meaning = MEANING[sqlState(error) ?? ''];
   const why = meaning ?? (error instanceof Error ? error.message : String(error));
+  if (stopped && (written === null || written.rows === 0)) return new InputError('import', `${why}; nothing was imported`);
   if (written === null || written.rows === 0)
     return meaning === undefined && !(error instanceof PolicyError) ? error : new InputError('database', `${why}; nothing was imported`);
   return new InputError('import', `${why}; ${written.rows} rows are in, at revision ${written.revision}: run it again with --mode upsert to go on`);
