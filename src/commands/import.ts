@@ -85,6 +85,7 @@ function parseBatch({ batch, batchKeys }: ImportFlags): number | null {
 
 /** `-` is standard input. `bytes`: of all of them, null where that cannot be known. */
 function openInputs(files: readonly string[], host: Host): { inputs: readonly WorldInput[]; bytes: number | null; unread: readonly ImportProblem[] } {
+  if (files.filter((file) => file === '-').length > 1) throw new InputError('-', 'is standard input, and can be read only once: say it once');
   const inputs: WorldInput[] = [];
   const unread: ImportProblem[] = [];
   let bytes: number | null = 0;
