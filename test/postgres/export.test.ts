@@ -7,7 +7,6 @@ import { compileVocabulary, compileWorld, parseWorldFile, requestOf } from 'poli
 import { exportRows, formatImportProblem, openPool, type ExportReport, type ExportScope, type ImportResult, type Pool } from 'policy-cache/postgres';
 import { parse } from 'yaml';
 import type { Names } from '../../policy-cache/test/reference.ts';
-import { rowsQuery } from '../../policy-cache/src/postgres/world-rows.ts';
 import { exportWorld } from '../../src/commands/export.ts';
 import { importInputs } from '../../src/commands/import.ts';
 import { FORMATS, type Format } from '../../src/exportformat.ts';
@@ -93,19 +92,18 @@ describe.each(servers)('on %s', (kind) => {
     expect(Math.min(...Object.values(counted))).toBeGreaterThan(0);
   });
 
-  test('a tenant’s part is read row by row before the first ANALYZE: no list is sorted again for each of its rows', async () => {
+  test('a tenant’s part takes about as long as everything before the first ANALYZE, too', async () => {
     await inDatabases(1, async (sql) => {
-      const rows = Array.from({ length: 2_000 }, (_, i) => `{"kind":"entities","id":"e${i}","type":"DEVICE","owner":"t","groups":["g"]}\n`);
+      const rows = Array.from({ length: 5_000 }, (_, i) => `{"kind":"entities","id":"e${i}","type":"DEVICE","owner":"t","groups":["g"]}\n`);
       await loaded(sql, 'w.ndjson', `{"kind":"tenants","id":"t"}\n{"kind":"groups","id":"g","type":"DEVICE","owner":"t"}\n${rows.join('')}`);
-      const query = rowsQuery('entities', { where: "o.owner = any (array['t'])" });
-      const plan = await sql.unsafe(`set enable_seqscan = on; explain (analyze, timing off) ${query}`);
-      const said = plan
-        .flat()
-        .map((row) => String(Object.values(row)[0]))
-        .join('\n');
-      expect(said).toMatch(/Execution Time/);
-      expect(said).not.toMatch(/Rows Removed by Join Filter: \d{4}/);
-      expect((await exported(sql, 'ndjson', { tenant: 't' })).report.counts.entities).toBe(2_000);
+      const took = async (scope: ExportScope): Promise<number> => {
+        const begun = performance.now();
+        expect((await exported(sql, 'ndjson', scope)).report.counts.entities).toBe(5_000);
+        return performance.now() - begun;
+      };
+      const [whole, part] = [await took({}), await took({ tenant: 't' })];
+      console.log(`${kind}: 5,000 entities before ANALYZE: everything ${whole.toFixed(0)} ms, as a tenant ${part.toFixed(0)} ms`);
+      expect(part / whole).toBeLessThan(10);
     });
   });
 

@@ -186,5 +186,7 @@ test.each(['', ' \n'])('a document with nothing in it (%j) is told as that: the 
 });
 
 test('standard input is read once', async () => {
-  expect(await cli(['import', '-', '-'], {})).toMatchObject({ code: 2, stderr: expect.stringContaining('-: is standard input, and can be read only once') });
+  const { code, stderr } = await cli(['import', '-', '-'], {});
+  expect(stderr).toContain('-: is standard input, and can be read only once');
+  expect(code).toBe(2);
 });

@@ -137,7 +137,7 @@ async function orStopped<T>(signal: AbortSignal | undefined, work: Promise<T>): 
   if (signal === undefined) return work;
   let stop = (): void => undefined;
   const aborted = new Promise<never>((_, reject) => {
-    stop = () => reject(signal.reason);
+    stop = () => reject(signal.reason as Error);
   });
   signal.addEventListener('abort', stop);
   if (signal.aborted) stop();
