@@ -40,8 +40,9 @@ export function createProgress({ terminal, bytes, wall }: ProgressOptions): Prog
     shown = now;
     const share = of === null || of === 0 ? null : Math.min(1, done / of);
     const left = share === null || share === 0 || now - begun < EVERY_MS ? '' : `  ${seconds(((now - begun) * (1 - share)) / share)} left`;
+    // A terminal that does not say how wide it is says 0.
     const line = `${name} ${share === null ? '' : `${bar(share)} `}${words}${left}`;
-    terminal.write(`${CLEAR}${line.slice(0, (terminal.columns ?? 80) - 1)}`);
+    terminal.write(`${CLEAR}${line.slice(0, (terminal.columns || 80) - 1)}`);
   };
   return {
     read(more) {

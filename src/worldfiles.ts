@@ -97,6 +97,7 @@ export function readDocument(text: string): Reading {
   if (text.length > LONGEST_DOCUMENT) {
     return unreadable(`is too large for one document (${LONGEST_DOCUMENT / 1e6} MB); write it as NDJSON, a row a line: {"kind":"users","id":…}`);
   }
+  if (text.trim() === '') return unreadable('is empty: whatever was to write it did not');
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
   const lineAt = (offset: number): number => lines.linePos(offset).line;

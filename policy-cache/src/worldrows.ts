@@ -169,12 +169,12 @@ export const flag: Reader<boolean> = (value, path, problems) =>
 
 /** An id of semantics 1.1 that names something: reserved ones included. */
 const reference: Reader<string> = (value, path, problems) => {
+  if (typeof value === 'number') return bad(problems, path, `expected a string, got ${kindOf(value)}; put it in quotes`);
   try {
     return parseId(value, path);
   } catch (error) {
     if (!(error instanceof InputError)) throw error;
-    const hint = typeof value === 'number' ? '; put it in quotes' : '';
-    return bad(problems, path, error.message.slice(path.length + 2) + hint);
+    return bad(problems, path, error.message.slice(path.length + 2));
   }
 };
 

@@ -31,7 +31,7 @@ export async function importCommand(context: Context, files: readonly string[], 
   const sql = openPool({ url: databaseUrl(settings, 'admin'), insecureTls: settings.database.insecureTls, max: 1, ...(certificates ? { certificates } : {}) });
   const progress = createProgress({ terminal: json ? null : host.stderr, bytes, wall: host.wall });
   const stop = new AbortController();
-  const deaf = host.onSignal((signal) => stop.abort(new Error(`the import was stopped by ${signal}`)));
+  const deaf = host.onSignal((signal) => stop.abort(new Error(`stopped by ${signal}`)));
   try {
     const result =
       unread.length > 0
@@ -86,6 +86,7 @@ function parseBatch({ batch, batchKeys }: ImportFlags): number | null {
 
 /** `-` is standard input. `bytes`: of all of them, null where that cannot be known. */
 function openInputs(files: readonly string[], host: Host): { inputs: readonly WorldInput[]; bytes: number | null; unread: readonly ImportProblem[] } {
+  if (files.filter((file) => file === '-').length > 1) throw new InputError('-', 'is standard input, and can be read only once: say it once');
   const inputs: WorldInput[] = [];
   const unread: ImportProblem[] = [];
   let bytes: number | null = 0;

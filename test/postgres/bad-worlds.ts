@@ -213,7 +213,7 @@ users: [{ id: u1, owner: nobody }]`,
     'a shape that is none: nothing else is looked at',
     'users:\n  - { id: 5, owner: nobody }\n  - { id: u1,\n      ownr: a }\nentities: [{ id: "*", type: DEVICE, owner: a }, { id: admins:a, type: DEVICE, owner: a }]',
     [
-      'w.yaml:2: users[0].id: expected a string, got number; put it in quotes',
+      'w.yaml:2: users[0].id: expected a string, got number 5; put it in quotes',
       'w.yaml:4: users[1].ownr: unknown field; the fields here are id, owner, enabled, groups, name, email, firstName, lastName, lastLogin',
       'w.yaml:3: users[1].owner: is missing',
       'w.yaml:5: entities[0].id: "*" is reserved to the server; choose another id',

@@ -237,3 +237,15 @@ function highWater(pid: number): number | null {
     return null;
   }
 }
+
+test.each(['SIGINT', 'SIGTERM'] as const)('an import from a pipe that stalls ends at once by %s, and imports nothing', async (signal) => {
+  const child = startChild(process.execPath, [MAIN, 'import', '-'], { env: { ADMIN_DATABASE_URL: database.url }, listens: true });
+  child.say('{"kind":"tenants","id":"half"}');
+  const staged = async (): Promise<boolean> =>
+    (await sql`select from pg_stat_activity where datname = current_database() and query like 'copy pg_temp.staged%' and state = 'active'`).length > 0;
+  await until(staged, 'the import to wait for rows');
+  process.kill(child.pid, signal);
+  expect(await child.ended).toBe('exit 2');
+  expect(child.stderr()).toBe(`grantgate: import: stopped by ${signal}; nothing was imported\n`);
+  expect(await sql`select from grantgate.object where id = 'half'`).toHaveLength(0);
+});

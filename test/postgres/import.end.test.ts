@@ -111,7 +111,7 @@ describe('an input that says nothing more', () => {
       );
       await child.stop(signal, 10_000);
       expect(await child.ended).toBe('exit 2');
-      expect(child.stderr()).toContain(`the import was stopped by ${signal}`);
+      expect(child.stderr()).toContain(`stopped by ${signal}`);
     },
     60_000,
   );

@@ -15,6 +15,8 @@ import { dump } from './export.stored.ts';
 import { CALM, follow } from './following.ts';
 import type { Sql } from './fixture.ts';
 
+type TransactionSql = Parameters<Parameters<Sql['begin']>[1]>[0];
+
 const seed = Number(process.env['GRANTGATE_SEED'] ?? Date.now() & 0x7fffffff);
 
 type Options = Omit<ImportOptions, 'vocabulary' | 'read'>;
@@ -255,6 +257,19 @@ grants: [{ id: g1, userGroup: ug, role: gen }, { userGroup: ug, role: grp, entit
       await rest(sql);
     });
 
+    test.each([undefined, 40])('by its caller, at once while rows are awaited that never come (batch: %s)', async (batch) => {
+      const sql = await fresh();
+      const stop = new AbortController();
+      const pieces = (async function* () {
+        yield Buffer.from(text);
+        stop.abort(new Error('stopped by SIGINT'));
+        await new Promise(() => undefined);
+      })();
+      const stopped = importInputs(sql, [{ file: 'w.ndjson', pieces }], { vocabulary, ...(batch === undefined ? {} : { batch }), signal: stop.signal });
+      await expect(stopped).rejects.toThrow(/^import: stopped by SIGINT; nothing was imported$/);
+      await rest(sql);
+    });
+
     test('by a lost connection, while it writes batches', async () => {
       const sql = await fresh();
       let ended: Promise<unknown> | null = null;
@@ -290,18 +305,20 @@ grants: [{ id: g1, userGroup: ug, role: gen }, { userGroup: ug, role: grp, entit
       const sql = await fresh();
       let other: Promise<unknown> | null = null;
       const progress: ImportOptions['progress'] = ({ phase, rows }) => {
-        // The last entity by its id is of the last batches.
         if (phase === 'writing' && rows > 40)
-          other ??= sql`insert into grantgate.object (id, tenant, kind, type) select 'grant-of-somebody', 'grant-of-somebody', 'tenant', 'TENANT'`.then(
-            () => sql`update grantgate.object set label = 'theirs' where id = 'grant-of-somebody'`,
+          other ??= whileWaiting(
+            sql,
+            (tx) => tx`insert into grantgate.object (id, tenant, kind, type) values ('zz-somebody', 'zz-somebody', 'tenant', 'TENANT')`,
           );
       };
-      const last = '{"kind":"tenants","id":"zz"}\n{"kind":"entities","id":"grant-of-somebody","type":"DEVICE","owner":"zz"}\n';
-      await expect(importInputs(sql, [textInput({ file: 'w.ndjson', text: text + last })], { vocabulary, batch: 40, progress })).rejects.toThrow(
+      const many = generated({ customers: 10, users: 30, entities: 2_000, seed: 7 });
+      // By its id the last of the entities, which are the last but for grants.
+      const last = '{"kind":"tenants","id":"zz"}\n{"kind":"entities","id":"zz-somebody","type":"DEVICE","owner":"zz"}\n';
+      await expect(importInputs(sql, [textInput({ file: 'w.ndjson', text: many + last })], { vocabulary, batch: 20, progress })).rejects.toThrow(
         /^import: somebody else wrote one of the same ids meanwhile; \d+ rows are in/,
       );
       await other;
-    });
+    }, 60_000);
   });
 });
 
@@ -311,13 +328,18 @@ async function kill(sql: Sql): Promise<void> {
     where datname = current_database() and state <> 'idle' and pid <> pg_backend_pid() and backend_type = 'client backend'`;
 }
 
-/** The same, in the middle of a commit: when it waits for the latch of the log. */
+/** The same, in the middle of a commit. */
 async function killWaiting(sql: Sql): Promise<void> {
+  await whileWaiting(sql, (tx) => tx`select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`);
+}
+
+/** Does something while the import waits for the latch of the log: it commits a batch, and more of them come. */
+async function whileWaiting(sql: Sql, work: (tx: TransactionSql) => PromiseLike<unknown>): Promise<void> {
   await sql.begin(async (tx) => {
     await tx`lock table grantgate.latch in exclusive mode`;
-    await until(async () => {
-      const ended = await tx`select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
-      return ended.length > 0;
-    }, 'a session that waits for the latch');
+    const waits = async (): Promise<boolean> =>
+      (await tx`select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`).length > 0;
+    await until(waits, 'a session that waits for the latch');
+    await work(tx);
   });
 }

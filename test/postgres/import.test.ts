@@ -222,7 +222,7 @@ describe.each(servers)('on %s', (kind) => {
       'w.ndjson:4: entities[1].owner: there is no tenant or customer "nobody" (add it to tenants or customers, or name one that exists)',
     ]);
     expect(told(await load(sql, { file: 'w.ndjson', text: lines.join('\n') }))).toEqual([
-      'w.ndjson:5: users[0].id: expected a string, got number; put it in quotes',
+      'w.ndjson:5: users[0].id: expected a string, got number 5; put it in quotes',
     ]);
     expect(told(await load(sql, { file: 'w.ndjson', text: `${good}\n{ "kind": "robots" }\nnonsense` }))).toEqual([
       'w.ndjson:4: kind: expected one of tenants, customers, groups, users, entities, roles, grants, checks, defaults, export, end; got "robots"',

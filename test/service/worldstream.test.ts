@@ -158,6 +158,12 @@ describe('progress', () => {
     progress.end();
     return text;
   };
+  test('is whole on a terminal that does not say how wide it is', () => {
+    let text = '';
+    const progress = createProgress({ terminal: { write: (more: string) => (text += more), isTTY: true, columns: 0 }, bytes: 2e6, wall: () => 0 });
+    progress.read(1e6);
+    expect(text).toMatch(/1\.0 MB of 2\.0 MB$/);
+  });
   test('is one line of a terminal: bytes, rows, and the time left', () => {
     const lines = shown(true, 200e6).split('\r\u001b[K');
     expect(lines).toEqual([
@@ -172,4 +178,15 @@ describe('progress', () => {
     expect(shown(true, null)).toContain('reading  100.0 MB');
   });
   test('is nothing elsewhere', () => expect(shown(false, 200e6)).toBe(''));
+});
+
+test.each(['', ' \n'])('a document with nothing in it (%j) is told as that: the pipe before it may have failed', async (text) => {
+  const { said } = await read([{ file: 'standard input', pieces: pieces(text) }]);
+  expect(said).toEqual(['standard input: is empty: whatever was to write it did not']);
+});
+
+test('standard input is read once', async () => {
+  const { code, stderr } = await cli(['import', '-', '-'], {});
+  expect(stderr).toContain('-: is standard input, and can be read only once');
+  expect(code).toBe(2);
 });

@@ -98,10 +98,8 @@ const BELOW = `with recursive below (id) as (
 const INSIDE = '= any (array(select b.id from below b))';
 const OUTSIDE = '<> all (array(select b.id from below b))';
 
-/** A group and its members have one owner, and only memberships of a group are found without reading all of them. */
-const GROUPS_INSIDE = `m.group_id in (select g.id from grantgate.object g where g.owner ${INSIDE} and g.kind = 'group')`;
-const NODES: RowsOptions = { where: `o.id ${INSIDE}`, members: `m.member_id ${INSIDE}` };
-const OWNED: RowsOptions = { where: `o.owner ${INSIDE}`, members: GROUPS_INSIDE };
+const NODES: RowsOptions = { where: `o.id ${INSIDE}` };
+const OWNED: RowsOptions = { where: `o.owner ${INSIDE}` };
 
 /** Rows on their way at once. What is known of a customer may be large. */
 const FETCH = { customers: 20, other: 1_000 } as const;

@@ -360,7 +360,8 @@ const GIVEN_ROWS = `
       'type', case when s.kind in ('entity', 'group') then s.type else s.role_type end, 'owner', case when s.kind <> 'grant' then s.owner end,
       'userGroup', s.user_group, 'role', s.role, 'entityGroup', s.entity_group, 'shared', s.shared, 'enabled', s.enabled, 'groups', s.groups,
       'permissions', s.permissions, 'excluded', case when s.role_type = 'GENERIC' then s.excluded end,
-      case s.kind when 'customer' then 'title' else 'name' end, s.label, 'email', s.email, 'firstName', s.first_name, 'lastName', s.last_name, 'details', s.details))::text json
+      case s.kind when 'customer' then 'title' else 'name' end, s.label, 'email', s.email, 'firstName', s.first_name, 'lastName', s.last_name,
+      'lastLogin', to_char(s.last_login at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'details', s.details))::text json
   from pg_temp.staged s where s.n = any ($1::int[])`;
 
 /** A conflict shows both: what is stored under the id, and what was given for it. */

@@ -89,7 +89,7 @@ export async function importRows(pool: Pool, rows: PiecesOfRows, options: Import
     if (batch === undefined) await session.run(result.ok ? 'commit' : 'rollback');
     return result;
   } catch (error) {
-    throw explained(error, written);
+    throw explained(error, { ...written, stopped: signal?.aborted === true && error === signal.reason });
   } finally {
     signal?.removeEventListener('abort', stop);
     link.destroy();
@@ -146,7 +146,7 @@ const MEANING: Readonly<Record<string, string>> = {
   '40P01': 'somebody else changed the same rows meanwhile, each waited for the other, and the server ended this one',
 };
 
-function explained(error: unknown, { rows, revision, sent }: Written): unknown {
+function explained(error: unknown, { rows, revision, sent, stopped }: Written & { readonly stopped: boolean }): unknown {
   const meaning = MEANING[sqlState(error) ?? ''];
   const why = meaning ?? (error instanceof Error ? error.message : String(error));
   // Whoever loses the connection before a commit is answered cannot know how it ended.
@@ -157,6 +157,7 @@ function explained(error: unknown, { rows, revision, sent }: Written): unknown {
       `${why}; ${unheard ? 'at least ' : ''}${rows} rows are in, at revision ${revision}: run it again with --mode upsert to go on`,
     );
   if (unheard) return new InputError('database', `${why}; its commit was under way, and may be in: run it again with --mode upsert`);
+  if (stopped) return new InputError('import', `${why}; nothing was imported`);
   return meaning === undefined && !(error instanceof PolicyError) ? error : new InputError('database', `${why}; nothing was imported`);
 }
 
