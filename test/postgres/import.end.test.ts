@@ -81,7 +81,7 @@ describe('an input that says nothing more', () => {
       silent(() => stop.abort(new Error('stopped'))),
       { vocabulary, signal: stop.signal, ...options },
     );
-    await expect(importing).rejects.toThrow(/^stopped$/);
+    await expect(importing).rejects.toThrow(/^import: stopped; nothing was imported$/);
     expect(await sql`select from grantgate.object`).toHaveLength(0);
   });
 
@@ -129,7 +129,7 @@ test('a stop while everything is written in one transaction: it ends at once, an
       'an import that writes',
     );
     stop.abort(new Error('stopped'));
-    await expect(importing).rejects.toThrow(/^stopped$/);
+    await expect(importing).rejects.toThrow(/^import: stopped; nothing was imported$/);
   });
   await until(
     async () =>

@@ -57,7 +57,7 @@ export interface ImportOptions {
   /** Asked when all rows have come. */
   readonly read?: () => RowsRead;
   readonly progress?: (at: ImportPhase) => void;
-  /** Ends the import: at once as long as nothing is in for good, and between two batches. Its reason, an Error, is what the import rejects with. */
+  /** Ends the import: at once as long as nothing is in for good, and between two batches. Its reason, an Error, says why. */
   readonly signal?: AbortSignal;
 }
 
