@@ -219,10 +219,11 @@ describe('a connection', () => {
   });
 
   test('whose client reads no answer: each call is given up', async () => {
-    haste = 100;
     const session = await connectHttp2(port, { initialWindowSize: 0 });
     onTestFinished(() => session.destroy());
-    const reply = await call(session, [await message()]);
+    const answered = call(session, [await message()]);
+    haste = 100; // of the call, not of the connection, whose first time to say something runs already
+    const reply = await answered;
     expect([reply.status, reply.grpcStatus, reply.body.length]).toEqual([200, null, 0]); // the headers, and then the end
     haste = 1; // the others have the time that they have in service
     expect(verdictOf((await client.check(checkRequest({ headers: { authorization: `Bearer ${await side.token('admin')}` } }))).answer ?? {})).toBe(ALLOWED);
