@@ -111,7 +111,7 @@ describe('a new line in the path', () => {
           ? text
           : text
               .replace('location ^~ /api/devices/ {', 'location ~ ^/api/devices/(?<captured>[^/]+) {')
-              .replace('proxy_set_header X-Request-Id      $grantgate_request_id;\n    #', 'proxy_set_header X-Captured $captured;\n    #'),
+              .replace('    proxy_set_header X-Request-Id      $grantgate_request_id;\n    ', '    proxy_set_header X-Captured $captured;\n    '),
     });
     try {
       const before = spoilt.application.seen.length;
