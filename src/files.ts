@@ -30,7 +30,7 @@ export function openTrusted(path: string, shipped: readonly string[]): { readonl
     const found = fstatSync(file);
     if (found.isDirectory()) throw new Error('it is a directory');
     believe(path, found, shipped);
-    return { size: found.isFile() ? found.size : null, pieces: createReadStream(path, { fd: file, highWaterMark: 256 * 1024 }) };
+    return { size: found.isFile() ? found.size : null, pieces: createReadStream(path, { fd: file, highWaterMark: 64 * 1024 }) };
   } catch (error) {
     closeSync(file);
     throw error;

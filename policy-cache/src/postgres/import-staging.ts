@@ -40,7 +40,7 @@ analyze pg_temp.staged_member`;
 /** Rows as they come: some at a time. */
 export type PiecesOfRows = Iterable<readonly ImportRow[]> | AsyncIterable<readonly ImportRow[]>;
 
-const PIECE = 256 * 1024;
+const PIECE = 64 * 1024;
 
 export interface Staged {
   readonly problems: readonly ImportProblem[];
