@@ -1,7 +1,7 @@
 // What worlds do these files hold, and on which line does each thing stand?
 //
 // YAML, JSON, or NDJSON with one `{ "kind": "customers", … }` a line. Shapes are the library's (`parseWorldFile`); what is added
-// here is the file and the line, for every problem. (An import reads the same files row by row: worldrows.ts.)
+// here is the file and the line, for every problem. (An import reads the same files row by row: worldstream.ts.)
 
 import { LineCounter, isCollection, isMap, isPair, isScalar, parseDocument, type Node } from 'yaml';
 import {
