@@ -22,7 +22,7 @@ const stages = {
     [TSC, '-b', 'policy-cache', 'policy-cache/src/postgres', 'tsconfig.json'],
     [TSC, '-p', 'test'],
   ],
-  docs: [['src/ready.mjs'], ['dist/docs.js', '--check']],
+  docs: [['src/ready.mjs'], ['dist/docs.js', '--check'], ['loadtest/report.mjs', '--check']],
   imports: [['test/support/imports.mjs']],
   unused: [
     [KNIP, '--no-progress', '--no-config-hints'],

@@ -1,0 +1,58 @@
+// Which figures were found? Makes the tables of README.md from `results/*.json`.  npm run bench:report
+//
+// `--check` changes nothing and fails if they are out of step.
+
+import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { resultsOf } from './figures.mjs';
+
+const README = fileURLToPath(new URL('README.md', import.meta.url));
+const BEGIN = '<!-- results: made by npm run bench:report -->';
+const END = '<!-- end of results -->';
+
+/** In this order; whatever else is there comes after. */
+const FIRST = ['bench', 'door', 'scale', 'peers', 'k6'];
+const found = readdirSync(fileURLToPath(new URL('results', import.meta.url)))
+  .filter((file) => file.endsWith('.json'))
+  .map((file) => file.slice(0, -5));
+const names = [...FIRST.filter((name) => found.includes(name)), ...found.filter((name) => !FIRST.includes(name)).toSorted()];
+
+const readme = existsSync(README) ? readFileSync(README, 'utf8') : '';
+const [before, rest] = readme.split(BEGIN);
+const after = rest?.split(END)[1];
+if (before === undefined || after === undefined) throw new Error(`${README} has no place for the tables: ${BEGIN} … ${END}`);
+const wanted = `${before}${BEGIN}\n\n${names.map(section).join('\n')}\n${END}${after}`;
+if (process.argv.includes('--check')) {
+  if (wanted !== readme) {
+    console.error('loadtest/README.md does not show what is in loadtest/results: npm run bench:report');
+    process.exitCode = 1;
+  }
+} else writeFileSync(README, wanted);
+
+/** @param {string} name */
+function section(name) {
+  /** @type {import('./figures.mjs').Report} */
+  const { machine, figures } = JSON.parse(readFileSync(resultsOf(name), 'utf8'));
+  const { cpu, cores, memoryGiB, kernel, node, load, date, ...versions } = machine;
+  const programs = Object.entries(versions).map(([program, version]) => `${program} ${version}`);
+  const on = [`${cpu}, ${cores} cores, ${memoryGiB} GiB`, `Linux ${kernel}`, `Node ${node}`, ...programs, `load before the end ${load}`, date].join('; ');
+  const notes = figures.flatMap(({ name: figure, note }) => (note === undefined ? [] : [`- \`${figure}\`: ${note}`]));
+  return [
+    `### \`npm run ${name === 'bench' ? 'bench' : `bench:${name}`}\``,
+    '',
+    `${on}.`,
+    '',
+    '| figure | value | floor | ratio | goal | met |',
+    '| --- | --- | --- | --- | --- | --- |',
+    ...figures.map(row),
+    '',
+    ...(notes.length > 0 ? [...notes, ''] : []),
+  ].join('\n');
+}
+
+/** @param {import('./figures.mjs').Figure} figure */
+function row({ name, value, unit, floor, ratio, goal, met, spread }) {
+  const range = spread === undefined ? '' : ` (${spread[0]}–${spread[1]})`;
+  const verdict = met === null ? '' : met ? 'yes' : '**no**';
+  return `| \`${name}\` | ${value} ${unit}${range} | ${floor ?? ''} | ${ratio ?? ''} | ${goal ?? ''} | ${verdict} |`;
+}
