@@ -5,8 +5,8 @@
 const levels = [
   ['errors'],
   ['model'],
-  ['vocabulary', 'source', 'observer'],
-  ['tree', 'effective', 'options', 'predefined'],
+  ['vocabulary', 'source', 'observer', 'idtable'],
+  ['recent', 'tree', 'effective', 'options', 'predefined'],
   ['flatten', 'decide'],
   ['explain', 'world', 'worldrows', 'worldfile', 'worldnames', 'tables', 'placement', 'compile'],
   ['flights', 'follower', 'driver'],

@@ -5,7 +5,7 @@
 // a value handed over by a fill is never used directly (coherence 3.6).
 
 import { LRUCache } from 'lru-cache';
-import { decide, decideSubject, virtualGroup } from './decide.ts';
+import { decideSubject, decideTarget, virtualGroup } from './decide.ts';
 import type { Facts } from './decide.ts';
 import { PolicyError } from './errors.ts';
 import { Driver } from './driver.ts';
@@ -18,6 +18,7 @@ import { newStats } from './observer.ts';
 import type { CacheStats } from './observer.ts';
 import type { CacheLimits, CacheSettings, CacheSizes, CacheState, CheckOptions, CheckStatus } from './options.ts';
 import type { Clock } from './source.ts';
+import { RecentStore } from './recent.ts';
 import { idOf, isReached, provedClass, provedObject } from './world.ts';
 import type { ObjectEntry, Stores, World } from './world.ts';
 import type { Vocabulary } from './vocabulary.ts';
@@ -80,8 +81,8 @@ export class PolicyCache {
         maxStaleness: this.#maxStaleness,
         follower: settings.follower ?? null,
         newStores: (): Stores => ({
-          subjects: bounded(limits.subjects),
-          targets: bounded(limits.targets),
+          subjects: new RecentStore(limits.subjects),
+          targets: new RecentStore(limits.targets),
           absent: bounded(limits.absent),
           classes: bounded(limits.classes),
         }),
@@ -208,7 +209,7 @@ export class PolicyCache {
       }
       facts.groups = groups;
     }
-    return decide(this.#vocabulary, facts, request);
+    return decideTarget(this.#vocabulary, facts, subject.value!, request);
   }
 
   /** Undefined: not known. Null: known to be absent. An All group has no row: the tree knows whether it exists. */
@@ -361,17 +362,17 @@ export class PolicyCache {
   // ---- what the protocol tells -------------------------------------------------------------------------------------------
 
   #settled(names: readonly string[], failed: boolean): void {
-    for (const name of names)
-      for (const pending of [...(this.#byName.get(name) ?? [])]) {
+    for (const name of names) {
+      const waiting = this.#byName.get(name) ?? [];
+      this.#byName.delete(name); // whoever misses it again waits anew
+      for (const pending of waiting) {
         if (!this.#pending.has(pending)) continue; // an observer closed the cache meanwhile
-        if (failed) {
-          this.#refuse(pending, new PolicyError('source', 'the database does not answer, or its answers do not belong to the history that is followed'));
-          continue;
-        }
         pending.names.delete(name);
-        this.#byName.get(name)?.delete(pending);
-        if (pending.names.size === 0) this.#run(pending);
+        if (failed)
+          this.#refuse(pending, new PolicyError('source', 'the database does not answer, or its answers do not belong to the history that is followed'));
+        else if (pending.names.size === 0) this.#run(pending);
       }
+    }
   }
 
   #moved(newWorld: boolean): void {
@@ -385,7 +386,7 @@ export class PolicyCache {
 
 const NO_GROUPS: readonly never[] = [];
 
-/** An LRU of so many entries. By `maxSize`, not `max`, which lays out all slots at once: a RESET would block for 120 ms at a million. */
+/** For the small ones, which a check that hits does not look at. By `maxSize`, not `max`, which lays out all slots at once. */
 function bounded<V extends object>(entries: number): LRUCache<string, V> {
   return new LRUCache<string, V>({ maxSize: entries, sizeCalculation: () => 1 });
 }

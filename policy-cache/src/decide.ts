@@ -78,9 +78,14 @@ export function decideSubject(vocabulary: Vocabulary, tree: OwnerTree, subject: 
 
 /** The answer of the access model. Pure, total, and free of allocation where it allows. */
 export function decide(vocabulary: Vocabulary, facts: Facts, request: AccessRequest): Decision {
-  const { subject, target } = facts;
+  const { subject } = facts;
   const early = decideSubject(vocabulary, facts.tree, subject, request);
-  if (early !== null || subject === null) return early ?? UNKNOWN_SUBJECT;
+  return early !== null || subject === null ? (early ?? UNKNOWN_SUBJECT) : decideTarget(vocabulary, facts, subject, request);
+}
+
+/** Steps 3 to 7, for a subject of whom `decideSubject` has no answer. */
+export function decideTarget(vocabulary: Vocabulary, facts: Facts, subject: Placement, request: AccessRequest): Decision {
+  const { target } = facts;
   if (request.target === ANY) {
     return request.operation === vocabulary.createOperation ? decideCreate(vocabulary, facts, request) : decideAny(vocabulary, facts, request);
   }

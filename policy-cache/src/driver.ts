@@ -7,6 +7,7 @@ import { newFollower, step } from './follower.ts';
 import type { Effect, FollowerEvent, FollowerSettings, FollowerState } from './follower.ts';
 import type { CacheObserver, Work } from './observer.ts';
 import type { Attachment, Clock, Source } from './source.ts';
+import { OwnerTree } from './tree.ts';
 
 export interface DriverSettings {
   readonly follower: FollowerSettings;
@@ -75,11 +76,7 @@ export class Driver {
       case 'pull':
         return this.#pull(effect);
       case 'load':
-        return this.#call(
-          effect.session,
-          (attachment) => attachment.load(),
-          (reply) => this.send({ kind: 'loaded', load: effect.load, reply }),
-        );
+        return this.#load(effect.session, effect.load);
       case 'fill':
         return this.#fill(effect);
       case 'beat-in':
@@ -200,6 +197,15 @@ export class Driver {
         over(reply.changes.length, null);
         this.send({ kind: 'pulled', session, pull, reply });
       },
+    );
+  }
+
+  #load(session: number, load: number): void {
+    const tree = new OwnerTree();
+    this.#call(
+      session,
+      (attachment) => attachment.load((rows) => tree.load(rows)),
+      (stamp) => this.send({ kind: 'loaded', load, reply: { stamp, tree } }),
     );
   }
 

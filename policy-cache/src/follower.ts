@@ -7,10 +7,10 @@ import { PolicyError } from './errors.ts';
 import { admitAll, depart, enqueue, giveUp, ground, land, newFlights } from './flights.ts';
 import type { Flight, Flights, Want } from './flights.ts';
 import type { CacheStats, PullCause, ResetCause } from './observer.ts';
-import type { ClassesReply, FollowerReport, LoadReply, ObjectsReply, PullReply, PullRequest } from './source.ts';
+import type { ClassesReply, FollowerReport, ObjectsReply, PullReply, PullRequest } from './source.ts';
 import type { Vocabulary } from './vocabulary.ts';
 import { applyFirstPull, applyPull, newWorld } from './world.ts';
-import type { Stores, World } from './world.ts';
+import type { Loaded, Stores, World } from './world.ts';
 
 export interface FollowerState {
   phase: 'detached' | 'attaching' | 'following';
@@ -60,7 +60,7 @@ export type FollowerEvent =
   | { readonly kind: 'ring'; readonly session: number }
   | { readonly kind: 'beat' }
   | { readonly kind: 'pulled'; readonly session: number; readonly pull: number; readonly reply: PullReply }
-  | { readonly kind: 'loaded'; readonly load: number; readonly reply: LoadReply }
+  | { readonly kind: 'loaded'; readonly load: number; readonly reply: Loaded }
   | { readonly kind: 'objects'; readonly batch: number; readonly reply: ObjectsReply }
   | { readonly kind: 'classes'; readonly batch: number; readonly reply: ClassesReply }
   /** A statement failed, or what it carried has not been admitted within its life. */
@@ -355,7 +355,7 @@ class Turn {
     this.effects.push({ kind: 'load', session: state.session, load: state.loads });
   }
 
-  loaded(reply: LoadReply): void {
+  loaded(reply: Loaded): void {
     const state = this.#state;
     try {
       state.reset = { load: state.reset!.load, world: newWorld(reply.stamp, reply.tree, this.#settings.newStores()) };

@@ -31,7 +31,6 @@ export type {
   ClassesReply,
   Clock,
   FollowerReport,
-  LoadReply,
   ObjectKind,
   ObjectRow,
   ObjectsReply,

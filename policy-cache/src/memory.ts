@@ -7,7 +7,7 @@
 import { PolicyError } from './errors.ts';
 import { Tables, insertWhole } from './tables.ts';
 import type { Revision } from './model.ts';
-import type { Attachment, Change, ClassKey, ClassesReply, FollowerReport, LoadReply, ObjectsReply, PullReply, PullRequest, Source } from './source.ts';
+import type { Attachment, Change, ClassKey, ClassesReply, FollowerReport, ObjectsReply, PullReply, PullRequest, Source } from './source.ts';
 import type { WorldFile } from './worldfile.ts';
 
 /** What a test may hold back: the notification of a commit, or a computed answer on its way. */
@@ -115,7 +115,11 @@ export class MemorySource implements Source {
     };
     return {
       pull: (request) => deliver('pull', () => this.#pull(request, pid)),
-      load: () => deliver('load', () => this.#load()),
+      load: (take) =>
+        deliver('load', () => {
+          take(this.#tables.tree());
+          return this.revision;
+        }),
       objects: (ids) => deliver('objects', () => this.#objects(ids)),
       classes: (keys) => deliver('classes', () => this.#classes(keys)),
       close: () => session.end(new PolicyError('source', 'the attachment is closed')),
@@ -171,10 +175,6 @@ export class MemorySource implements Source {
       queueUsage: report ? 0 : null,
       lagMs: null,
     };
-  }
-
-  #load(): LoadReply {
-    return { stamp: this.revision, tree: this.#tables.tree() };
   }
 
   #objects(ids: readonly string[]): ObjectsReply {

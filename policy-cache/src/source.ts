@@ -71,12 +71,6 @@ export interface PullReply {
   readonly lagMs: number | null;
 }
 
-export interface LoadReply {
-  readonly stamp: Revision;
-  /** Every tenant and customer, in any order. */
-  readonly tree: readonly TreeRow[];
-}
-
 /** One id as the database has it. `groups`: the explicit groups that count (semantics 1.3). */
 export interface ObjectRow {
   readonly id: string;
@@ -108,8 +102,12 @@ export interface ClassesReply {
 
 export interface Attachment {
   pull(request: PullRequest): Promise<PullReply>;
-  /** The whole owner tree, by one REPEATABLE READ READ ONLY transaction on a fill connection. */
-  load(): Promise<LoadReply>;
+  /**
+   * The whole owner tree, by one REPEATABLE READ READ ONLY transaction on a fill connection.
+   * @param take is given every tenant and customer, in any order, part by part: a million rows are never there at once
+   * @returns the stamp
+   */
+  load(take: (rows: readonly TreeRow[]) => void): Promise<Revision>;
   /** One statement, one snapshot. */
   objects(ids: readonly string[]): Promise<ObjectsReply>;
   /** One statement, one snapshot. */

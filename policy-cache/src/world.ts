@@ -8,10 +8,12 @@ import { NONE, formatAllGroup } from './model.ts';
 import type { EffectivePermissions } from './effective.ts';
 import { flatten } from './flatten.ts';
 import type { Numbers } from './flatten.ts';
+import { IdTable } from './idtable.ts';
 import type { Grant, Placement, Revision } from './model.ts';
 import { placementOf } from './placement.ts';
-import type { ClassKey, ObjectRow, PullReply, Store, TreeRow } from './source.ts';
-import { OwnerTree } from './tree.ts';
+import type { Recent } from './recent.ts';
+import type { ClassKey, ObjectRow, PullReply, Store } from './source.ts';
+import type { OwnerTree } from './tree.ts';
 import type { Vocabulary } from './vocabulary.ts';
 
 /** Tag kinds that entries carry. The tree (`n`) is not an entry: it stands at the head, always. */
@@ -19,7 +21,7 @@ export type EntryTag = 'o' | 'g' | 'r';
 type Marks = Record<EntryTag, number>;
 
 /** A subject, a target or an absent id: `value` null says that the database has no such id. */
-export interface ObjectEntry {
+export interface ObjectEntry extends Recent {
   /** Version at which it was last known true. */
   at: number;
   readonly value: Placement | null;
@@ -64,7 +66,7 @@ export interface World extends Stores {
   readonly ids: Map<number, string>;
   /** What the log said when asked for the id of a version (tokens): '' if it had no such row. */
   readonly answers: Map<number, string>;
-  readonly groupNumbers: Map<string, number>;
+  readonly groupNumbers: IdTable;
   readonly placements: Map<string, Placement>;
 }
 
@@ -72,23 +74,28 @@ const IDS_KEPT = 65_536;
 const ANSWERS_KEPT = 10_000;
 const PLACEMENTS_INTERNED = 100_000;
 
-/** A world as a RESET begins it: the tree of the stamp, no entry. @throws PolicyError `source` if the rows are not of one snapshot */
-export function newWorld(stamp: Revision, tree: readonly TreeRow[], stores: Stores): World {
-  const owners = new OwnerTree();
-  owners.apply(tree);
+/** A whole tree as it was read, and of when. */
+export interface Loaded {
+  readonly stamp: Revision;
+  readonly tree: OwnerTree;
+}
+
+/** A world as a RESET begins it: the tree of the stamp, no entry. @throws PolicyError `source` if the tree's rows are not of one snapshot */
+export function newWorld(stamp: Revision, tree: OwnerTree, stores: Stores): World {
+  tree.seal();
   const mark = { o: stamp.version, g: stamp.version, r: stamp.version };
   return {
     ...stores,
     head: stamp,
     freshAsOf: -Infinity,
     pulled: 0,
-    tree: owners,
+    tree,
     last: { ...mark },
     floor: { ...mark },
     touched: { o: new Map(), g: new Map(), r: new Map() },
     ids: new Map([[stamp.version, stamp.id]]),
     answers: new Map(),
-    groupNumbers: new Map(),
+    groupNumbers: new IdTable(),
     placements: new Map(),
   };
 }
@@ -188,7 +195,7 @@ export function admitObject(
   fill: { id: string; as: 'subject' | 'target'; row: ObjectRow | null; stamp: Revision },
 ): boolean {
   const { id, row } = fill;
-  const draft = { at: fill.stamp.version, value: null, cell: null };
+  const draft = { at: fill.stamp.version, used: 0, value: null, cell: null };
   if (!provedObject(world, id, draft)) return false;
   const { at } = draft;
   if (row === null) {
@@ -200,8 +207,9 @@ export function admitObject(
   const value = placement(world, vocabulary, row);
   if (value === null) return false;
   world.absent.delete(id);
-  if (fill.as === 'target') world.targets.set(id, { at, value, cell: null });
-  else world.subjects.set(id, { at, value, cell: row.kind === 'user' ? cellOf(world, { owner: row.owner!, groups: row.groups }) : null });
+  // By the row's own string: the request's may be a slice of its whole URL, and would keep that.
+  if (fill.as === 'target') world.targets.set(row.id, { at, used: 0, value, cell: null });
+  else world.subjects.set(row.id, { at, used: 0, value, cell: row.kind === 'user' ? cellOf(world, { owner: row.owner!, groups: row.groups }) : null });
   return true;
 }
 
@@ -250,9 +258,5 @@ function cellOf(world: World, key: ClassKey): ClassCell {
 }
 
 function groupNumber(world: World, id: string): number {
-  const known = world.groupNumbers.get(id);
-  if (known !== undefined) return known;
-  const number = world.groupNumbers.size;
-  world.groupNumbers.set(id, number);
-  return number;
+  return world.groupNumbers.add(id);
 }

@@ -52,7 +52,7 @@ function setUp(settings: Partial<CacheSettings> = {}) {
       const inner = await memory.attach(on);
       return {
         pull: (request) => (asked.pulls++, inner.pull(request)),
-        load: () => inner.load(),
+        load: (take) => inner.load(take),
         close: () => inner.close(),
         objects: (ids) => (asked.objects.push(ids), inner.objects(ids)),
         classes: (keys) => (asked.classes.push(keys), inner.classes(keys)),

@@ -37,7 +37,7 @@ async function started(told?: (work: Work) => void) {
       const inner = await memory.attach(on);
       return {
         pull: (request) => inner.pull(request),
-        load: () => inner.load(),
+        load: (take) => inner.load(take),
         close: () => inner.close(),
         classes: (keys) => inner.classes(keys),
         objects: (ids) => (fail.length > 0 ? Promise.reject(fail.shift()!) : inner.objects(ids)),

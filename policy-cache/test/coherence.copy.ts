@@ -79,7 +79,7 @@ function copyWorld(world: World, cells: Cells, depth: Depth): World {
 
 function copyEntries(store: Store<ObjectEntry>, cells: Cells): Map<string, ObjectEntry> {
   const copy = new Map<string, ObjectEntry>();
-  for (const [id, { at, value, cell }] of entriesOf(store)) copy.set(id, { at, value, cell: cell && copyCell(cell, cells) });
+  for (const [id, { at, used, value, cell }] of entriesOf(store)) copy.set(id, { at, used, value, cell: cell && copyCell(cell, cells) });
   return copy;
 }
 

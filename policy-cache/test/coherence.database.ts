@@ -4,8 +4,10 @@
 // lives on. What a thing is worth at a commit is the number of the newest commit up to there that touched it: two values are equal only
 // if nothing touched it in between, which is the most discriminating content there is. Everything here is immutable.
 
-import type { Change, ClassKey, ClassesReply, LoadReply, ObjectRow, ObjectsReply, PullReply, PullRequest, TreeRow } from '../src/source.ts';
+import type { Change, ClassKey, ClassesReply, ObjectRow, ObjectsReply, PullReply, PullRequest, TreeRow } from '../src/source.ts';
 import type { Grant, Revision } from '../src/model.ts';
+import { OwnerTree } from '../src/tree.ts';
+import type { Loaded } from '../src/world.ts';
 
 /** What the values are kept of: subject, target, two user groups (A granted at first, B not), a role, two nodes of the owner tree. */
 export const PARTS = ['u', 'x', 'A', 'B', 'R', 'n', 'm'] as const;
@@ -193,8 +195,10 @@ function change({ version, id }: Commit, tag: string, keys: readonly string[], b
   return before === 0 ? [version, id, tag, keys] : [version - before, `${id}.${before}`, tag, keys];
 }
 
-export function loadReply(database: Database, { stamp, value }: Snapshot, faults: Faults): LoadReply {
-  return { stamp: stampOf(database, stamp, faults), tree: treeOf(database.commits[value]!) };
+export function loadReply(database: Database, { stamp, value }: Snapshot, faults: Faults): Loaded {
+  const tree = new OwnerTree();
+  tree.load(treeOf(database.commits[value]!));
+  return { stamp: stampOf(database, stamp, faults), tree };
 }
 
 export function objectsReply(database: Database, ids: readonly string[], seen: Snapshot & { readonly faults: Faults }): ObjectsReply {

@@ -215,7 +215,10 @@ function valueCode(value: Placement | null, world: World): number {
   let code = values.get(value);
   if (code !== undefined) return code;
   code = value.enabled ? 0 : 16;
-  for (const [name, number] of world.groupNumbers) if (name.length === 2 && value.groups.includes(number)) code |= 1 << Number(name[1]);
+  for (const number of value.groups) {
+    const name = world.groupNumbers.id(number);
+    if (name.length === 2) code |= 1 << Number(name[1]);
+  }
   values.set(value, code);
   return code;
 }

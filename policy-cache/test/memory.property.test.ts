@@ -8,7 +8,7 @@ import { questionOf, worlds } from './arbitraries.ts';
 import { edit } from './edits.ts';
 import { FakeClock } from './fakeclock.ts';
 import { reference } from './reference.ts';
-import { names, seed, triple, vocabulary } from './support.ts';
+import { loadAll, names, seed, triple, vocabulary } from './support.ts';
 import type { Attachment, ClassKey, Grant, ObjectRow, PullReply, TreeRow, WorldFile, WorldRows } from 'policy-cache';
 
 console.log(`memory: GRANTGATE_SEED=${seed}`);
@@ -32,7 +32,7 @@ async function snapshot(attachment: Attachment, ids: readonly string[]): Promise
   const keys = rows.filter(({ kind }) => kind === 'user').map(({ owner, groups }): ClassKey => ({ owner: owner!, groups }));
   const { grants } = await attachment.classes(keys);
   const classes = new Map(keys.map((key, i) => [keyOf(key), grants[i]!]));
-  const { tree } = await attachment.load();
+  const { tree } = await loadAll(attachment);
   return { objects, classes, object: (id) => objects.get(id) ?? null, grants: (key) => classes.get(keyOf(key))!, tree: () => tree };
 }
 

@@ -232,7 +232,7 @@ describe('in the hands of a test', () => {
   test('stopped, it ends its sessions, pending calls and all, and refuses new ones until it is started again', async () => {
     const memory = new MemorySource({ newId, world, hold: (what) => (what === 'load' ? new Promise(() => undefined) : undefined) });
     const { attachment, heard } = await attached(memory);
-    const pending = attachment.load();
+    const pending = attachment.load(() => undefined);
     memory.stop(new Error('pulled the plug'));
     await expect(pending).rejects.toThrow('pulled the plug');
     expect(heard).toEqual(['closed: pulled the plug']);

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { parseWorldFile, type WorldFile } from '../src/worldfile.ts';
 import type { Permissions, Revision } from '../src/model.ts';
 import type { Attachment, ClassKey, PullReply, Source, TreeRow } from '../src/source.ts';
+import { loadAll } from './support.ts';
 
 /** One write; several make a commit. */
 export type Write =
@@ -119,7 +120,7 @@ export function sourceConformance(make: () => Promise<SourceUnderTest>): void {
   });
 
   test('the load is every tenant and customer, stamped with the newest revision', async () => {
-    const reply = await attachment.load();
+    const reply = await loadAll(attachment);
     expect(reply.stamp).toEqual(await head());
     expect(byText(reply.tree)).toEqual(
       byText<TreeRow>([
@@ -314,7 +315,7 @@ export function sourceConformance(make: () => Promise<SourceUnderTest>): void {
     const mine = await attach();
     mine.close();
     mine.close();
-    for (const call of [() => mine.pull({ cursor: 0, limit: 1_001, ask: [] }), () => mine.load(), () => mine.objects(['t']), () => mine.classes([])])
+    for (const call of [() => mine.pull({ cursor: 0, limit: 1_001, ask: [] }), () => loadAll(mine), () => mine.objects(['t']), () => mine.classes([])])
       await rejects(call());
     expect(seen.closed).toEqual([]);
     await under.endSessions();

@@ -13,7 +13,7 @@ import { parseWorldFile, type WorldFile } from '../src/worldfile.ts';
 import { worlds } from './arbitraries.ts';
 import { write, type Sql } from './postgres.writes.ts';
 import { byText, sourceConformance, type SourceUnderTest } from './source.conformance.ts';
-import { names, seed } from './support.ts';
+import { loadAll, names, seed } from './support.ts';
 import type { Attachment, Source } from '../src/source.ts';
 
 const limits = { fillMs: 5_000, pullMs: 5_000 }; // two busy cores; what the limits do is another suite's subject
@@ -68,7 +68,7 @@ async function everything(source: Source, world: WorldFile): Promise<unknown> {
       ...rows.filter(({ kind }) => kind === 'user').map(({ owner, groups }) => ({ owner: owner!, groups })),
     ];
     const classes = (await attachment.classes(keys)).grants.map((grants) => byText(grants.map(sorted)));
-    return { tree: byText((await attachment.load()).tree), rows, classes };
+    return { tree: byText((await loadAll(attachment)).tree), rows, classes };
   } finally {
     attachment.close();
   }

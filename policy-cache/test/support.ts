@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { compileVocabulary, compileWorld, requestOf } from 'policy-cache';
 import { parse } from 'yaml';
-import type { Decision, WorldFile } from 'policy-cache';
+import type { Attachment, Decision, Revision, TreeRow, WorldFile } from 'policy-cache';
 import type { Answer, Names, Question } from './reference.ts';
 
 /** The shipped vocabulary, as the parsed file (the reference reads that) and compiled. */
@@ -35,4 +35,11 @@ export function wholeNumber(name: string): number | null {
   if (text === undefined || text === '') return null;
   if (!/^[0-9]{1,10}$/.test(text)) throw new Error(`${name}: expected a whole number, got ${JSON.stringify(text)}`);
   return Number(text);
+}
+
+/** The whole owner tree of a source, with its stamp. */
+export async function loadAll(attachment: Attachment): Promise<{ readonly stamp: Revision; readonly tree: readonly TreeRow[] }> {
+  const parts: (readonly TreeRow[])[] = [];
+  const stamp = await attachment.load((rows) => void parts.push(rows));
+  return { stamp, tree: parts.flat() };
 }

@@ -1,13 +1,13 @@
 // What does a world keep of the changes that it was told, and what does it say of those that it has forgotten?
 
 import { expect, test } from 'vitest';
-import type { Change, PullReply } from 'policy-cache';
+import { OwnerTree, type Change, type PullReply } from 'policy-cache';
 import { applyPull, newWorld, provedObject, type World } from '../src/world.ts';
 
 const store = () => ({ get: () => undefined, set: () => undefined, evict: () => undefined, size: 0 });
 const id = (version: number): string => `id-${version}`;
 function world(): World {
-  return newWorld({ version: 0, id: id(0) }, [], { subjects: store(), targets: store(), absent: store(), classes: store() } as never);
+  return newWorld({ version: 0, id: id(0) }, new OwnerTree(), { subjects: store(), targets: store(), absent: store(), classes: store() } as never);
 }
 /** Version by version, one key each: `k1` at 1, `k2` at 2, … */
 function pull(of: World, keys: number, limit: number): void {

@@ -77,7 +77,7 @@ describe.each(servers)('on %s', (kind) => {
     const holder = await sql.reserve();
     await holder`begin`;
     await holder`lock table grantgate.change in access exclusive mode`;
-    const asked = [attachment.load(), attachment.objects(['x'])].map((work) =>
+    const asked = [attachment.load(() => undefined), attachment.objects(['x'])].map((work) =>
       work.then(
         () => 'answered',
         () => 'given up',
@@ -114,7 +114,7 @@ describe.each(servers)('on %s', (kind) => {
           const attachment = await source.attach(silent).catch(() => null);
           if (attachment) {
             await Promise.allSettled([
-              attachment.load(),
+              attachment.load(() => undefined),
               attachment.objects(['a', 'b']),
               attachment.classes([{ owner: 'a', groups: [] }]),
               attachment.pull({ cursor: 0, limit: null, ask: [] }),

@@ -4,7 +4,8 @@
 // attachment (coherence 3.5). Every look-up is a lateral subquery with `limit`: the planner has nothing to turn into a join.
 
 import { PolicyError } from '../errors.ts';
-import type { ClassesReply, ClassKey, LoadReply, ObjectsReply, TreeRow } from '../source.ts';
+import type { Revision } from '../model.ts';
+import type { ClassesReply, ClassKey, ObjectsReply, TreeRow } from '../source.ts';
 import type { Address } from './address.ts';
 import { failure, within, type DialOptions } from './dial.ts';
 import { openLink, type Link, type Parameter, type Statement } from './link.ts';
@@ -74,11 +75,11 @@ export class Fills {
   }
 
   /** On a connection of its own: it may take as long as all fills of that time together. */
-  async load(): Promise<LoadReply> {
+  async load(take: (rows: readonly TreeRow[]) => void): Promise<Revision> {
     if (this.#closed) throw new PolicyError('source', 'the attachment was closed');
     const link = await this.#connect();
     try {
-      return await within(this.#options.loadMs, 'loading the owner tree', () => Promise.race([loadTree(link), link.ended]));
+      return await within(this.#options.loadMs, 'loading the owner tree', () => Promise.race([loadTree(link, take), link.ended]));
     } catch (error) {
       throw failure('loading the owner tree', error);
     } finally {
@@ -188,26 +189,14 @@ export class Fills {
 /**
  * In a transaction that ends with its link. Not by `sql.begin`: on a link that was lost it would send its rollback all the same, and the
  * client throws that from a timer of its own, where it ends the process [measured with 3.4.9].
- * Siblings share the array with their owner in it: a tree has far more nodes than owners of nodes.
  */
-async function loadTree({ sql }: Link): Promise<LoadReply> {
+async function loadTree({ sql }: Link, take: (rows: readonly TreeRow[]) => void): Promise<Revision> {
   await sql.unsafe('begin isolation level repeatable read read only');
   const [first] = await sql.unsafe(`select ${STAMP} r`);
   const stamp = parseStamp((first as { r?: unknown } | undefined)?.r);
-  const tree: TreeRow[] = [];
-  const parents = new Map<string | null, readonly [string | null]>();
   const rows = sql.unsafe("select id, owner from grantgate.object where kind in ('tenant', 'customer')").values().cursor(CURSOR_ROWS);
-  for await (const part of rows) {
-    for (const row of part) {
-      const owner = parseNode(row);
-      let parent = parents.get(owner);
-      if (!parent) parents.set(owner, (parent = [owner]));
-      // The driver's own array becomes the row: one less per node.
-      row[1] = parent;
-      tree.push(row as unknown as TreeRow);
-    }
-  }
-  return { stamp, tree };
+  for await (const part of rows) take(part.map(parseNode));
+  return stamp;
 }
 
 const TRIM: Statement = { name: 'trim', text: "select grantgate.trim($1::float8 * interval '1 millisecond')::text r" };

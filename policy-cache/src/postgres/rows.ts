@@ -86,11 +86,10 @@ export function parseClasses(json: unknown): ClassesReply {
   };
 }
 
-/** The owner in `[id, owner]` of a tenant (none) or a customer. */
-export function parseNode(row: unknown): string | null {
+/** `[id, owner]` of a tenant (no owner) or a customer. */
+export function parseNode(row: unknown): TreeRow {
   const [id, owner] = tuple(row, 2, 'tree');
-  text(id, 'tree.id');
-  return nullable(owner, 'tree.owner', text);
+  return [text(id, 'tree.id'), [nullable(owner, 'tree.owner', text)]];
 }
 
 function parseChange(row: unknown, field: string): Change {

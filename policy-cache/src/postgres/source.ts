@@ -107,7 +107,7 @@ async function attachTo(
 function attachment(session: Session, fills: Fills, end: () => void): Attachment {
   return {
     pull: (request) => session.pull(request),
-    load: () => fills.load(),
+    load: (take) => fills.load(take),
     objects: (ids) => fills.objects(ids),
     classes: (keys) => fills.classes(keys),
     close() {

@@ -134,7 +134,9 @@ export class NaiveCache {
     while (!this.#closed) {
       try {
         const attachment = await this.#source.attach({ ring: () => void this.#pull(), closed: () => void this.#attach() });
-        const { stamp, tree } = await attachment.load();
+        /** @type {import('policy-cache').TreeRow[]} */
+        const tree = [];
+        const stamp = await attachment.load((rows) => tree.push(...rows));
         this.#attachment = attachment;
         this.#objects.clear();
         this.#classes.clear();

@@ -1,0 +1,89 @@
+// Does a bounded store keep what was asked about lately, and say exactly what it has?
+
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { RecentStore } from '../src/recent.ts';
+import { seed } from './support.ts';
+
+interface Entry {
+  readonly name: string;
+  used: number;
+}
+const entry = (name: string): Entry => ({ name, used: 0 });
+const uuid = (number: number): string =>
+  `${(Math.imul(number, 2_654_435_761) >>> 0).toString(16).padStart(8, '0')}-0000-4000-8000-${String(number).padStart(12, '0')}`;
+/** Large enough to be made of parts. */
+const LARGE = 65_536;
+
+test(`it is a Map for whatever it has not let go (GRANTGATE_SEED=${seed})`, () => {
+  const steps = fc.array(fc.tuple(fc.constantFrom('set', 'set', 'set', 'get', 'delete'), fc.nat(300)), { maxLength: 1_000, size: 'max' });
+  fc.assert(
+    fc.property(steps, (all) => {
+      const store = new RecentStore<Entry>(64);
+      const truth = new Map<string, Entry>();
+      for (const [what, number] of all) {
+        const id = `device-${number}`;
+        if (what === 'set') {
+          const made = entry(id);
+          store.set(id, made);
+          truth.set(id, made);
+          expect(store.get(id)).toBe(made);
+        } else if (what === 'delete') {
+          store.delete(id);
+          truth.delete(id);
+        }
+        const found = store.get(id);
+        if (found !== undefined) expect(found).toBe(truth.get(id));
+      }
+      expect(store.size).toBeLessThanOrEqual(64);
+      const kept = [...store.keys()];
+      expect(kept).toHaveLength(store.size);
+      expect(kept.filter((id) => store.get(id) !== truth.get(id))).toEqual([]);
+    }),
+    { seed, numRuns: 50 },
+  );
+});
+
+test.each([
+  ['one part', 1_000],
+  ['many parts', LARGE],
+])('what is asked about again and again stays, whatever else comes by: %s', (_, limit) => {
+  const store = new RecentStore<Entry>(limit);
+  const hot = Array.from({ length: limit >> 2 }, (__, i) => uuid(i));
+  for (const id of hot) store.set(id, entry(id));
+  let missed = 0;
+  for (let i = 0; i < 8 * limit; i++) {
+    const stranger = uuid(1_000_000 + i);
+    store.set(stranger, entry(stranger));
+    store.get(stranger);
+    const id = hot[i % hot.length]!;
+    if (store.get(id) === undefined) {
+      missed++;
+      store.set(id, entry(id));
+    }
+  }
+  expect(store.size).toBeGreaterThan(limit * 0.9);
+  expect(store.size).toBeLessThanOrEqual(limit);
+  expect(missed / (8 * limit)).toBeLessThan(0.02);
+});
+
+test('a store whose every entry is in use lets some go all the same, and never the newest', () => {
+  const store = new RecentStore<Entry>(LARGE);
+  let lost = 0;
+  for (let i = 0; i < 3 * LARGE; i++) {
+    const id = uuid(i);
+    store.set(id, entry(id));
+    for (let looks = 0; looks < 2; looks++) if (store.get(id) === undefined) lost++;
+  }
+  expect(lost).toBe(0);
+  expect(store.size).toBeGreaterThan(LARGE * 0.9);
+});
+
+test('ids that fall into one part are kept as well as others', () => {
+  const store = new RecentStore<Entry>(LARGE);
+  const alike = Array.from({ length: LARGE }, (_, i) => `${String(i).padStart(8, '0')}-aaaaaaaaaaaaaaaaaaaaaaaaaaaa`);
+  for (const id of alike) store.set(id, entry(id));
+  expect(store.size).toBe(LARGE);
+  store.set('x', entry('x'));
+  expect(store.get('x')?.name).toBe('x');
+});
