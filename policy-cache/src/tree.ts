@@ -69,7 +69,8 @@ export class OwnerTree {
   load(rows: readonly TreeRow[]): void {
     for (const [id, parent] of rows) {
       const node = this.#add(id);
-      this.#parent[node] = parent === null ? GONE : parent[0] === null ? NONE : this.#add(parent[0]);
+      const above = parent === null ? GONE : parent[0] === null ? NONE : this.#add(parent[0]);
+      this.#parent[node] = above; // not in one statement: to add may put another array in the place of this one
     }
   }
 

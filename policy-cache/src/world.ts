@@ -201,7 +201,7 @@ export function admitObject(
   if (row === null) {
     world.subjects.delete(id);
     world.targets.delete(id);
-    world.absent.set(id, draft);
+    world.absent.set(apart(id), draft);
     return true;
   }
   const value = placement(world, vocabulary, row);
@@ -225,6 +225,11 @@ export function admitClass(world: World, vocabulary: Vocabulary, fill: { cell: C
   world.classes.set(cell.name, cell);
   return true;
 }
+/** A copy of an id that may be a slice of a request's whole URL, which it would keep: no engine has a word for that, but a joined text is cut from itself. */
+function apart(id: string): string {
+  return ` ${id}`.slice(1);
+}
+
 const NOTHING = {} as EffectivePermissions; // stands for "filled" in a draft that is never read
 
 /** Interned. Null: its owner is not in the tree, so the row is not of the head's state (an owner that went away touches what it owned). */

@@ -66,6 +66,35 @@ describe('against a naive walk over random moves', () => {
   });
 });
 
+test(`a tree that was loaded part by part, in any order, is the one that was applied at once (GRANTGATE_SEED=${seed})`, () => {
+  const above = fc.array(fc.nat(0xffff), { minLength: 1, maxLength: 80, size: 'max' });
+  fc.assert(
+    fc.property(above, fc.integer({ min: 1, max: 9 }), fc.infiniteStream(fc.nat(0xffff)), (parents, part, order) => {
+      const rows = parents.map((parent, i): TreeRow => [`n${i}`, [i === 0 || parent % 7 === 0 ? null : `n${parent % i}`]]);
+      const tree = new OwnerTree();
+      const shuffled = rows.map((row) => ({ row, key: order.next().value as number })).toSorted((a, b) => a.key - b.key);
+      for (let from = 0; from < rows.length; from += part) tree.load(shuffled.slice(from, from + part).map(({ row }) => row));
+      tree.seal();
+      const naive = new NaiveTree();
+      for (const [id, parent] of rows) naive.parents.set(id, parent![0]);
+      expect(differences(tree, naive, new Map())).toEqual([]);
+      tree.apply([['late', ['n0']]]); // and it grows like any other
+      naive.parents.set('late', 'n0');
+      expect(differences(tree, naive, new Map())).toEqual([]);
+    }),
+    { seed, numRuns: 60 },
+  );
+});
+
+test('a part that is missing shows when the tree is sealed', () => {
+  const tree = new OwnerTree();
+  tree.load([
+    ['t', [null]],
+    ['lost', ['nobody']],
+  ]);
+  expect(() => tree.seal()).toThrow(PolicyError);
+});
+
 /** Where the arrays and the walk disagree; `numbers` are those that nodes had before. */
 function differences(tree: OwnerTree, naive: NaiveTree, numbers: Map<string, number>): readonly string[] {
   const found: string[] = [];
