@@ -189,7 +189,7 @@ function entityMask(vocabulary: Vocabulary, effective: EffectivePermissions, ent
 }
 
 function explicitMask(effective: EffectivePermissions, number: number, inScope: boolean): number {
-  return (effective.shared.get(number) ?? 0) | (inScope ? (effective.own.get(number) ?? 0) : 0);
+  return maskOf(effective.shared, number) | (inScope ? maskOf(effective.own, number) : 0);
 }
 
 /** P of the All group of this placement's type and owner; 0 where there is none (no owner gives a number below 0, which no grant has). */
@@ -197,7 +197,12 @@ function allGroupMask(vocabulary: Vocabulary, effective: EffectivePermissions, p
   const groupable = vocabulary.groupable[placement.type] ?? -1;
   if (groupable < 0) return 0;
   const number = allGroupNumber(placement.owner, groupable, vocabulary.groupableCount);
-  return (effective.sharedOfAll.get(number) ?? 0) | (inScope ? (effective.ownOfAll.get(number) ?? 0) : 0);
+  return maskOf(effective.sharedOfAll, number) | (inScope ? maskOf(effective.ownOfAll, number) : 0);
+}
+
+/** Most users have grants of one or two of the four kinds: to see that a map is empty costs a tenth of looking into it. */
+function maskOf(masks: ReadonlyMap<number, number>, number: number): number {
+  return masks.size === 0 ? 0 : (masks.get(number) ?? 0);
 }
 
 /** Does any entity group of this type give the operation? Own grants are looked up owner by owner: scope is decided here, not flattened. */

@@ -108,19 +108,18 @@ export function provedObject(world: World, id: string, entry: ObjectEntry): bool
 }
 
 export function provedClass(world: World, cell: ClassCell): boolean {
-  const { last, floor, touched } = world;
   if (cell.effective === null) return false;
-  if (cell.at >= last.g && cell.at >= last.r) return true;
-  if (!untouched(cell.groups, cell.roles, cell.at)) return false;
+  if (cell.at >= world.last.g && cell.at >= world.last.r) return true;
+  if (!untouched(world, cell)) return false;
   cell.at = world.head.version;
   return true;
+}
 
-  function untouched(groups: readonly string[], roles: readonly string[], at: number): boolean {
-    if (at < floor.g || at < floor.r) return false;
-    for (const group of groups) if ((touched.g.get(group) ?? 0) > at) return false;
-    for (const role of roles) if ((touched.r.get(role) ?? 0) > at) return false;
-    return true;
-  }
+function untouched({ floor, touched }: World, { groups, roles, at }: ClassCell): boolean {
+  if (at < floor.g || at < floor.r) return false;
+  for (const group of groups) if ((touched.g.get(group) ?? 0) > at) return false;
+  for (const role of roles) if ((touched.r.get(role) ?? 0) > at) return false;
+  return true;
 }
 
 /** What one applied reply changes, in one turn. Bulk `n` and `*` are not for here: they lead to a RESET. @throws PolicyError `source`: the world is broken then */
