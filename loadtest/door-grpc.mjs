@@ -79,6 +79,9 @@ export async function h2load(port, { connections, streams, checks, file, log }) 
   const options = ['-c', connections, '-m', streams, '-n', checks, '-t', 1, '-d', file].map(String);
   const { stdout } = await run('h2load', [...options, '--log-file', log, ...headers, `http://127.0.0.1:${port}${PATH}`]);
   assert.match(stdout, new RegExp(`${checks} succeeded, 0 failed, 0 errored`), stdout);
-  const times = (await readFile(log, 'utf8')).trimEnd().split('\n').map((line) => Number(line.split('\t')[2]) / 1000);
+  const times = (await readFile(log, 'utf8'))
+    .trimEnd()
+    .split('\n')
+    .map((line) => Number(line.split('\t')[2]) / 1000);
   return { p50: percentile(times, 0.5), p99: percentile(times, 0.99) };
 }

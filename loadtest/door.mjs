@@ -48,7 +48,10 @@ async function measure() {
   const permits = allowed.map(requestOf);
   const denies = denied.map(requestOf);
   const sample = await ask({ port: ours.http }, permits[0] ?? '');
-  const floor = await startStub('http', JSON.stringify(sample.headers.flatMap(([name, value]) => (/^(connection|keep-alive)$/i.test(name) ? [] : [name, value]))));
+  const floor = await startStub(
+    'http',
+    JSON.stringify(sample.headers.flatMap(([name, value]) => (/^(connection|keep-alive)$/i.test(name) ? [] : [name, value]))),
+  );
   for (const at of [{ port: ours.http }, { path: ours.socket }]) await checkHttp(at, { permits, denies });
 
   await httpLane('door.cpu', { ours: { port: ours.http, requests: permits }, floor: { port: floor.port }, most: GOALS.cpu });
@@ -58,7 +61,9 @@ async function measure() {
   /** @param {string} name @param {{ ours: Lane & { requests: readonly string[] }, floor: import('./door-http.mjs').Place, most?: number }} lanes */
   async function httpLane(name, { ours: lane, floor: place, most }) {
     const cost = async (/** @type {boolean} */ mine) =>
-      spent(mine ? ours.pid : floor.pid, CHECKS.door, () => askAll(mine ? lane : place, lane.requests, { checks: CHECKS.door, status: mine ? (lane.status ?? 200) : 200 }));
+      spent(mine ? ours.pid : floor.pid, CHECKS.door, () =>
+        askAll(mine ? lane : place, lane.requests, { checks: CHECKS.door, status: mine ? (lane.status ?? 200) : 200 }),
+      );
     figureOf(name, await turns(ROUNDS.door, cost), { unit: 'µs of processor a check', ...(most === undefined ? {} : { most }) });
   }
 
@@ -99,7 +104,10 @@ function world() {
     tenants: [{ id: 'tenant' }],
     customers: Array.from({ length: 10 }, (_, i) => ({ id: `customer-${i}`, owner: i < 3 ? 'tenant' : `customer-${i - 3}` })),
     groups: [{ id: 'staff', type: 'USER', owner: 'tenant' }],
-    users: [...Array.from({ length: USERS }, (_, i) => ({ id: `user-${i}`, owner: 'tenant', groups: ['staff'] })), { id: 'stranger', owner: 'customer-9', groups: [] }],
+    users: [
+      ...Array.from({ length: USERS }, (_, i) => ({ id: `user-${i}`, owner: 'tenant', groups: ['staff'] })),
+      { id: 'stranger', owner: 'customer-9', groups: [] },
+    ],
     entities: Array.from({ length: DEVICES }, (_, i) => ({ id: `device-${i}`, type: 'DEVICE', owner: `customer-${i % 10}` })),
     roles: [{ id: 'reader', owner: 'tenant', type: 'GENERIC', permissions: { DEVICE: ['READ'] } }],
     grants: [{ id: 'grant', userGroup: 'staff', role: 'reader' }],
@@ -160,7 +168,10 @@ async function nginxLane(ours, floor, { allowed, denied }) {
   assert.equal(await send({ user: 'user-0', uri: '/api/device/device-0' }, 'x'), 401);
   const script = join(directory, 'wrk.lua');
   const asked = allowed.map(({ user, uri }) => `wrk.format("GET", "${uri}", { Host = "app.example", Authorization = "Bearer ${token(user)}" })`);
-  await writeFile(script, `local all = {}\ninit = function() all = { ${asked.join(',\n')} } end\nlocal i = 0\nrequest = function() i = i % #all + 1 return all[i] end\n`);
+  await writeFile(
+    script,
+    `local all = {}\ninit = function() all = { ${asked.join(',\n')} } end\nlocal i = 0\nrequest = function() i = i % #all + 1 return all[i] end\n`,
+  );
   const rate = async (/** @type {boolean} */ isOurs) => wrk(isOurs ? mine.port : bare.port, { script, seconds: SECONDS });
   figureOf('door.nginx.rate', await turns(ROUNDS.nginx, rate), { unit: 'requests/s', least: GOALS.nginx });
 }
