@@ -86,22 +86,27 @@ export function decisionIds(prefix: string): () => string {
 
 type Draft = { -readonly [K in keyof Outcome]: Outcome[K] };
 
+interface Question {
+  readonly asked: RouteMatch;
+  readonly atLeast: AtLeast | null;
+  readonly span: CheckSpan | null;
+}
+
 export function createAuthorize(settings: AuthorizeSettings): Authorize {
   const { table, pdp, nextId, clock, deadline = 1000, fault } = settings;
   const { vocabulary } = table;
 
-  const decide = (
-    draft: Draft,
-    { asked, atLeast, span }: { asked: RouteMatch; atLeast: AtLeast | null; span: CheckSpan | null },
-    who: Authentication,
-  ): Outcome | Promise<Outcome> => {
+  const decide = (draft: Draft, { asked, atLeast, span }: Question, who: Authentication): Outcome | Promise<Outcome> => {
     if (who.kind === 'refused') return end(draft, 'unauthenticated', who.problem);
     draft.subject = who.subject;
     // Semantics 1.6: an operator is nobody at a door.
     if (who.kind === 'operator') return deny(draft, { reason: 'unknown-subject', rule: '1' });
     const ruling = pdp.check(requestsOf(asked, who.subject), atLeast ?? undefined, span ?? undefined);
-    return ruling instanceof Promise ? ruling.then((settled) => conclude(draft, { asked, who, ruling: settled })) : conclude(draft, { asked, who, ruling });
+    return ruling instanceof Promise ? concludeLater(draft, { asked, who, ruling }) : conclude(draft, { asked, who, ruling });
   };
+  // What waits has a function of its own: where a closure stands, all that it keeps is laid out for each check that does not wait, too.
+  const concludeLater = (draft: Draft, { asked, who, ruling }: { asked: RouteMatch; who: Identity; ruling: Promise<Ruling> }): Promise<Outcome> =>
+    ruling.then((settled) => conclude(draft, { asked, who, ruling: settled }));
 
   const conclude = (draft: Draft, { asked, who, ruling }: { asked: RouteMatch; who: Identity; ruling: Ruling }): Outcome => {
     const { decision, status } = ruling;
@@ -151,6 +156,17 @@ export function createAuthorize(settings: AuthorizeSettings): Authorize {
         });
     });
 
+  const decideLater = (draft: Draft, { question, who, ms }: { question: Question; who: Promise<Authentication>; ms: number }): Promise<Outcome> => {
+    const until = clock.now() + ms;
+    // Before the next wait: a check whose caller has been answered already must not cost a fill, too.
+    const late = (): boolean => clock.now() >= until;
+    return inTime(
+      draft,
+      who.then((settled) => (late() ? end(draft, 'unavailable', 'deadline') : decide(draft, question, settled))),
+      ms,
+    );
+  };
+
   return (request) => {
     const draft = newDraft(request, nextId());
     try {
@@ -165,14 +181,7 @@ export function createAuthorize(settings: AuthorizeSettings): Authorize {
         const outcome = decide(draft, question, who);
         return outcome instanceof Promise ? inTime(draft, outcome, ms) : outcome;
       }
-      const until = clock.now() + ms;
-      // Before the next wait: a check whose caller has been answered already must not cost a fill, too.
-      const late = (): boolean => clock.now() >= until;
-      return inTime(
-        draft,
-        who.then((settled) => (late() ? end(draft, 'unavailable', 'deadline') : decide(draft, question, settled))),
-        ms,
-      );
+      return decideLater(draft, { question, who, ms });
     } catch (thrown) {
       return fail(draft, thrown);
     }
@@ -257,6 +266,8 @@ function silent({ reason, route }: Unmapped): boolean {
 /** The checks of a route for one subject. A route for whoever is authenticated asks any question: steps 0 and 1 of the model come first. */
 function requestsOf({ authenticated, checks }: RouteMatch, subject: string): readonly AccessRequest[] {
   if (authenticated) return [{ subject, operation: 0, resource: 0, target: ANY }];
+  const [first] = checks;
+  if (first !== undefined && checks.length === 1) return [{ subject, operation: first.operation, resource: first.resource, target: first.target }];
   return checks.map(({ resource, operation, target }) => ({ subject, operation, resource, target }));
 }
 
@@ -270,10 +281,13 @@ function whoAsks(request: DoorRequest, place: TokenPlace | null, { authenticator
   return problem === null ? authenticator.authenticate(value) : refused(problem);
 }
 
+/** Characters before the token. */
+const SCHEME = 7;
+
 /** Rule 5: one value in the two headers together, `Bearer`, one space, one word. The word itself is judged by the authenticator. */
 function credentialOf({ credential, credentials }: DoorRequest, authenticator: Authenticator): Authentication | Promise<Authentication> {
   if (credentials > 1) return refused('many-credentials');
   if (credential === '') return refused('no-credential');
-  if (credential.length < 8 || credential.slice(0, 7).toLowerCase() !== 'bearer ') return refused('not-bearer');
-  return authenticator.authenticate(credential.slice(7));
+  const isBearer = credential.startsWith('Bearer ') || credential.slice(0, SCHEME).toLowerCase() === 'bearer ';
+  return isBearer && credential.length > SCHEME ? authenticator.authenticate(credential, SCHEME) : refused('not-bearer');
 }

@@ -59,10 +59,10 @@ export type Authentication = Identity | { readonly kind: 'refused'; readonly pro
 
 export interface Authenticator {
   /**
-   * Judges a bearer token. One proved before is answered in this turn.
+   * Judges a bearer token: all of the text behind its first `skip` characters (default 0). One proved before is answered in this turn.
    * @throws PolicyError `overload` when too many are being verified; whatever an issuer throws by its own fault
    */
-  authenticate(token: string): Authentication | Promise<Authentication>;
+  authenticate(text: string, skip?: number): Authentication | Promise<Authentication>;
   /** Tokens kept, and how often one was found. */
   readonly hits: number;
   readonly misses: number;
@@ -92,6 +92,9 @@ const TOKEN68 = /^[A-Za-z0-9\-._~+/]+=*$/;
 
 /** What is kept of a token that was proved. */
 interface Proved {
+  /** As it came, with the `skip` characters before the token. */
+  readonly text: string;
+  readonly skip: number;
   readonly identity: Identity;
   readonly from: number;
   readonly grounds: Grounds;
@@ -102,7 +105,7 @@ export function createAuthenticator(settings: AuthenticatorSettings): Authentica
   const { issuers, others = [], wall, tokens = 20_000, characters = 32 * 1024 * 1024, verifications = 1000, admit } = settings;
   const choose = issuerChoice(issuers);
   onlyOneEverywhere([...issuers, ...others]);
-  const proved = new LRUCache<string, Proved>({ max: tokens, maxSize: characters, sizeCalculation: (_, token) => token.length });
+  const proved = new LRUCache<number, Proved>({ max: tokens, maxSize: characters, sizeCalculation: ({ text }) => text.length });
   /** A page asks for many things at once with one new token: that is one verification, and one of those that are bounded. */
   const underWay = new Map<string, Promise<Authentication>>();
   let hits = 0;
@@ -119,7 +122,8 @@ export function createAuthenticator(settings: AuthenticatorSettings): Authentica
       verifying--;
     }
   };
-  const verify = async (token: string, issuer: Issuer): Promise<Authentication> => {
+  const verify = async (text: string, skip: number, issuer: Issuer): Promise<Authentication> => {
+    const token = text.slice(skip);
     for (;;) {
       const proof = await ask(token, issuer);
       if (proof.kind === 'later') {
@@ -132,24 +136,32 @@ export function createAuthenticator(settings: AuthenticatorSettings): Authentica
       const identity: Identity = { kind: proof.kind, subject: proof.subject, authority: issuer, expires: proof.until };
       const now = seconds(wall);
       if (now >= proof.until) return refused('expired-token');
-      proved.set(token, { identity, from: proof.from, grounds: proof.grounds });
+      keep({ text, skip, identity, from: proof.from, grounds: proof.grounds });
       return identity;
     }
   };
+  const keep = (entry: Proved): void => {
+    const place = placeOf(entry.text);
+    const other = proved.peek(place);
+    proved.set(other === undefined || isOf(other, entry.text, entry.skip) ? place : place ^ 1, entry);
+  };
 
   return {
-    authenticate(token) {
-      const known = proved.get(token);
-      if (known !== undefined) {
+    authenticate(text, skip = 0) {
+      let place = placeOf(text);
+      let known = proved.get(place);
+      if (known !== undefined && !isOf(known, text, skip)) known = proved.get((place ^= 1));
+      if (known !== undefined && isOf(known, text, skip)) {
         const { identity } = known;
         const now = seconds(wall);
         if (!known.grounds.withdrawn && now < identity.expires && now >= known.from) {
           hits++;
           return identity;
         }
-        proved.delete(token);
+        proved.delete(place);
       }
       misses++;
+      const token = text.slice(skip);
       const asked = underWay.get(token);
       if (asked !== undefined) return asked;
       if (token.length > MAX_TOKEN) return refused('token-too-long');
@@ -157,7 +169,7 @@ export function createAuthenticator(settings: AuthenticatorSettings): Authentica
       const issuer = choose(token);
       if (issuer === null) return refused('bad-token');
       admit?.(verifying); // in this turn: a promise and a timer for each token of a flood would cost as much as the flood's work
-      const proof = verify(token, issuer).finally(() => underWay.delete(token));
+      const proof = verify(text, skip, issuer).finally(() => underWay.delete(token));
       underWay.set(token, proof);
       return proof;
     },
@@ -180,6 +192,23 @@ export function refused(problem: CredentialProblem): { readonly kind: 'refused';
   let refusal = REFUSED.get(problem);
   if (!refusal) REFUSED.set(problem, (refusal = Object.freeze({ kind: 'refused', problem })));
   return refusal;
+}
+
+/** Characters at the end of a token that say where it is kept. They are of its signature, which nobody chooses who cannot sign. */
+const END = 16;
+
+/**
+ * One of two places for a text, the other is `place ^ 1`: of 20,000 tokens hardly ever three want the same two. A Map of whole tokens hashes each
+ * one that comes, a new string: 0.4 µs for 300 characters, twice what all else of a hit takes. Which text an entry is of is compared, all of it.
+ */
+function placeOf(text: string): number {
+  let place = text.length;
+  for (let i = Math.max(0, text.length - END); i < text.length; i++) place = (Math.imul(place, 33) + text.charCodeAt(i)) | 0;
+  return place;
+}
+
+function isOf(entry: Proved, text: string, skip: number): boolean {
+  return entry.text === text && entry.skip === skip;
 }
 
 function seconds(wall: () => number): number {

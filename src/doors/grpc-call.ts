@@ -132,7 +132,7 @@ export function begin(stream: ServerHttp2Stream): void {
 
 /** Trailers after what was sent; `frame`: what is left to send. */
 export function finish(stream: ServerHttp2Stream, frame: Buffer | null, trailers: OutgoingHttpHeaders): void {
-  stream.once('wantTrailers', () => stream.sendTrailers(trailers));
+  stream.on('wantTrailers', () => stream.sendTrailers(trailers));
   if (frame === null) stream.end();
   else stream.end(frame);
 }

@@ -77,9 +77,8 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
 
   const answer = (call: Call, outcome: Outcome, aliases: readonly string[]): void => {
     inFlight--;
-    calls.answering(call);
     write(call, outcome, aliases);
-    outcome.durationMs = calls.waited(call);
+    outcome.durationMs = calls.answered(call);
     try {
       report(outcome);
     } catch {
@@ -99,7 +98,7 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
   };
   const check = (call: Call, message: Buffer, sent: IncomingHttpHeaders): void => {
     const { outcome, aliases } = checkEnvoy(message, {
-      timeout: call.timeout === null ? null : call.timeout - calls.waited(call),
+      timeout: call.left,
       traceparent: textOf(sent['traceparent']),
       tracestate: textOf(sent['tracestate']),
     });

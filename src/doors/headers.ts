@@ -53,7 +53,8 @@ type Role =
 
 /** The roles of a dialect's header names, remembered by spelling. */
 export interface HeaderReader {
-  role(name: string): Role;
+  /** `at`: which of a message's headers it is. */
+  role(name: string, at: number): Role;
   /** May a name of this length with this first byte have a role? For a door that has bytes, and would have to make a name of them. */
   mayMatter(length: number, first: number): boolean;
 }
@@ -74,6 +75,9 @@ const COMMON: readonly (readonly [string, Role])[] = [
 
 /** Spellings remembered; nginx sends about ten, a client who invents more only costs itself the look-up. */
 const REMEMBERED = 256;
+/** Places of a message remembered likewise, with names of so many characters at most. */
+const PLACES = 64;
+const LONGEST = 64;
 
 /**
  * @param asserts the header, in lower case, in which the proxy names the subject; null: it names none
@@ -97,23 +101,38 @@ export function readerOf(dialect: Pick<Dialect, 'origin' | 'target' | 'atLeast'>
     return role === 'credential' ? 'credential-alias' : role === 'override' || role === 'length' || role === 'transfer' ? role : 'none';
   };
   const remembered = new Map<string, Role>();
-  const shapes = new Set([...roles.keys()].map((name) => shapeOf(name.length, name.charCodeAt(0))));
+  const remember = (name: string): Role => {
+    let role = remembered.get(name);
+    if (role === undefined) {
+      role = judge(name);
+      if (remembered.size < REMEMBERED) remembered.set(name, role);
+    }
+    return role;
+  };
+  // A proxy sends the same names in the same order, each of them a new string: to compare it with the last one at its place takes a
+  // fifth of a look-up, which has to hash it first.
+  const names: string[] = [];
+  const rolesAt: Role[] = [];
+  const may = shapesOf([...roles.keys()]);
   return {
-    mayMatter: (length, first) => shapes.has(shapeOf(length, first)),
-    role(name) {
-      let role = remembered.get(name);
-      if (role === undefined) {
-        role = judge(name);
-        if (remembered.size < REMEMBERED) remembered.set(name, role);
+    mayMatter: (length, first) => length < may.length && ((may[length]! >>> (first & 31)) & 1) === 1,
+    role(name, at) {
+      if (names[at] === name) return rolesAt[at]!;
+      const role = remember(name);
+      if (at <= names.length && at < PLACES && name.length <= LONGEST) {
+        names[at] = name;
+        rolesAt[at] = role;
       }
       return role;
     },
   };
 }
 
-/** One number for both, whichever case the byte is in. */
-function shapeOf(length: number, first: number): number {
-  return length * 256 + (first | 0x20);
+/** By length: a bit for each letter that a name of it begins with, whichever case that is in. A Set of both took longer than all else of a name that has no role. */
+function shapesOf(names: readonly string[]): Uint32Array {
+  const shapes = new Uint32Array(Math.max(0, ...names.map((name) => name.length + 1)));
+  for (const name of names) shapes[name.length]! |= 1 << (name.charCodeAt(0) & 31);
+  return shapes;
 }
 
 /** For a request that came to no door: all that matters then is whether a body follows. */
@@ -145,7 +164,7 @@ export function readHeaders(reader: HeaderReader, raw: readonly string[]): Heade
     body = false;
   for (let i = 0; i + 1 < raw.length; i += 2) {
     const value = raw[i + 1]!;
-    const role = reader.role(raw[i]!);
+    const role = reader.role(raw[i]!, i >> 1);
     switch (role) {
       case 'none':
         break;

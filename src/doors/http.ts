@@ -18,6 +18,7 @@ import type { Dialect, Entrance } from './dialects.ts';
 import { OUTSIDE, readHeaders, readerOf } from './headers.ts';
 import type { HeaderReader, Headers } from './headers.ts';
 import { IDENTITY, identityValues } from './identity-headers.ts';
+import { IncomingCheck } from './incoming.ts';
 
 export interface HttpDoorsSettings {
   readonly authorize: Authorize;
@@ -140,6 +141,7 @@ export function createHttpDoors(settings: HttpDoorsSettings): HttpDoors {
     // A check waits for nobody: its headers come at once or not at all. 64 KiB, or a long token would be a 431 that nginx makes
     // a 500 of (3.4). keepAliveTimeout lies above the 60 s of a proxy's pool, which must be the one that closes.
     const made = createServer({
+      IncomingMessage: IncomingCheck,
       maxHeaderSize: 64 * 1024,
       headersTimeout: 5000,
       requestTimeout: 10_000,
@@ -223,5 +225,6 @@ function write(res: ServerResponse, outcome: Outcome, last: boolean): void {
 /** Rule 8: the whole set, once each, empty where there is none. */
 function identityHeaders(outcome: Outcome): string[] {
   const [user, tenant, customer, decision] = identityValues(outcome);
-  return [...EMPTY, IDENTITY[0], user, IDENTITY[1], tenant, IDENTITY[2], customer, IDENTITY[3], decision];
+  // A literal: to spread EMPTY into it goes through an iterator, 0.1 µs.
+  return ['Content-Length', '0', 'Cache-Control', 'no-store', IDENTITY[0], user, IDENTITY[1], tenant, IDENTITY[2], customer, IDENTITY[3], decision];
 }
