@@ -31,6 +31,10 @@ function text(path) {
   }
 }
 
+/** Whoever ends, in whatever way that can be noticed, takes along what it has started. @type {Set<import('node:child_process').ChildProcess>} */
+const running = new Set();
+process.once('exit', () => running.forEach((child) => child.kill()));
+
 /**
  * A program of its own, on one processor where that is said.
  * @param {string} program
@@ -47,6 +51,7 @@ export function start(program, args, { core, env = {}, cwd, quiet = true, stdout
       said = (said + part).slice(-20_000);
       if (!quiet) process.stderr.write(part);
     });
+  running.add(child.once('exit', () => running.delete(child)));
   const exited = once(child, 'exit');
   const { pid } = child;
   if (pid === undefined) throw new Error(`${program} cannot be started`);

@@ -4,7 +4,7 @@
 
 import { createServer } from 'node:http';
 import { once } from 'node:events';
-import { EDIT_FOR_ALL } from './estate.mjs';
+import { editForAll } from './estate.mjs';
 
 /** @typedef {{ epoch: number, acknowledged: number | null, permit: boolean }} State `acknowledged`: when; null while a write is under way */
 
@@ -12,6 +12,7 @@ import { EDIT_FOR_ALL } from './estate.mjs';
 export async function startControl({ sql, movers }) {
   /** @type {State[]} */
   const states = movers.map(() => ({ epoch: 0, acknowledged: performance.now(), permit: true }));
+  let edits = 0;
   const server = createServer((request, response) => {
     void answer(`${request.method} ${request.url}`).then(
       (body) => response.setHeader('content-type', 'application/json').end(JSON.stringify(body)),
@@ -24,7 +25,7 @@ export async function startControl({ sql, movers }) {
 
   /** @param {string} line */
   async function answer(line) {
-    if (line === 'POST /edit') await sql.unsafe(EDIT_FOR_ALL);
+    if (line === 'POST /edit') await sql.unsafe(editForAll(edits++));
     if (line === 'POST /reset') await sql.unsafe(`select grantgate.touch('*')`);
     if (line.startsWith('POST ')) return {};
     const state = states[Number(line.slice('GET /'.length))];

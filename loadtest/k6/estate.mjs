@@ -114,8 +114,11 @@ function statements(user, way) {
   };
 }
 
-/** Whoever can edit it touches everybody. What is asked stays as it is: what is added, nobody asks for. */
-export const EDIT_FOR_ALL = `update grantgate.role set permissions = '{"DEVICE": ["READ", "READ_TELEMETRY"]}' where id = 'reader'`;
+/** An edit of the role that everybody has, each time another one. What is asked stays as it is: nobody asks for what comes and goes. @param {number} nth */
+export function editForAll(nth) {
+  const permissions = { DEVICE: ['READ', nth % 2 === 0 ? 'READ_TELEMETRY' : 'READ_ATTRIBUTES'] };
+  return `update grantgate.role set permissions = '${JSON.stringify(permissions)}' where id = 'reader'`;
+}
 
 /** Access tokens as ThingsBoard signs them, of a key of this run. */
 export function signer() {

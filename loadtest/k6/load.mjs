@@ -47,7 +47,8 @@ export async function reportOf(way, { floor, hot, cold, application, directory, 
 
 /** @param {At} at @param {readonly Asked[]} questions @param {number} seconds */
 async function drive({ door, way, port, directory, proxy, before }, questions, seconds) {
-  const processors = () => ({ door: cpuNs(door.pid), proxy: proxy === undefined ? 0 : family(proxy).reduce((sum, pid) => sum + cpuNs(pid), 0) });
+  const cpu = (/** @type {number | undefined} */ pid) => (pid === undefined ? 0 : family(pid).reduce((sum, one) => sum + cpuNs(one), 0));
+  const processors = () => ({ door: cpu(door.pid), proxy: cpu(proxy) });
   const used = processors();
   const running = { port, seconds, clients: CLIENTS, directory };
   const driven =
@@ -70,15 +71,17 @@ const but = (all, those) => [...all].filter((one) => !those.has(one)).length;
 /** @template T @param {number} ms @param {() => T} what @returns {Promise<T>} */
 const later = (ms, what) => new Promise((resolve) => setTimeout(() => resolve(what()), ms));
 
-/** The sockets that a process has, by the kernel's numbers, which are not used again. @param {number} pid */
-function socketsOf(pid) {
-  const path = `/proc/${pid}/fd`;
-  const links = readdirSync(path).map((fd) => {
-    try {
-      return readlinkSync(`${path}/${fd}`);
-    } catch {
-      return ''; // closed meanwhile
-    }
+/** The sockets that a service and its workers have, by the kernel's numbers, which are not used again. @param {number} service */
+function socketsOf(service) {
+  const links = family(service).flatMap((pid) => {
+    const path = `/proc/${pid}/fd`;
+    return readdirSync(path).map((fd) => {
+      try {
+        return readlinkSync(`${path}/${fd}`);
+      } catch {
+        return ''; // closed meanwhile
+      }
+    });
   });
   return new Set(links.filter((link) => link.startsWith('socket:')));
 }

@@ -40,9 +40,12 @@ const settings = Object.fromEntries(/** @type {string[]} */ (bench.given['set'])
 
 /** The last first. @type {(() => Promise<unknown>)[]} */
 const closing = [];
-const close = async () => {
+const closeAll = async () => {
   for (let end = closing.pop(); end; end = closing.pop()) await end();
 };
+/** Once, whoever asks for it: the end, or a signal, by which what is under way fails, too. @type {Promise<void> | undefined} */
+let closed;
+const close = () => (closed ??= closeAll());
 for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM'])) process.once(signal, () => void close().finally(() => process.exit(130)));
 try {
   const scene = await build();
