@@ -11,7 +11,8 @@ const [socket = '', grpcSocket = ''] = process.argv.slice(2);
 const headers = { ...ALLOWED, 'Content-Length': 0 };
 
 const http = () =>
-  createHttp((_request, response) => {
+  // As long as the door: a proxy is to be the one that closes.
+  createHttp({ keepAliveTimeout: 75_000 }, (_request, response) => {
     response.writeHead(200, headers);
     response.end();
   });
