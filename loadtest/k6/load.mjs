@@ -13,6 +13,7 @@ import { checkRequest, request } from './wire.mjs';
 const CLIENTS = 32;
 /** Questions of the hot set. */
 export const HOT = 400;
+const ROUNDS = 3;
 
 /** @typedef {import('./service.mjs').Door} Door */
 /** @typedef {{ method: string, path: string, token: string }} Asked */
@@ -20,27 +21,48 @@ export const HOT = 400;
 
 /** @param {string} way @param {Scene} scene */
 export async function reportOf(way, { floor, hot, cold, application, directory, questions, seconds }) {
-  /** @template T @param {Door} door @param {(at: At) => Promise<T>} use @returns {Promise<T>} */
-  const inFront = async (door, use) => {
-    const proxy = PROXIES[way];
+  /** @param {Door} door @returns {Promise<At & { stop: () => Promise<void> }>} */
+  const inFrontOf = async (door) => {
     const always = { door, way, directory, before: socketsOf(door.pid) };
-    if (!proxy) return use({ ...always, port: way === 'grpc' ? door.grpcPort : door.port });
-    const running = await startProxy(proxy, { door, application, below: directory });
+    const proxy = PROXIES[way];
+    if (!proxy) return { ...always, port: way === 'grpc' ? door.grpcPort : door.port, stop: async () => undefined };
+    const { pid, ...running } = await startProxy(proxy, { door, application, below: directory });
+    return { ...always, ...running, proxy: pid };
+  };
+  /** @template T @param {readonly Door[]} doors @param {(ways: readonly At[]) => Promise<T>} use @returns {Promise<T>} */
+  const through = async (doors, use) => {
+    const ways = [];
     try {
-      return await use({ ...always, port: running.port, proxy: running.pid });
+      for (const door of doors) ways.push(await inFrontOf(door));
+      return await use(ways);
     } finally {
-      await running.stop();
+      for (const { stop } of ways) await stop();
     }
   };
   const few = questions.slice(0, HOT);
-  const least = await inFront(floor, (at) => drive(at, few, seconds));
-  const best = await inFront(hot, async (at) => {
-    if (way === 'grpc') await sayWho(at.port, few[0]);
-    await drive(at, few, 1);
-    return drive(at, few, seconds);
+  if (way === 'grpc') await sayWho(hot.grpcPort, few[0]);
+  // In turn, so that a machine that does other work slows both.
+  const [least = [], best = []] = await through([floor, hot], async (ways) => {
+    /** @type {Awaited<ReturnType<typeof drive>>[][]} */
+    const rounds = ways.map(() => []);
+    for (let round = 0; round < ROUNDS; round++) for (const [i, at] of ways.entries()) rounds[i]?.push(await drive(at, few, seconds));
+    return rounds;
   });
-  const read = await inFront(cold, (at) => drive(at, questions, seconds));
-  return { least, best, read };
+  const [read] = await through([cold], (ways) => Promise.all(ways.map((at) => drive(at, questions, seconds))));
+  const rates = best.map(({ rate }) => rate);
+  return {
+    least: middle(least),
+    best: middle(best),
+    read: middle(read ? [read] : []),
+    spread: /** @type {const} */ ([Math.min(...rates), Math.max(...rates)]),
+  };
+}
+
+/** The round whose rate is the median. @template {{ rate: number }} R @param {readonly R[]} rounds */
+function middle(rounds) {
+  const found = rounds.toSorted((a, b) => a.rate - b.rate)[rounds.length >> 1];
+  if (!found) throw new Error('no round');
+  return found;
 }
 
 /** @typedef {{ door: Door, way: string, port: number, directory: string, proxy?: number, before: ReadonlySet<string> }} At `before`: the door's sockets without a client */

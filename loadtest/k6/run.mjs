@@ -1,6 +1,6 @@
 // What do people see of a service that is asked through a proxy: how quickly, and was any answer wrong?  npm run bench:k6 [-- --json --save]
 //
-//   --only floor,steady,churn,stampede,beyond,soak,load     --through direct,nginx,envoy,envoy-grpc     --seconds 4 (of each run; soak: three times that)
+//   --only floor,steady,churn,stampede,beyond,soak,load     --through direct,nginx,envoy,envoy-grpc     --seconds 3 (of each run; soak: three times that)
 //   --rate 800 (checks a second)     --bound 250 (ms after which an old answer is a wrong one)     --users 1000 (who ask)
 //   --customers 1000 (of the generated world beside)     --set path=value (of the service; may be repeated)
 //
@@ -26,7 +26,7 @@ const MOVERS = 8;
 const bench = benchmark('k6', {
   only: { type: 'string', default: Object.keys(SCENARIOS).join(',') },
   through: { type: 'string', default: THROUGH.join(',') },
-  seconds: { type: 'string', default: '4' },
+  seconds: { type: 'string', default: '3' },
   rate: { type: 'string', default: '800' },
   bound: { type: 'string', default: '250' },
   users: { type: 'string', default: '1000' },

@@ -71,11 +71,11 @@ async function churn({ bench, through, bound, k6, serving, control, questions })
 }
 
 /** @param {Scene} scene */
-async function stampede({ bench, through, seconds, k6, serving }) {
+async function stampede({ bench, through, k6, serving }) {
   for (const way of through.filter((way) => way === 'nginx' || way === 'envoy'))
     await serving({}, async (door) => {
       const name = `k6.stampede.${way}`;
-      const found = await k6(way, door, { script: 'stampede.js', env: { SECONDS: Math.max(3, seconds) } });
+      const found = await k6(way, door, { script: 'stampede.js', env: { SECONDS: 3 } });
       for (const burst of ['cold', 'edit', 'reset']) bench.figure(`${name}.${burst}.p99`, found.value(`${burst}_ms`, 'p(99)'), { unit: 'ms' });
       wrong(bench, name, found);
       bench.figure(`${name}.undecided`, found.value('undecided') / asked(found), { unit: 'share' });
@@ -133,8 +133,8 @@ async function load({ bench, seconds, serving, questions, ...rest }) {
           bench.say(`        ${name}: no ${program} here`);
           continue;
         }
-        const { least, best, read } = await reportOf(way, { ...rest, hot, cold, questions: permitted, seconds: Math.max(1, Math.floor(seconds / 3)) });
-        bench.figure(`${name}.rate`, best.rate, { unit: '1/s', floor: least.rate });
+        const { least, best, read, spread } = await reportOf(way, { ...rest, hot, cold, questions: permitted, seconds: Math.max(1, Math.floor(seconds / 3)) });
+        bench.figure(`${name}.rate`, best.rate, { unit: '1/s', floor: least.rate, spread });
         bench.figure(`${name}.p50`, best.p50, { unit: 'ms' });
         bench.figure(`${name}.p99`, best.p99, { unit: 'ms', floor: least.p99 });
         bench.figure(`${name}.p999`, best.p999, { unit: 'ms' });
