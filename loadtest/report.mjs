@@ -42,9 +42,7 @@ function section(name) {
     '',
     `${on}.`,
     '',
-    '| figure | value | floor | ratio | goal | met |',
-    '| --- | --- | --- | --- | --- | --- |',
-    ...figures.map(row),
+    ...(name === 'k6' ? scenarios(figures) : ['| figure | value | floor | ratio | goal | met |', '| --- | --- | --- | --- | --- | --- |', ...figures.map(row)]),
     '',
     ...(notes.length > 0 ? [...notes, ''] : []),
   ].join('\n');
@@ -55,4 +53,35 @@ function row({ name, value, unit, floor, ratio, goal, met, spread }) {
   const range = spread === undefined ? '' : ` (${spread[0]}–${spread[1]})`;
   const verdict = met === null ? '' : met ? 'yes' : '**no**';
   return `| \`${name}\` | ${value} ${unit}${range} | ${floor ?? ''} | ${ratio ?? ''} | ${goal ?? ''} | ${verdict} |`;
+}
+
+/**
+ * Figures named k6.SCENARIO.WAY.COLUMN as one table for each scenario: as one list they are 150 rows, in which nobody compares one proxy with another.
+ * @param {readonly import('./figures.mjs').Figure[]} figures
+ */
+function scenarios(figures) {
+  const split = figures.map((figure) => {
+    const [, scenario = '', way = '', ...column] = figure.name.split('.');
+    return { scenario, way, column: column.join('.'), figure };
+  });
+  return [...new Set(split.map(({ scenario }) => scenario))].flatMap((scenario) => {
+    const own = split.filter((one) => one.scenario === scenario);
+    const columns = [...new Map(own.map(({ column, figure }) => [column, figure]))];
+    const goals = columns.flatMap(([column, { goal }]) => (goal === null ? [] : [`${column}: ${goal}`]));
+    const cells = (/** @type {string} */ way) => columns.map(([column]) => cell(own.find((one) => one.way === way && one.column === column)?.figure));
+    return [
+      `| ${scenario} | ${columns.map(([column, { unit }]) => `${column}, ${unit}`).join(' | ')} |`,
+      `| --- |${' --- |'.repeat(columns.length)}`,
+      ...[...new Set(own.map(({ way }) => way))].map((way) => `| ${way} | ${cells(way).join(' | ')} |`),
+      '',
+      ...(goals.length > 0 ? [`Goals: ${goals.join('; ')}.`, ''] : []),
+    ];
+  });
+}
+
+/** @param {import('./figures.mjs').Figure | undefined} figure */
+function cell(figure) {
+  if (figure === undefined) return '';
+  const { value, floor, met } = figure;
+  return `${value}${floor === null ? '' : ` (floor ${floor})`}${met === false ? ' **not met**' : ''}`;
 }

