@@ -21,10 +21,11 @@ function http() {
 
 function grpc() {
   const frame = Buffer.from(given, 'hex');
+  const options = { waitForTrailers: true, sendDate: false };
   return createServer2().on('stream', (stream) => {
     stream.on('error', () => undefined);
     stream.resume().on('end', () => {
-      stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true, sendDate: false });
+      stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, options);
       stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0' }));
       stream.end(frame);
     });
