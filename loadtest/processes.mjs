@@ -22,6 +22,11 @@ export function residentMb(pid) {
   return Number(/^VmRSS:\s+(\d+)/m.exec(text(`/proc/${pid}/status`))?.[1] ?? 0) / 1024;
 }
 
+/** Memory of its own in MB: without the pages of files, which the kernel takes away and brings back as others need room. @param {number} pid */
+export function anonymousMb(pid) {
+  return Number(/^RssAnon:\s+(\d+)/m.exec(text(`/proc/${pid}/status`))?.[1] ?? 0) / 1024;
+}
+
 /** A thread may end while it is looked at. @param {string} path */
 function text(path) {
   try {

@@ -1,7 +1,7 @@
 // Which loads are put on a service, and what is found of each? By name, in this order; the goals stand where the figures are made.
 
 import { median } from '../figures.mjs';
-import { family, residentMb } from '../processes.mjs';
+import { anonymousMb, family } from '../processes.mjs';
 import { HOT, reportOf } from './load.mjs';
 import { findProgram } from './programs.mjs';
 import { PROXIES } from './proxies.mjs';
@@ -103,8 +103,8 @@ async function soak({ bench, through, seconds: each, k6, serving, questions }) {
     /** @type {[hours: number, mb: number][]} */
     const memory = [];
     const begun = performance.now();
-    const resident = () => family(door.pid).reduce((sum, pid) => sum + residentMb(pid), 0);
-    const watch = setInterval(() => memory.push([(performance.now() - begun) / 3_600_000, resident()]), 500);
+    const used = () => family(door.pid).reduce((sum, pid) => sum + anonymousMb(pid), 0);
+    const watch = setInterval(() => memory.push([(performance.now() - begun) / 3_600_000, used()]), 500);
     const found = await k6(way, door, { script: 'steady.js', env: { SECONDS: seconds, RATE: SOAK.rate } }).finally(() => clearInterval(watch));
     const name = `k6.soak.${way}`;
     const [first = NaN, second = NaN] = ['first_half_ms', 'second_half_ms'].map((half) => found.value(half, 'p(99)'));
