@@ -89,7 +89,7 @@ const library = [
 ];
 
 /** Wires and starts: the parts that know everything. */
-const edge = '^src/(main|cli|service|workers?(-[a-z]+)?|commands/[^/]+)\\.ts$';
+const edge = '^src/(main|cli|service|worker[^/]*|commands/[^/]+)\\.ts$';
 const pipeline = '^src/(authorize|pdp|problem|telemetry|report)\\.ts$';
 
 const service = [

@@ -45,14 +45,12 @@ const GAUGES: Readonly<Record<string, Rule>> = {
   nodejs_eventloop_lag_p99_seconds: 'most',
 };
 
-/** Of a gauge that has no rule the worst guess is a sum: it may be an age. */
-export function ruleOf(name: string, labels: Readonly<Record<string, unknown>> = {}): Rule {
+/** Null: nobody has thought of this gauge. */
+export function ruleOf(name: string, labels: Readonly<Record<string, unknown>> = {}): Rule | null {
   // 1 for `detached` if any worker is; 1 for `following` only if all are.
   if (name === 'authz_follower_state' && labels['state'] === 'following') return 'least';
-  return GAUGES[name] ?? 'most';
+  return GAUGES[name] ?? null;
 }
-
-export const isGaugeKnown = (name: string): boolean => Object.hasOwn(GAUGES, name);
 
 /** One series for each name and set of labels, in the order of their first coming. */
 export function merged(processes: readonly Metrics[]): Metrics {
@@ -75,7 +73,7 @@ function both(a: MetricData, b: MetricData): MetricData {
     return { ...a, dataPoints: points(a.dataPoints, b.dataPoints, (one, other) => one + other) };
   if (a.dataPointType === DataPointType.GAUGE && b.dataPointType === DataPointType.GAUGE) {
     const { name } = a.descriptor;
-    return { ...a, dataPoints: points(a.dataPoints, b.dataPoints, (one, other, labels) => ruled(ruleOf(name, labels), one, other)) };
+    return { ...a, dataPoints: points(a.dataPoints, b.dataPoints, (one, other, labels) => ruled(ruleOf(name, labels) ?? 'most', one, other)) };
   }
   if (a.dataPointType === DataPointType.HISTOGRAM && b.dataPointType === DataPointType.HISTOGRAM)
     return {

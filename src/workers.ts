@@ -21,7 +21,7 @@ import { loadPolicy } from './policy.ts';
 import type { ServiceParts, Serving } from './service.ts';
 import type { Begin } from './workers-messages.ts';
 import { counted, createServiceMetrics, merged, type Metrics } from './workers-metrics.ts';
-import { WorkerProcess, type End, type Held } from './workers-process.ts';
+import { WorkerProcess, type ByteSink, type End, type Held } from './workers-process.ts';
 import { serviceReadiness, type WorkerLook } from './workers-readiness.ts';
 
 /** Between two looks at each worker. */
@@ -37,7 +37,7 @@ const LONGEST_BACK_OFF_MS = 10_000;
 const ANSWER_MS = 800;
 const TAKE_OVER_LIMIT_MS = 30_000;
 const TAKE_OVER_LOOK_MS = 50;
-/** Beyond what it was given, before it is killed. */
+/** Beyond what a worker may take for its HTTP checks, its gRPC calls and its lines, before it is killed. */
 const STOP_GRACE_MS = 2_000;
 
 /** One place for a worker, whoever has it at the moment. */
@@ -54,7 +54,7 @@ interface Place {
   metrics: Metrics;
 }
 
-type Parts = Omit<ServiceParts, 'listen' | 'whole'>;
+type Parts = Omit<ServiceParts, 'listen' | 'whole'> & { readonly stdout: ByteSink };
 
 /**
  * Starts the workers, then listens. The database may come later.
@@ -98,21 +98,21 @@ export async function startWorkers(parts: Parts): Promise<Serving> {
 
   const metrics = createServiceMetrics(parts.version, () => ({ ends, states: statesOf(places) }));
   const exposition = async (): Promise<string> => {
-    const shown = await Promise.all(
-      places.map(async (place) => {
-        const asked = place.process;
-        const found = await asked?.ask('metrics', ANSWER_MS).catch(() => null);
-        // One that does not answer in time has not lost what it counted.
-        if (!found || place.process !== asked) return place.metrics;
-        place.metrics = counted(found);
-        return found;
-      }),
+    const asked = await Promise.all(
+      places.map(async (place) => ({ place, process: place.process, found: await place.process?.ask('metrics', ANSWER_MS).catch(() => null) })),
     );
+    // In one turn: what a worker counted is in `gone` when it has ended, and never in both.
+    const shown = asked.map(({ place, process, found }) => {
+      if (!found || place.process !== process) return place.metrics; // late, it has lost nothing
+      place.metrics = counted(found);
+      return found;
+    });
     return metrics.exposition([gone, ...shown]);
   };
 
   const nobody = apiServer(createApi({ readiness, scrape: settings.api.metrics ? exposition : undefined, nobody: 'no worker is up' }));
   nobody.emit('listening'); // as in workers-handed.ts
+  nobody.maxRequestsPerSocket = 1; // the next one is a worker's again
   const hand = (held: Held): void => {
     const { listener, socket } = held;
     const up = places.flatMap(({ process }) => (process?.isUp === true ? [process] : []));
@@ -195,7 +195,7 @@ export async function startWorkers(parts: Parts): Promise<Serving> {
     for (const server of doors) server.close();
     const all = places.flatMap(({ process }) => process ?? []);
     for (const process of all) process.stop(ms);
-    const limit = clock.after(2 * ms + STOP_GRACE_MS, () => all.forEach((process) => process.kill()));
+    const limit = clock.after(3 * ms + STOP_GRACE_MS, () => all.forEach((process) => process.kill()));
     await Promise.all(all.map(({ ended }) => ended));
     limit();
     idle = await within(ms, Promise.all(all.map(({ written }) => written)));
@@ -211,7 +211,7 @@ export async function startWorkers(parts: Parts): Promise<Serving> {
     where.api = await accept(listeners[0], 0);
     await allUp(places.map(run));
     started = true;
-    if (settings.doors.takeOver) await readyToTakeOver({ readiness, pause, now: clock.now, cancelled: parts.cancelled });
+    if (settings.doors.takeOver) await readyToTakeOver({ readiness, pause, now: () => clock.now(), cancelled: parts.cancelled });
     for (const [index, listener] of listeners.entries()) {
       if (listener.name !== 'api') where[listener.name].push(await accept(listener, index));
     }

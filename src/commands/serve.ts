@@ -2,7 +2,6 @@
 
 import { PolicyError } from 'policy-cache';
 import { createLog } from '../log.ts';
-import type { ServiceParts } from '../service.ts';
 import { asksForTraces } from '../traces-asked.ts';
 import { VERSION } from '../version.ts';
 import type { Context, ExitCode } from './host.ts';
@@ -16,7 +15,7 @@ export async function serveCommand(context: Context): Promise<ExitCode> {
     cancel.abort();
     return signal;
   });
-  const parts: ServiceParts = {
+  const parts = {
     settings,
     log,
     version: VERSION,

@@ -5,10 +5,12 @@ import { connect, type Socket } from 'node:net';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { ValueType, type Attributes } from '@opentelemetry/api';
+import { AggregationTemporality, DataPointType, type MetricData } from '@opentelemetry/sdk-metrics';
 import { openPool } from 'policy-cache/postgres';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { isReady, type Readiness } from '../../src/api/health.ts';
-import { isGaugeKnown } from '../../src/workers-metrics.ts';
+import { counted, merged, ruleOf } from '../../src/workers-metrics.ts';
 import { serviceReadiness, type WorkerLook } from '../../src/workers-readiness.ts';
 import { API_KEY, evaluation } from '../support/api.ts';
 import { startClient, type Client } from '../support/ask.ts';
@@ -154,7 +156,7 @@ test('one scrape: counts of all workers added up, every gauge by a rule of its o
   expect(metrics.value('authz_cache_entries', { cache: 'subjects' }), 'each knows Hana and Ivo').toBe(4);
   expect(metrics.value('authz_policy_info')).toBe(1);
   expect(metrics.value('authz_revision')).toBe(Number.parseInt((await sidecar.readyz()).revision!, 10));
-  for (const { name, type } of metrics.all()) if (type === 'gauge' && name !== 'target_info') expect(isGaugeKnown(name), name).toBe(true);
+  for (const { name, type } of metrics.all()) if (type === 'gauge' && name !== 'target_info') expect(ruleOf(name), name).not.toBeNull();
 });
 
 test('settings that cannot be used end it with 2 and one line, whoever finds them', async () => {
@@ -176,7 +178,7 @@ test('a worker that is killed: the other one answers, the service stays ready, a
   const clients = [connectionTo(sidecar.doors), connectionTo(sidecar.doors)];
   const before = await Promise.all(clients.map((client) => workerOf(client, token)));
   expect(new Set(before).size).toBe(2);
-  const counted = decisionsOf(await sidecar.metrics());
+  const known = decisionsOf(await sidecar.metrics());
   const [victim, other] = sidecar.workers();
   process.kill(victim!, 'SIGKILL');
   await until(() => !sidecar.workers().includes(victim!), 'its end');
@@ -189,7 +191,7 @@ test('a worker that is killed: the other one answers, the service stays ready, a
   const after = await Promise.all([1, 2].map(() => workerOf(connectionTo(sidecar.doors), token)));
   expect(before, 'the new one').not.toContain(after[0]);
   const metrics = await sidecar.metrics();
-  expect(decisionsOf(metrics), 'none of them is lost').toBe(counted + 5);
+  expect(decisionsOf(metrics), 'none of them is lost').toBe(known + 5);
   expect(metrics.value('authz_worker_ends_total', { how: 'signal' })).toBe(1);
   expect(metrics.value('authz_workers', { state: 'up' })).toBe(2);
   expect(sidecar.log()).toMatch(/worker [12]: it ended \(SIGKILL\); another one starts in 100 ms/);
@@ -322,6 +324,43 @@ describe('readiness of the whole', () => {
     const detached: Readiness = { ...ready, cache: { ...cache, state: 'detached', fresh: false, cause: 'no database' } };
     expect(said([look(1), look(2, { readiness: detached })])).toBe('worker 2: no database');
     expect(said([look(1), look(2, { readiness: null, silence: 'it does not answer' })])).toBe('worker 2: it does not answer');
+  });
+});
+
+describe('metrics of several', () => {
+  const counter = (name: string, points: readonly (readonly [Attributes, number])[]): MetricData => ({
+    ...{ descriptor: { name, description: '', unit: '', valueType: ValueType.DOUBLE }, aggregationTemporality: AggregationTemporality.CUMULATIVE },
+    ...{
+      dataPointType: DataPointType.SUM,
+      isMonotonic: true,
+      dataPoints: points.map(([attributes, value]) => ({ attributes, value, startTime: [0, 0], endTime: [0, 0] })),
+    },
+  });
+  const gauge = (name: string, value: number, attributes: Attributes = {}): MetricData => ({
+    ...{ descriptor: { name, description: '', unit: '', valueType: ValueType.DOUBLE }, aggregationTemporality: AggregationTemporality.CUMULATIVE },
+    ...{ dataPointType: DataPointType.GAUGE, dataPoints: [{ attributes, value, startTime: [0, 0], endTime: [0, 0] }] },
+  });
+  const values = (metrics: readonly MetricData[]) => metrics.map(({ descriptor, dataPoints }) => [descriptor.name, ...dataPoints.map(({ value }) => value)]);
+  test('counters by their labels, in whatever order; each gauge by its rule', () => {
+    const a = [counter('c', [[{ x: '1', y: '2' }, 3]]), gauge('authz_revision', 7), gauge('authz_freshness_age_seconds', 0.1), gauge('authz_cache_entries', 5)];
+    const b = [
+      counter('c', [
+        [{ y: '2', x: '1' }, 4],
+        [{ x: '2', y: '1' }, 1],
+      ]),
+      ...[gauge('authz_revision', 6), gauge('authz_freshness_age_seconds', 0.2), gauge('authz_cache_entries', 6)],
+    ];
+    expect(values(merged([a, b]))).toEqual([
+      ['c', 7, 1],
+      ['authz_revision', 6],
+      ['authz_freshness_age_seconds', 0.2],
+      ['authz_cache_entries', 11],
+    ]);
+    expect(values(counted(merged([a, b])))).toEqual([['c', 7, 1]]);
+  });
+  test('detached if any is, following if all are', () => {
+    const of = (state: string) => ['following', 'detached'].map((each) => gauge('authz_follower_state', each === state ? 1 : 0, { state: each }));
+    expect(values(merged([of('following'), of('detached')]))).toEqual([['authz_follower_state', 0, 1]]);
   });
 });
 
