@@ -6,9 +6,11 @@
 import { randomUUID } from 'node:crypto';
 import type { Socket } from 'node:net';
 import process from 'node:process';
+import { fileURLToPath } from 'node:url';
 import { InputError } from 'policy-cache';
 import { isReady } from './api/health.ts';
 import { hostClock } from './clock.ts';
+import { readTrusted } from './files.ts';
 import { createLog } from './log.ts';
 import { startService, type Service, type ServiceParts } from './service.ts';
 import { createHanded } from './workers-handed.ts';
@@ -25,6 +27,7 @@ import {
 /** The supervisor waits for its workers no longer than this. */
 const WHOLE_LIMIT_MS = 2_000;
 const READY_LOOK_MS = 20;
+const SHIPPED = fileURLToPath(new URL('../policy-cache/vocabulary/', import.meta.url));
 
 process.on('uncaughtException', (error) => {
   process.stderr.write(`grantgate: ${error.stack ?? String(error)}\n`, () => process.exit(2));
@@ -89,11 +92,8 @@ function partsOf({ number, settings, files, version, hostname, traces }: Begin):
     version,
     hostname,
     traces,
-    readFile(path) {
-      const text = files.get(path);
-      if (text === undefined) throw new Error('the supervisor has not read it');
-      return text;
-    },
+    // What the supervisor has not read is no file of a setting: it came with the program.
+    readFile: (path) => files.get(path) ?? readTrusted(path, [SHIPPED]),
     stdout: process.stdout,
     log: (level, event, detail) => write(level, event, `worker ${number}: ${detail}`),
     wall,

@@ -17,7 +17,6 @@ import { isReady, type Readiness } from './api/health.ts';
 import { hostClock } from './clock.ts';
 import { databaseOptions } from './database.ts';
 import { addressesOf, listen } from './listen.ts';
-import { loadPolicy } from './policy.ts';
 import type { ServiceParts, Serving } from './service.ts';
 import type { Begin } from './workers-messages.ts';
 import { counted, createServiceMetrics, merged, type Metrics } from './workers-metrics.ts';
@@ -237,7 +236,10 @@ export async function startWorkers(parts: Parts): Promise<Serving> {
   };
 }
 
-/** Reads every file that the settings name, so that what is wrong with one is told before anything starts. @throws InputError */
+/**
+ * Reads every file that the settings name: a worker that comes later decides by the same routes as the others, whatever is on the disk by
+ * then. They are judged by the workers; to compile them here, too, would only make the start longer. @throws InputError
+ */
 function beginOf({ settings, version, hostname, traces = false, readFile }: Parts): Omit<Begin, 'number'> {
   const files = new Map<string, string>();
   const read = (path: string): string => {
@@ -245,7 +247,14 @@ function beginOf({ settings, version, hostname, traces = false, readFile }: Part
     files.set(path, text);
     return text;
   };
-  loadPolicy({ vocabulary: settings.vocabulary.file, routes: settings.routes.file, readFile: read });
+  for (const path of [settings.vocabulary.file, settings.routes.file]) {
+    if (path === undefined) continue;
+    try {
+      read(path);
+    } catch (error) {
+      throw new InputError(path, `cannot be read: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
   databaseOptions(settings, read);
   return { settings, files, version, hostname, traces };
 }
