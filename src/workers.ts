@@ -49,6 +49,7 @@ interface Place {
   /** Ends in a row. */
   ends: number;
   why: string;
+  cancelRestart: () => void;
   /** What it counted, as last shown. */
   metrics: Metrics;
 }
@@ -69,7 +70,7 @@ export async function startWorkers(parts: Parts): Promise<Serving> {
     ...addressesOf(settings.grpc, settings.doors.takeOver).map((address) => ({ name: 'grpc', address }) as const),
   ] as const;
   const places = Array.from({ length: settings.workers }, (_, i): Place => ({
-    ...{ number: i + 1, process: null, startedAt: clock.now(), endedAt: null, ends: 0, why: 'it is starting', metrics: [] },
+    ...{ number: i + 1, process: null, startedAt: clock.now(), endedAt: null, ends: 0, why: 'it is starting', cancelRestart: () => undefined, metrics: [] },
   }));
   const ends = { exit: 0, signal: 0, stuck: 0 };
   let gone: Metrics = [];
@@ -81,18 +82,14 @@ export async function startWorkers(parts: Parts): Promise<Serving> {
   const hasLasted = ({ process, startedAt }: Place): boolean => process !== null && clock.now() - startedAt > LASTING_MS;
 
   const look = async (place: Place): Promise<WorkerLook> => {
-    const asked = place.process;
-    const readiness = (await asked?.ask('readiness', ANSWER_MS).catch(() => null)) ?? null;
-    if (readiness !== null && isReady(readiness)) place.endedAt = null;
-    if (readiness !== null && asked !== null) asked.isReady = isReady(readiness);
+    const readiness = (await place.process?.ask('readiness', ANSWER_MS).catch(() => null)) ?? null;
     const silence = place.process?.isUp === true && readiness === null ? 'it does not answer' : place.why;
     const { number, endedAt, ends: inARow } = place;
     return { number, readiness, silence, replacingMs: endedAt === null ? null : clock.now() - endedAt, ends: hasLasted(place) ? 0 : inARow };
   };
   const readiness = async (): Promise<Readiness> => {
-    const whole = serviceReadiness(await Promise.all(places.map(look)), { draining, hasBeen });
-    hasBeen ||= isReady(whole);
-    return whole;
+    const looks = await Promise.all(places.map(look));
+    return serviceReadiness(looks, { draining, hasBeen });
   };
 
   const metrics = createServiceMetrics(parts.version, () => ({ ends, states: statesOf(places) }));
@@ -132,6 +129,10 @@ export async function startWorkers(parts: Parts): Promise<Serving> {
     place.startedAt = clock.now();
     void process.up.then((how) => void (how === 'up' && draining && process.drain()));
     void process.ended.then((end) => over(place, end));
+    void process.ready.then(() => {
+      place.endedAt = null;
+      hasBeen ||= places.every((each) => each.process?.isReady === true);
+    });
     return process;
   };
   const over = (place: Place, { how, left }: End): void => {
@@ -148,8 +149,7 @@ export async function startWorkers(parts: Parts): Promise<Serving> {
     const wait = Math.min(LONGEST_BACK_OFF_MS, FIRST_BACK_OFF_MS * 2 ** (place.ends - 1));
     place.why = `it ended (${stuck ? 'it did not answer, and was killed' : how})${place.ends > 1 ? `, ${place.ends} times in a row` : ''}`;
     log('error', 'worker', `worker ${place.number}: ${place.why}; another one starts in ${wait} ms`);
-    clock.after(wait, () => {
-      if (draining) return;
+    place.cancelRestart = clock.after(wait, () => {
       void run(place).ready.then(() => log('info', 'worker', `worker ${place.number}: it is replaced, and ready`));
     });
   };
@@ -189,6 +189,7 @@ export async function startWorkers(parts: Parts): Promise<Serving> {
   const end = async (ms: number): Promise<void> => {
     draining = true;
     stopWatch();
+    for (const place of places) place.cancelRestart();
     const [api, ...doors] = servers.splice(0);
     const closed = [api, ...doors].flatMap((server) => (server === undefined ? [] : [once(server, 'close')]));
     for (const server of doors) server.close();
@@ -227,7 +228,10 @@ export async function startWorkers(parts: Parts): Promise<Serving> {
     stop() {
       stopped ??= (async () => {
         draining = true;
-        for (const { process } of places) process?.drain();
+        for (const { process, cancelRestart } of places) {
+          cancelRestart();
+          process?.drain();
+        }
         await pause(settings.shutdown.delay);
         await end(settings.shutdown.timeout);
       })();
