@@ -89,7 +89,7 @@ const library = [
 ];
 
 /** Wires and starts: the parts that know everything. */
-const edge = '^src/(main|cli|service|commands/[^/]+)\\.ts$';
+const edge = '^src/(main|cli|service|worker[^/]*|commands/[^/]+)\\.ts$';
 const pipeline = '^src/(authorize|pdp|problem|telemetry|report)\\.ts$';
 
 const service = [
@@ -159,7 +159,7 @@ const service = [
   rule(
     'telemetry-packages',
     'OpenTelemetry is at the edge: the pipeline tells by ports of its own.',
-    { path: '^(src|policy-cache/src)/', pathNot: '^src/(traces|telemetry|histogram|runtime)\\.ts$' },
+    { path: '^(src|policy-cache/src)/', pathNot: '^src/(traces|telemetry|histogram|runtime|workers-metrics)\\.ts$' },
     { path: npm('@opentelemetry/[^/]+') },
   ),
   rule('top-down', 'Nobody below the edge imports it.', { path: '^src/', pathNot: edge }, { path: edge }),

@@ -28,6 +28,25 @@ export type Address =
    */
   | { readonly path: string; readonly group?: string; readonly everybody?: boolean; readonly takeOver?: boolean };
 
+/** Of the settings of one listener. */
+interface Listening {
+  readonly host: string;
+  readonly port: number | 'none';
+  readonly socket?: string | undefined;
+  readonly socketGroup?: string | undefined;
+  readonly insecureWorldWritableSocket: boolean;
+}
+
+/** Where a listener is to be: its port, its socket, or both. */
+export function addressesOf({ host, port, socket, socketGroup, insecureWorldWritableSocket }: Listening, takeOver: boolean): readonly Address[] {
+  return [
+    ...(port === 'none' ? [] : [{ host, port }]),
+    ...(socket === undefined
+      ? []
+      : [{ path: socket, takeOver, everybody: insecureWorldWritableSocket, ...(socketGroup === undefined ? {} : { group: socketGroup }) }]),
+  ];
+}
+
 /**
  * Listens; resolves to the address in words (`127.0.0.1:9191`, `unix:/run/authz/http.sock`), with the port that was really taken.
  * @throws InputError, in the names of `settings`, if the address is in use, not ours to use, or the path is not a socket of nobody

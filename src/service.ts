@@ -18,12 +18,12 @@ import type { Asserts } from './doors/envoy.ts';
 import { createGrpcDoor } from './doors/grpc.ts';
 import { createHttpDoors } from './doors/http.ts';
 import { createIdentity, missingKeys } from './authorities.ts';
-import { listen, type Address } from './listen.ts';
+import { addressesOf, listen } from './listen.ts';
 import type { Log } from './log.ts';
 import { createPdp } from './pdp.ts';
 import { loadPolicy } from './policy.ts';
 import type { CheckReport } from './report.ts';
-import { createTelemetry } from './telemetry.ts';
+import { createTelemetry, type Telemetry } from './telemetry.ts';
 
 type Settings = Config['settings'];
 
@@ -51,21 +51,33 @@ export interface ServiceParts {
   readonly traces?: boolean;
   /** Aborted: nothing is taken over from another process any more. */
   readonly cancelled?: AbortSignal;
+  /** How a server comes to its connections. Default: it listens; in a worker, they are handed over (worker.ts). */
+  readonly listen?: typeof listen;
+  /** What health and metrics tell of. Default: this process. */
+  readonly whole?: { readonly readiness: () => Promise<Readiness>; readonly scrape: () => Promise<string> };
 }
 
-export interface Service {
+/** What listens, and ends: one process, or a supervisor and its workers. */
+export interface Serving {
   /** Where the doors listen, in words: `127.0.0.1:9191`, `unix:/run/authz/http.sock`. */
   readonly doors: readonly string[];
   /** Where the gRPC door listens, likewise. */
   readonly grpc: readonly string[];
   readonly api: string;
+  /** Not ready → delay → doors closed → log written → api closed. Asked again, it is the same stop. */
+  stop(): Promise<void>;
+  /** False after a stop: something is still on its way to whoever does not take it, and would keep the process. */
+  readonly idle: boolean;
+}
+
+export interface Service extends Serving {
   state(): CacheState;
   /** Resolves when the first world is current; rejects with PolicyError `starting` after `ms`. */
   ready(ms: number): Promise<void>;
-  /** Not ready → delay → doors closed → log written → api closed. Asked again, it is the same stop. */
-  stop(): Promise<void>;
-  /** False after a stop: spans are still on their way to a collector that does not take them, and would keep the process. */
-  readonly idle: boolean;
+  readiness(): Readiness;
+  metrics: Telemetry['collect'];
+  /** The first step of a stop: not ready from now on, and every answer ends its connection. */
+  drain(): void;
 }
 
 /**
@@ -173,8 +185,8 @@ export async function startService(parts: ServiceParts): Promise<Service> {
 
   const api = apiServer(
     createApi({
-      readiness,
-      scrape: settings.api.metrics ? () => telemetry.scrape() : undefined,
+      readiness: parts.whole?.readiness ?? readiness,
+      scrape: settings.api.metrics ? (parts.whole?.scrape ?? (() => telemetry.scrape())) : undefined,
       callers: {
         keys: settings.api.keys ?? [],
         keyless: () => log('warn', 'api', 'somebody asks the api, and no key is set: every such question is refused. Set api.keys (GRANTGATE_API_KEYS)'),
@@ -211,36 +223,43 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     }
   };
   const addresses = { doors: [] as string[], grpc: [] as string[] };
+  const open = parts.listen ?? listen;
   let apiAddress: string;
   try {
-    apiAddress = await listen(api, { host: settings.api.host, port: settings.api.port }, 'api');
+    apiAddress = await open(api, settings.api, 'api');
     cache.start();
     for (const source of keys) source.start();
     const { takeOver } = settings.doors;
     // The other one goes on answering until this one can: a version that never gets ready never takes its place.
     if (takeOver) await readyToTakeOver();
-    for (const address of addressesOf(settings.doors, takeOver)) addresses.doors.push(await listen(doors.server(), address));
-    for (const address of addressesOf(settings.grpc, takeOver)) addresses.grpc.push(await listen(grpc.server(), address, 'grpc'));
+    for (const address of addressesOf(settings.doors, takeOver)) addresses.doors.push(await open(doors.server(), address));
+    for (const address of addressesOf(settings.grpc, takeOver)) addresses.grpc.push(await open(grpc.server(), address, 'grpc'));
   } catch (error) {
     await end();
     throw error;
   }
 
+  const drain = (): void => {
+    draining = true;
+    // While proxies take notice, every answer already ends its connection: at the close nothing is under way on an idle one.
+    doors.drain();
+    grpc.drain();
+  };
   let stopped: Promise<void> | null = null;
   return {
     ...addresses,
     api: apiAddress,
     state: () => cache.state(),
     ready: (ms) => cache.ready(ms),
+    readiness,
+    metrics: () => telemetry.collect(),
+    drain,
     get idle() {
       return idle;
     },
     stop() {
       stopped ??= (async () => {
-        draining = true;
-        // While proxies take notice, every answer already ends its connection: at the close nothing is under way on an idle one.
-        doors.drain();
-        grpc.drain();
+        drain();
         await pause(settings.shutdown.delay);
         await end();
       })();
@@ -266,16 +285,6 @@ function assertsOf({ identity, subjectHeader }: Settings['grpc']): Asserts {
 /** Unique to this process: two with one name would overwrite each other's report. */
 function replicaName(name: string, uuid: string): string {
   return `${name.replace(/[^!-~]/g, '-').slice(0, 200)}/${uuid.slice(0, 8)}`;
-}
-
-function addressesOf(listener: Settings['doors'] | Settings['grpc'], takeOver: boolean): readonly Address[] {
-  const { host, port, socket, socketGroup, insecureWorldWritableSocket } = listener;
-  return [
-    ...(port === 'none' ? [] : [{ host, port }]),
-    ...(socket === undefined
-      ? []
-      : [{ path: socket, takeOver, everybody: insecureWorldWritableSocket, ...(socketGroup === undefined ? {} : { group: socketGroup }) }]),
-  ];
 }
 
 async function closeServer(server: Server): Promise<void> {

@@ -254,6 +254,10 @@ export const settings = z.strictObject({
         .register(notes, { description: 'Time behind without a break after which `/readyz` says `overloaded`.', time: true }),
     })
     .prefault({}),
+  workers: integer(1, 64).default(1).register(notes, {
+    description:
+      'Processes that answer, behind the same listeners. Each has memory, `overload.*` limits and 1 + `database.connections` connections to the database of its own; above 1 there is a supervisor beside them.',
+  }),
   shutdown: z
     .strictObject({
       delay: duration(0, 600_000)

@@ -6,7 +6,7 @@
 import type { BatchObservableResult, Meter } from '@opentelemetry/api';
 import { PrometheusExporter, PrometheusSerializer } from '@opentelemetry/exporter-prometheus';
 import { resourceFromAttributes } from '@opentelemetry/resources';
-import { MeterProvider } from '@opentelemetry/sdk-metrics';
+import { MeterProvider, type MetricData, type ResourceMetrics } from '@opentelemetry/sdk-metrics';
 import type { CacheObserver, CacheSizes, CacheState, CacheStats, Vocabulary } from 'policy-cache';
 import { Series, histogramProducer } from './histogram.ts';
 import type { CheckReport } from './report.ts';
@@ -35,6 +35,8 @@ export interface Telemetry {
   watch(watched: Watched): void;
   /** The metrics as Prometheus text, version 0.0.4. */
   scrape(): Promise<string>;
+  /** The same before they are text, for whoever adds up those of several processes. */
+  collect(): Promise<readonly MetricData[]>;
   close(): Promise<void>;
 }
 
@@ -155,6 +157,11 @@ export function createTelemetry(settings: TelemetrySettings): Telemetry {
   observeWatched(meter, () => watched);
 
   const serializer = new PrometheusSerializer('', false, undefined, false, true);
+  const collected = async (): Promise<ResourceMetrics> => {
+    const { resourceMetrics, errors } = await exporter.collect();
+    if (errors.length > 0) throw new AggregateError(errors, 'metrics could not be collected');
+    return resourceMetrics;
+  };
   return {
     report(check) {
       counted(check).count++;
@@ -178,11 +185,8 @@ export function createTelemetry(settings: TelemetrySettings): Telemetry {
     watch(more) {
       watched = { ...watched, ...more };
     },
-    async scrape() {
-      const { resourceMetrics, errors } = await exporter.collect();
-      if (errors.length > 0) throw new AggregateError(errors, 'metrics could not be collected');
-      return serializer.serialize(resourceMetrics);
-    },
+    scrape: async () => serializer.serialize(await collected()),
+    collect: async () => (await collected()).scopeMetrics.flatMap(({ metrics }) => metrics),
     async close() {
       stopRuntime();
       await provider.shutdown();

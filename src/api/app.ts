@@ -13,7 +13,7 @@ import { healthRoutes, type Readiness } from './health.ts';
 import { problem } from './problems.ts';
 
 export interface ApiParts {
-  readonly readiness: () => Readiness;
+  readonly readiness: () => Readiness | Promise<Readiness>;
   /** The metrics as Prometheus text; absent: no `/metrics`. */
   readonly scrape?: (() => Promise<string>) | undefined;
   readonly callers?: CallerSettings;
@@ -23,11 +23,13 @@ export interface ApiParts {
   readonly barrier?: Barrier;
   /** What a barrier may take where the caller names no time, ms; default 5,000. */
   readonly barrierTimeout?: number;
+  /** Nobody is here to answer anything but health and metrics: why. */
+  readonly nobody?: string;
   /** Told of what an answer threw; the client gets a bare 500. */
   readonly failed?: (error: unknown) => void;
 }
 
-export function createApi({ readiness, scrape, callers: settings = { keys: [] }, authzen, barrier, barrierTimeout, failed }: ApiParts): Hono {
+export function createApi({ readiness, scrape, callers: settings = { keys: [] }, authzen, barrier, barrierTimeout, nobody, failed }: ApiParts): Hono {
   const app = new Hono();
   const requireKey = callers(settings);
   // Outermost, and after the answer: a header set before is lost where somebody answers with a response of his own.
@@ -40,7 +42,11 @@ export function createApi({ readiness, scrape, callers: settings = { keys: [] },
   if (scrape) app.get('/metrics', async (c) => c.text(await scrape(), 200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }));
   if (authzen) app.route('/', authzenRoutes(authzen, requireKey));
   if (barrier) app.route('/', barrierRoutes(barrier, requireKey, barrierTimeout));
-  app.notFound(() => problem({ status: 404, code: 'no-path', detail: 'there is no such path here' }));
+  app.notFound(() =>
+    nobody === undefined
+      ? problem({ status: 404, code: 'no-path', detail: 'there is no such path here' })
+      : problem({ status: 503, code: 'starting', detail: nobody }),
+  );
   app.onError((error, c) => {
     if (!c.req.raw.signal.aborted) failed?.(error); // else the caller has gone, perhaps in the middle of a body
     return problem({ status: 500, code: 'internal', detail: 'this should not have happened; the log says more' });

@@ -30,11 +30,11 @@ function wordsOf({ cache, draining, overloaded, missingKeys = null }: Readiness)
   return { state: cache.state, cause: cache.cause ?? missingKeys };
 }
 
-export function healthRoutes(read: () => Readiness): Hono {
+export function healthRoutes(read: () => Readiness | Promise<Readiness>): Hono {
   const app = new Hono();
   for (const path of ['/livez', '/healthz']) app.get(path, (c) => c.text('ok\n', 200, { 'cache-control': 'no-store' }));
-  app.get('/readyz', (c) => {
-    const readiness = read();
+  app.get('/readyz', async (c) => {
+    const readiness = await read();
     const { cache } = readiness;
     const body = { ...wordsOf(readiness), revision: cache.revision, age_ms: cache.ageMs === null ? null : Math.round(cache.ageMs) };
     return c.json(body, isReady(readiness) ? 200 : 503, { 'cache-control': 'no-store' });

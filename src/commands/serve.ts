@@ -2,7 +2,6 @@
 
 import { PolicyError } from 'policy-cache';
 import { createLog } from '../log.ts';
-import { startService } from '../service.ts';
 import { asksForTraces } from '../traces-asked.ts';
 import { VERSION } from '../version.ts';
 import type { Context, ExitCode } from './host.ts';
@@ -16,7 +15,7 @@ export async function serveCommand(context: Context): Promise<ExitCode> {
     cancel.abort();
     return signal;
   });
-  const starting = startService({
+  const parts = {
     settings,
     log,
     version: VERSION,
@@ -28,7 +27,12 @@ export async function serveCommand(context: Context): Promise<ExitCode> {
     hostname: host.hostname(),
     traces: asksForTraces(host.env),
     cancelled: cancel.signal,
-  });
+  };
+  // Whichever it is, the other's program is not loaded: a supervisor answers nothing.
+  const starting =
+    settings.workers > 1
+      ? import('../workers.ts').then(({ startWorkers }) => startWorkers(parts))
+      : import('../service.ts').then(({ startService }) => startService(parts));
   const service = await starting.catch((thrown: unknown) => {
     if (!cancel.signal.aborted || !(thrown instanceof PolicyError)) throw thrown;
     log('info', 'stopped', thrown.message);
@@ -38,7 +42,7 @@ export async function serveCommand(context: Context): Promise<ExitCode> {
   log(
     'info',
     'listening',
-    `doors on ${service.doors.join(' and ')}, ${service.grpc.length === 0 ? 'no gRPC' : `gRPC on ${service.grpc.join(' and ')}`}, api on ${service.api}`,
+    `doors on ${service.doors.join(' and ')}, ${service.grpc.length === 0 ? 'no gRPC' : `gRPC on ${service.grpc.join(' and ')}`}, api on ${service.api}${settings.workers > 1 ? `; ${settings.workers} workers` : ''}`,
   );
   const signal = await signalled;
   log('info', 'stopping', `${signal}: not ready from now on, doors close in ${settings.shutdown.delay} ms`);

@@ -14,6 +14,7 @@ export interface Family {
 export interface Metrics {
   /** The family of a name. */
   get(name: string): Family | undefined;
+  all(): readonly Family[];
   /** The value of the one sample that has these labels, perhaps among others. */
   value(name: string, labels?: Readonly<Record<string, string>>): number | undefined;
 }
@@ -62,6 +63,7 @@ export function parseExposition(text: string): Metrics {
   for (const family of families.values()) if (family.type === 'histogram') checkBuckets(family);
   return {
     get: (name) => families.get(name),
+    all: () => [...families.values()],
     value(name, labels = {}) {
       const family = families.get(name) ?? families.get(name.replace(/_(bucket|sum|count)$/, ''));
       const found = (family?.samples ?? []).filter(
