@@ -216,6 +216,12 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     apiAddress = await listen(api, { host: settings.api.host, port: settings.api.port }, 'api');
     cache.start();
     for (const source of keys) source.start();
+    // Once it is ready: the SDK for metrics is a fifth of the time until then.
+    if (counts)
+      void cache.ready(TAKE_OVER_LIMIT_MS).then(
+        () => telemetry.load(),
+        () => undefined, // the first scrape loads it
+      );
     const { takeOver } = settings.doors;
     // The other one goes on answering until this one can: a version that never gets ready never takes its place.
     if (takeOver) await readyToTakeOver();
