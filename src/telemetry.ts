@@ -15,7 +15,7 @@ export interface Telemetry {
   readonly observer: CacheObserver;
   /** Names what is read at a scrape. Later calls add to earlier ones. */
   watch(watched: Watched): void;
-  /** Loads what a scrape needs, 160 modules of OpenTelemetry: the first scrape would do it. */
+  /** Loads what a scrape needs, 160 modules of OpenTelemetry: else the first scrape does it. */
   load(): Promise<void>;
   /** The metrics as Prometheus text, version 0.0.4. */
   scrape(): Promise<string>;

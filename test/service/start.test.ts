@@ -39,14 +39,14 @@ async function loaded(name: string, args: readonly string[], asked: readonly str
   return { packages: parts(/\/node_modules\/((?:@[^/]+\/)?[^/]+)\//), files: parts(/^(?:(?!\/node_modules\/|\/policy-cache\/).)*\/dist\/(.+)\.js$/) };
 }
 
-test('of packages, those that answer checks; of our own, no other command, no parser and no exposition of metrics', async () => {
-  const { packages, files } = await loaded('plain', [], ['/livez']);
+test('of packages, those that answer checks; of our own, no other command, no parser and, where metrics are off, none of their exposition', async () => {
+  const { packages, files } = await loaded('plain', ['--set', 'api.metrics=false'], ['/livez']);
   expect([...packages].toSorted()).toEqual(['@hono/node-server', 'commander', 'hono', 'jose', 'lru-cache', 'postgres', 'zod']);
   expect([...files].filter((file) => file.startsWith('commands/')).toSorted()).toEqual(['commands/doctor-options', 'commands/serve']);
   expect([...files].filter((file) => /^(?:generate|proxydoctor)\/|embedded|import|worlds|exposition|traces$/.test(file))).toEqual(['proxydoctor/mends']);
 });
 
-test('a file of settings loads its parser, a scrape what it shows', async () => {
+test('a file of settings loads its parser, metrics what shows them', async () => {
   const file = join(directory, 'grantgate.yaml');
   await writeFile(file, 'log:\n  level: info\n');
   const { packages, files } = await loaded('asked', ['--config', file], ['/metrics']);
