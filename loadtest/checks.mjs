@@ -44,34 +44,25 @@ export async function openClient(port, connections) {
       /** @type {{ question: number, begun: number }[]} */ const waiting = [];
       const began = performance.now();
       let sent = 0;
-      let open = 0;
-      /** @type {() => void} */ let done = () => undefined;
-      const over = new Promise((/** @type {(value: void) => void} */ resolve) => (done = resolve));
-      const ended = () => performance.now() - began > seconds * 1000 && open === 0 && waiting.length === 0;
-      const go = () => {
-        while (free.length > 0 && waiting.length > 0) {
-          const one = free.pop();
-          const first = waiting.shift();
-          if (!one || !first) return;
-          open++;
-          void one(requests[first.question] ?? '').then((status) => {
-            answers.push({ ...first, ms: performance.now() - first.begun, status });
-            open--;
-            free.push(one);
-            go();
-            if (ended()) done();
-          });
+      const go = async (/** @type {(typeof all)[number]} */ one) => {
+        for (let first = waiting.shift(); first !== undefined; first = waiting.shift()) {
+          const status = await one(requests[first.question] ?? '');
+          answers.push({ ...first, ms: performance.now() - first.begun, status });
         }
+        free.push(one);
       };
-      const tick = setInterval(() => {
+      /** @type {Promise<void>[]} */ const going = [];
+      while (performance.now() - began < seconds * 1000) {
+        await new Promise((resolve) => setTimeout(resolve, 1));
         const now = performance.now();
         const due = Math.floor((Math.min(now - began, seconds * 1000) * rate) / 1000);
         for (; sent < due; sent++) waiting.push({ question: Math.floor(draw() * requests.length), begun: now });
-        go();
-        if (ended()) done();
-      }, 1);
-      await over;
-      clearInterval(tick);
+        for (let n = Math.min(free.length, waiting.length); n > 0; n--) {
+          const one = free.pop();
+          if (one) going.push(go(one));
+        }
+      }
+      await Promise.all(going);
       return answers;
     },
     close() {

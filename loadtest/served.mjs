@@ -8,10 +8,10 @@ import { residentMb, start } from './processes.mjs';
 async function freePort() {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
-  const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());
+  const address = server.address();
   server.close();
   await once(server, 'close');
-  return port;
+  return typeof address === 'object' && address !== null ? address.port : 0;
 }
 
 /** The status of one GET, 0 where nobody answers. By a socket: `fetch` takes longer for its first request than what is measured. @param {number} port @param {string} path */
