@@ -37,7 +37,7 @@ export async function startedIn(args, { env = {}, port, path, ms = 120_000 }) {
       await running.stop('SIGKILL');
       throw new Error(`${args.join(' ')} is not ready: ${running.said()}`);
     }
-    await new Promise((resolve) => setTimeout(resolve, 2));
+    await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }
 

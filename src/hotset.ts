@@ -58,11 +58,15 @@ export function createHotSet({ path, ms, cache, vocabulary, clock, log, uuid }: 
     const done = `${subjects} of ${ids.subjects.length} users and ${targets} of ${ids.targets.length} targets in ${Math.round(clock.now() - begun)} ms`;
     log(cause === null ? 'info' : 'warn', 'warmed', cause === null ? done : `${done}: ${cause}`);
   };
+  /** What is wrong with the writing, said once. */
+  let told: string | null = null;
   const write = async (): Promise<void> => {
     const ids = cache.hot(MOST);
     // Without a world, or before the first check, the file that is there says more.
     if (warming || ids.subjects.length === 0) return;
-    await writeHotSet(path, ids, uuid()).catch((error: unknown) => log('warn', 'hot-set', messageOf(error)));
+    const problem = await writeHotSet(path, ids, uuid()).then(() => null, messageOf);
+    if (problem !== null && problem !== told) log('warn', 'hot-set', problem);
+    told = problem;
   };
   /** One after the other: the newest is the one that stays. */
   let written = Promise.resolve();

@@ -154,6 +154,23 @@ test('one process writes what the next one reads, for its owner alone', async ()
   expect((await readdir(directory)).filter((name) => name.includes('partial'))).toEqual([]);
 });
 
+test('it is written every few minutes too, for a process that ends without an end', async () => {
+  const path = join(directory, 'meanwhile');
+  const { cache, clock } = await started();
+  const due: (() => void)[] = [];
+  const { hotSet, said } = kept(path, { cache, clock: { now: () => clock.now(), after: (_, f) => (due.push(f), () => undefined) } });
+  await hotSet.start();
+  for (const target of ['d7', 'd8']) {
+    await asked(cache, 'u3', target);
+    expect(due).toHaveLength(1);
+    due.pop()!();
+    await until(() => due.length === 1, 'the next time');
+    expect((await readHotSet(path)).targets).toContain(target);
+  }
+  expect(said).toEqual([]);
+  await hotSet.close();
+});
+
 test('a process that was asked nothing leaves the file as it is', async () => {
   const path = join(directory, 'left');
   await writeHotSet(path, { subjects: ['gone'], targets: [] }, 'x');
