@@ -159,7 +159,7 @@ const service = [
   rule(
     'telemetry-packages',
     'OpenTelemetry is at the edge: the pipeline tells by ports of its own.',
-    { path: '^(src|policy-cache/src)/', pathNot: '^src/(traces|telemetry|histogram|runtime|workers-metrics)\\.ts$' },
+    { path: '^(src|policy-cache/src)/', pathNot: '^src/(traces|telemetry|exposition|histogram|runtime|workers-metrics)\\.ts$' },
     { path: npm('@opentelemetry/[^/]+') },
   ),
   rule('top-down', 'Nobody below the edge imports it.', { path: '^src/', pathNot: edge }, { path: edge }),

@@ -3,11 +3,12 @@
 // File < environment < flags. Nothing is guessed: an unknown key, an unknown GRANTGATE_ variable or a value that does not fit stops
 // the start, and every problem is told at once with its place. The result is frozen.
 
-import { LineCounter, isMap, isScalar, parseDocument, type YAMLMap } from 'yaml';
+import type { YAMLMap } from 'yaml';
 import { isLoopback } from './loopback.ts';
 import { parserWords } from './parser-words.ts';
 import { partsOf, showDuration } from './setting-kinds.ts';
 import { leaves, settings, type Leaf, type Settings } from './settings.ts';
+import { yamlParser } from './yaml.ts';
 
 export interface ConfigInput {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -181,6 +182,7 @@ function readConfigFile(file: string, to: { input: ConfigInput; values: Values; 
     to.problems.push(`${file}: cannot be read: ${error instanceof Error ? error.message : String(error)}`);
     return;
   }
+  const { LineCounter, isMap, isScalar, parseDocument } = yamlParser();
   const lines = new LineCounter();
   const document = parseDocument(content, { lineCounter: lines });
   const at = (offset: number | undefined): string => `${file}:${lines.linePos(offset ?? 0).line}`;

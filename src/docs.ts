@@ -1,12 +1,14 @@
-// Does the README's table of settings say what the schema says? `--check` fails where it does not; without it the table is written.
+// Does what is made from something else say the same? The README's table of settings, made from the schema, and what is kept of the shipped
+// YAML files (yaml.ts). `--check` fails where one does not; without it they are written.
 //
 // A program of the checkout (`npm run docs`), not of the product.
 
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import process from 'node:process';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { showDuration } from './setting-kinds.ts';
 import { leaves, type Leaf } from './settings.ts';
+import { hashOf, SHIPPED, yamlParser } from './yaml.ts';
 
 const BEGIN = '<!-- settings: made from src/settings.ts by `npm run docs` -->';
 const END = '<!-- end of settings -->';
@@ -39,17 +41,24 @@ function defaultOf({ schema, note }: Leaf): string {
   return `\`${note.time && typeof value === 'number' ? showDuration(value) : typeof value === 'string' ? value : JSON.stringify(value)}\``;
 }
 
+/** The shipped files as the parser reads them. */
+export function shippedAsJson(): string {
+  const texts = ['thingsboard.yaml', 'thingsboard-routes.yaml'].map((name) => readFileSync(new URL(name, pathToFileURL(SHIPPED)), 'utf8'));
+  return `${JSON.stringify(Object.fromEntries(texts.map((text) => [hashOf(text), yamlParser().parse(text) as unknown])))}\n`;
+}
+
 function main(args: readonly string[]): number {
-  const path = fileURLToPath(new URL('../README.md', import.meta.url));
-  const before = readFileSync(path, 'utf8');
-  const after = withTable(before);
-  if (before === after) return 0;
-  if (args.includes('--check')) {
-    process.stderr.write('README.md: the table of settings is not that of src/settings.ts; `npm run docs` writes it\n');
-    return 1;
+  const readme = fileURLToPath(new URL('../README.md', import.meta.url));
+  const made = [
+    { path: readme, from: 'the schema in src/settings.ts', content: withTable(readFileSync(readme, 'utf8')) },
+    { path: SHIPPED, from: 'the YAML files beside it', content: shippedAsJson() },
+  ];
+  const stale = made.filter(({ path, content }) => !existsSync(path) || readFileSync(path, 'utf8') !== content);
+  for (const { path, from, content } of stale) {
+    if (args.includes('--check')) process.stderr.write(`${path}: does not say what ${from} says; \`npm run docs\` writes it\n`);
+    else writeFileSync(path, content);
   }
-  writeFileSync(path, after);
-  return 0;
+  return args.includes('--check') && stale.length > 0 ? 1 : 0;
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) process.exitCode = main(process.argv.slice(2));

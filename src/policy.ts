@@ -5,9 +5,9 @@
 import { createHash } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import { InputError, compileVocabulary, type Vocabulary } from 'policy-cache';
-import { parseDocument } from 'yaml';
 import { parserWords } from './parser-words.ts';
 import { compileRoutes, type RouteTable } from './routes.ts';
+import { shippedContent, yamlParser } from './yaml.ts';
 
 export interface PolicyFiles {
   /** Paths; undefined: the shipped file. */
@@ -53,7 +53,9 @@ function read(path: string, readFile: PolicyFiles['readFile']): { parsed: unknow
   } catch (error) {
     throw new InputError(path, `cannot be read: ${error instanceof Error ? error.message : String(error)}`);
   }
-  const document = parseDocument(text);
+  const shipped = shippedContent(text, readFile);
+  if (shipped !== undefined) return { parsed: shipped, text };
+  const document = yamlParser().parseDocument(text);
   if (document.errors.length > 0)
     throw new InputError(
       path,

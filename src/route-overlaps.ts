@@ -14,16 +14,28 @@ interface Pair {
   readonly crossing: boolean;
 }
 
-/** Every overlapping pair among rows of one method. Quadratic, at start only (480 rows: about 30 ms). */
+/** Every overlapping pair among rows of one method. A row is held against those that begin in the same place, or in any (480 rows: 3 ms; all against all: 30). */
 export function overlapsOf(rows: readonly Row[]): Pair[] {
   const pairs: Pair[] = [];
-  for (let i = 0; i < rows.length; i++)
-    for (let j = i + 1; j < rows.length; j++) {
-      const [a, b] = [rows[i]!, rows[j]!];
+  const places = rows.map(({ segments }) => placeOf(segments));
+  const beginning = new Map<string | null, number[]>([[null, []]]);
+  places.forEach((place, i) => beginning.set(place, [...(beginning.get(place) ?? []), i]));
+  for (const [i, a] of rows.entries()) {
+    const place = places[i] ?? null;
+    const near = place === null ? rows.keys() : [...beginning.get(null)!, ...beginning.get(place)!].toSorted((x, y) => x - y);
+    for (const j of near) {
+      if (j <= i) continue;
+      const b = rows[j]!;
       const order = compare(a.segments, b.segments);
       if (order) pairs.push({ first: order.first === 'a' ? a : b, second: order.first === 'a' ? b : a, crossing: order.crossing });
     }
+  }
   return pairs;
+}
+
+/** Where every path of the row begins, two segments of it; null: it is not bound to one place. */
+function placeOf([first, second]: readonly Segment[]): string | null {
+  return first?.kind === 'literal' && second?.kind === 'literal' ? `${first.text}/${second.text}` : null;
 }
 
 /** Does this row's path, its parameters being any segments, match? */

@@ -17,6 +17,7 @@ import { createDecisionLog, type LineSink } from './decisionlog.ts';
 import type { Asserts } from './doors/envoy.ts';
 import { createGrpcDoor } from './doors/grpc.ts';
 import { createHttpDoors } from './doors/http.ts';
+import { createHotSet } from './hotset.ts';
 import { createIdentity, missingKeys } from './authorities.ts';
 import { addressesOf, listen } from './listen.ts';
 import type { Log } from './log.ts';
@@ -135,6 +136,8 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     follower: instance,
     limits: settings.cache,
   });
+  const { hotSet: path, warmUp: ms } = settings.cache;
+  const hotSet = path === undefined ? null : createHotSet({ path, ms, cache, vocabulary: policy.vocabulary, clock, log, uuid: parts.uuid });
   const { deadline } = settings.doors;
   const nextId = decisionIds(parts.uuid().slice(0, 8));
   const counts = settings.api.metrics;
@@ -167,6 +170,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     cache: cache.state(),
     draining,
     overloaded: admission.behindFor() > overload.notReadyAfter,
+    warming: hotSet?.warming ?? false,
     missingKeys: missingKeys(keys),
   });
   const grpc = createGrpcDoor({
@@ -201,6 +205,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   let idle = true;
   const end = async (): Promise<void> => {
     await Promise.all([doors.close(settings.shutdown.timeout), grpc.close(settings.shutdown.timeout)]);
+    await hotSet?.close();
     cache.close();
     for (const source of keys) source.close();
     [idle] = await Promise.all([traces?.close(settings.shutdown.timeout) ?? true, decisions.flush(settings.shutdown.timeout)]);
@@ -217,8 +222,8 @@ export async function startService(parts: ServiceParts): Promise<Service> {
       if (parts.cancelled?.aborted === true) throw new PolicyError('starting', 'told to stop before it could take over');
       const { fresh, cause } = cache.state();
       const missing = fresh ? missingKeys(keys) : (cause ?? 'no world is loaded yet');
-      if (missing === null) return;
-      if (clock.now() > limit) throw new PolicyError('starting', missing);
+      if (missing === null && hotSet?.warming !== true) return;
+      if (clock.now() > limit) throw new PolicyError('starting', missing ?? 'the hot set is being read');
       await pause(TAKE_OVER_LOOK_MS);
     }
   };
@@ -226,9 +231,12 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   const open = parts.listen ?? listen;
   let apiAddress: string;
   try {
-    apiAddress = await open(api, settings.api, 'api');
     cache.start();
     for (const source of keys) source.start();
+    void hotSet?.start(); // never rejects
+    // While the database answers. Later it would hold up checks: it is a fifth of the time to ready, and not in small turns.
+    if (counts) await telemetry.load();
+    apiAddress = await open(api, settings.api, 'api');
     const { takeOver } = settings.doors;
     // The other one goes on answering until this one can: a version that never gets ready never takes its place.
     if (takeOver) await readyToTakeOver();

@@ -164,6 +164,13 @@ export const settings = z.strictObject({
         .register(notes, { description: 'Permission classes kept in memory (users of one owner and the same groups share one).' }),
       touched: integer(1000, 100_000_000).default(200_000).register(notes, { description: 'Changed keys remembered one by one.' }),
       tokens: integer(100, 100_000_000).default(20_000).register(notes, { description: 'Verified tokens kept in memory.' }),
+      hotSet: text.optional().register(notes, {
+        description:
+          'File in which this process writes the ids that it is asked about (never what they may do), at its end and every few minutes, and from which the next one reads them into memory before `/readyz` says ready.',
+      }),
+      warmUp: duration(0, 600_000)
+        .default(5000)
+        .register(notes, { description: 'Longest time that the ids of `cache.hotSet` may take; ready then all the same.', time: true }),
     })
     .prefault({}),
   identity: z

@@ -16,11 +16,11 @@ import { ANY, formatRevision } from './model.ts';
 import type { AccessRequest, Decision, Placement } from './model.ts';
 import { newStats } from './observer.ts';
 import type { CacheStats } from './observer.ts';
-import type { CacheLimits, CacheSettings, CacheSizes, CacheState, CheckOptions, CheckStatus } from './options.ts';
+import type { CacheLimits, CacheSettings, CacheSizes, CacheState, CheckOptions, CheckStatus, HotIds } from './options.ts';
 import type { Clock } from './source.ts';
 import { RecentStore } from './recent.ts';
-import { idOf, isReached, provedClass, provedObject } from './world.ts';
-import type { ObjectEntry, Stores, World } from './world.ts';
+import { idOf, idsOf, isReached, lookUp, provedClass } from './world.ts';
+import type { Stores, World } from './world.ts';
 import type { Vocabulary } from './vocabulary.ts';
 
 const LIMITS: CacheLimits = { subjects: 100_000, targets: 1_000_000, absent: 20_000, classes: 50_000, touched: 200_000 };
@@ -156,6 +156,12 @@ export class PolicyCache {
       classes: current?.classes.size ?? 0,
       nodes: current?.tree.size ?? 0,
     };
+  }
+
+  /** Ids in memory, so many of each at the most, those in use first: what a later process may ask about before it is asked. */
+  hot(most: HotIds<number>): HotIds {
+    const { current } = this.#driver.state;
+    return { subjects: idsOf(current?.subjects, most.subjects), targets: idsOf(current?.targets, most.targets) };
   }
 
   /** Ends the session and drops everything; whatever is asked from then on is refused with `starting`. */
@@ -389,10 +395,4 @@ const NO_GROUPS: readonly never[] = [];
 /** For the small ones, which a check that hits does not look at. By `maxSize`, not `max`, which lays out all slots at once. */
 function bounded<V extends object>(entries: number): LRUCache<string, V> {
   return new LRUCache<string, V>({ maxSize: entries, sizeCalculation: () => 1 });
-}
-
-/** A proved entry of the id, be it a thing or an absence; null if there is none. */
-function lookUp(world: World, store: World['subjects'], id: string): ObjectEntry | null {
-  const entry = store.get(id) ?? world.absent.get(id);
-  return entry !== undefined && provedObject(world, id, entry) ? entry : null;
 }

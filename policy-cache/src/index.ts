@@ -21,7 +21,7 @@ export type { ListedRow } from './worldnames.ts';
 export { compileRows, compileWorld, requestOf, worldProblems } from './compile.ts';
 export type { CompiledWorld, WorldRows } from './compile.ts';
 export { PolicyCache } from './cache.ts';
-export type { CacheSettings, CacheLimits, CacheState, CacheSizes, CheckOptions, CheckStatus } from './options.ts';
+export type { CacheSettings, CacheLimits, CacheState, CacheSizes, CheckOptions, CheckStatus, HotIds } from './options.ts';
 export { newStats } from './observer.ts';
 export type { CacheObserver, CacheStats, PullCause, ResetCause, Work } from './observer.ts';
 export type {

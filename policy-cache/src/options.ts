@@ -43,6 +43,12 @@ export interface CacheState {
   readonly cause: string | null;
 }
 
+/** Something of subjects, and of targets. */
+export interface HotIds<T = readonly string[]> {
+  readonly subjects: T;
+  readonly targets: T;
+}
+
 export interface CacheSizes {
   readonly subjects: number;
   readonly targets: number;

@@ -59,8 +59,9 @@ export class RecentStore<V extends Recent> implements Store<V> {
     return was;
   }
 
+  /** Those in use first. Looks at every entry twice at the most: whoever wants a few of them need not sort all. */
   *keys(): Generator<string> {
-    for (const part of this.#parts) yield* part.keys();
+    for (const inUse of [true, false]) for (const part of this.#parts) for (const [id, entry] of part) if ((entry.used === IN_USE) === inUse) yield id;
   }
 
   /** The next part in turn that is not a small one: what has just been put into a small one would be among its oldest. */

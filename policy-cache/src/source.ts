@@ -17,6 +17,8 @@ export interface Store<V> {
   get(key: string): V | undefined;
   set(key: string, value: V): unknown;
   delete(key: string): boolean;
+  /** Those that are in use before others, as far as the map knows. */
+  keys(): Iterable<string>;
   readonly size: number;
 }
 

@@ -100,6 +100,22 @@ export function newWorld(stamp: Revision, tree: OwnerTree, stores: Stores): Worl
   };
 }
 
+/** A proved entry of the id, be it a thing or an absence; null if there is none. */
+export function lookUp(world: World, store: World['subjects'], id: string): ObjectEntry | null {
+  const entry = store.get(id) ?? world.absent.get(id);
+  return entry !== undefined && provedObject(world, id, entry) ? entry : null;
+}
+
+/** The first so many ids of a store. */
+export function idsOf(store: World['subjects'] | undefined, most: number): readonly string[] {
+  const ids: string[] = [];
+  for (const id of store?.keys() ?? []) {
+    if (ids.length >= most) break;
+    ids.push(id);
+  }
+  return ids;
+}
+
 export function provedObject(world: World, id: string, entry: ObjectEntry): boolean {
   if (entry.at >= world.last.o) return true;
   if (entry.at < world.floor.o || (world.touched.o.get(id) ?? 0) > entry.at) return false;

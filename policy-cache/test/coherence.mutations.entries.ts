@@ -12,7 +12,7 @@ export const entries: readonly Mutation[] = [
   {
     rule: 'an entry is served only if it is proved',
     patches: [
-      patch('cache', 'entry !== undefined && provedObject(world, id, entry) ? entry : null', 'entry ?? null'),
+      patch('world', 'entry !== undefined && provedObject(world, id, entry) ? entry : null', 'entry ?? null'),
       patch('cache', 'if (cell === null || !provedClass(world, cell)) return null;', 'if (cell === null || cell.effective === null) return null;'),
     ],
     in: QUIET,

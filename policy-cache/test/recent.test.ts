@@ -87,3 +87,16 @@ test('ids that fall into one part are kept as well as others', () => {
   store.set('x', entry('x'));
   expect(store.get('x')?.name).toBe('x');
 });
+
+test.each([
+  ['one part', 1_000],
+  ['many parts', LARGE],
+])('its ids come as whoever has room for a few wants them, those in use first: %s', (_, limit) => {
+  const store = new RecentStore<Entry>(limit);
+  for (let i = 0; i < 900; i++) store.set(uuid(i), entry(uuid(i)));
+  const hot = [3, 500, 899].map(uuid);
+  for (const id of [...hot, ...hot]) store.get(id);
+  const ids = [...store.keys()];
+  expect(ids).toHaveLength(900);
+  expect(new Set(ids.slice(0, 3))).toEqual(new Set(hot));
+});

@@ -3,7 +3,8 @@
 // The type of a key decides what it may verify, and the issuer's list narrows that: a token chooses among what is left and adds
 // nothing (proxies 3.4). Of a key only its public members are read, and a symmetric one is none: whoever reads the set could sign.
 
-import { calculateJwkThumbprint, importJWK } from 'jose';
+import { calculateJwkThumbprint } from 'jose/jwk/thumbprint';
+import { importJWK } from 'jose/key/import';
 import type { CryptoKey } from 'jose';
 
 /** What an issuer may be configured with. Never a symmetric one: its keys are public. */

@@ -3,7 +3,9 @@
 // Issuer, audience and algorithms are the configuration's, keys those that the issuer publishes, and all that a token says of
 // itself is which of them to take. Of its claims one is read: who it is. Tenant and groups come from the database.
 
-import { decodeProtectedHeader, errors, jwtVerify } from 'jose';
+import { decodeProtectedHeader } from 'jose/decode/protected_header';
+import { JWSSignatureVerificationFailed } from 'jose/errors';
+import { jwtVerify } from 'jose/jwt/verify';
 import { InputError, parseId } from 'policy-cache';
 import { refused } from '../identity.ts';
 import type { Grounds, Issuer, Proof } from '../identity.ts';
@@ -51,7 +53,7 @@ export function createOidcIssuer(settings: OidcSettings, keys: KeySource): Issue
         });
         return proof(payload, { subjectClaim, tolerance: clockTolerance, until: found.until, grounds });
       } catch (thrown) {
-        if (thrown instanceof errors.JWSSignatureVerificationFailed) continue;
+        if (thrown instanceof JWSSignatureVerificationFailed) continue;
         return refusal(thrown);
       }
     }

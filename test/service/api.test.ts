@@ -67,6 +67,13 @@ test('overloaded is not ready, and still alive; what is wrong with the world is 
   expect(await (await fetch(`${behind}/readyz`)).json()).toMatchObject({ state: 'detached', cause: 'connection refused' });
 });
 
+test('while the hot set is read it is not ready, and says so', async () => {
+  const url = await listen({ readiness: () => ({ cache: following, draining: false, overloaded: false, warming: true }) });
+  const answer = await fetch(`${url}/readyz`);
+  expect(answer.status).toBe(503);
+  expect(await answer.json()).toMatchObject({ state: 'warming', cause: expect.stringMatching(/cache\.hotSet/) as string });
+});
+
 test('before the first world there is nothing to show', async () => {
   const url = await listen({
     readiness: () => ({ cache: { state: 'starting', fresh: false, revision: null, ageMs: null, cause: 'no world yet' }, draining: false, overloaded: false }),

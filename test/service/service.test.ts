@@ -6,7 +6,7 @@ import { createServer } from 'node:net';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { loadConfig } from '../../src/config.ts';
 import { startService, type Service } from '../../src/service.ts';
@@ -287,6 +287,20 @@ describe('as a process', () => {
     expect(await sidecar.line('during')).toMatchObject({ decision: 'allow' });
     expect(sidecar.log()).toMatch(/"event":"stopped","detail":"every check is answered/);
     await expect(ask(at, null, '/')).rejects.toThrow(/ENOENT|ECONNREFUSED/);
+  }, 30_000);
+
+  test('what one process was asked about is in memory when the next one says that it is ready', async () => {
+    const hotSet = join(mkdtempSync(join(tmpdir(), 'grantgate-hot-')), 'ids');
+    const asked = async (id: string): Promise<[cache: string, log: string]> => {
+      const sidecar = await startSidecar({ databaseUrl: reader, set: { 'cache.hotSet': hotSet, 'doors.deadline': '2s' } });
+      await ask({ socketPath: sidecar.doors }, await tokenFor('hana'), '/api/device/tower-meter', id);
+      const { cache } = await sidecar.line(id);
+      await sidecar.stop('SIGTERM');
+      return [cache, sidecar.log()];
+    };
+    expect(await asked('first')).toEqual(['miss', expect.not.stringContaining('hot-set')]);
+    expect(await asked('second')).toEqual(['hit', expect.stringContaining('"event":"warmed","detail":"1 of 1 users and 1 of 1 targets')]);
+    rmSync(dirname(hotSet), { recursive: true });
   }, 30_000);
 
   test('a second signal does not wait', async () => {

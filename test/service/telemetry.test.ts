@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { compileVocabulary, newStats } from 'policy-cache';
 import { afterEach, expect, test } from 'vitest';
 import { parse } from 'yaml';
-import { SECONDS_BOUNDS } from '../../src/histogram.ts';
+import { SECONDS_BOUNDS } from '../../src/series.ts';
 import type { CheckReport } from '../../src/report.ts';
 import { createTelemetry, type Telemetry } from '../../src/telemetry.ts';
 import { parseExposition, type Metrics } from '../support/exposition.ts';

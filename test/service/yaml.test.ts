@@ -1,8 +1,12 @@
 // What do files do that are made to harm whoever reads them? Nothing, and the problem names the file.
 
+import { readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { parse } from 'yaml';
 import { loadConfig, type ConfigError } from '../../src/config.ts';
 import { loadPolicy } from '../../src/policy.ts';
+import { SHIPPED, shippedContent } from '../../src/yaml.ts';
 import { nameProblems, readWorlds } from '../../src/worldfiles.ts';
 import { cli } from '../support/cli.ts';
 import { vocabulary } from '../support/doors.ts';
@@ -91,4 +95,31 @@ describe('a file that is no world', () => {
     expect(stderr.split('\n')).toHaveLength(102);
     expect(stderr).toMatch(/^rows\.ndjson:1: kind: expected one of[\s\S]*\n… and \d+ more\n$/);
   }, 60_000);
+});
+
+describe('what is kept of the shipped files', () => {
+  const readFile = (path: string): string => readFileSync(path, 'utf8');
+  const files = ['thingsboard.yaml', 'thingsboard-routes.yaml'].map((name) => join(dirname(SHIPPED), name));
+
+  test.each(files)('is what the parser says of %s', (path) => {
+    expect(shippedContent(readFile(path), readFile)).toEqual(parse(readFile(path)));
+  });
+
+  test('is not believed of a file that was changed: it is parsed', () => {
+    const changed = readFile(files[1]!).replace('path: /api/2fa/settings', 'path: /api/2fa/other');
+    expect(shippedContent(changed, readFile)).toBeUndefined();
+    const { routes } = loadPolicy({ readFile: (path) => (path === files[1] ? changed : readFile(path)) });
+    expect(routes.rows.map(({ path }) => path)).toContain('/api/2fa/other');
+  });
+
+  test('may be lost, or be no JSON', () => {
+    for (const kept of [null, 'not JSON', '[]']) {
+      const without = (path: string): string => {
+        if (path !== SHIPPED) return readFile(path);
+        if (kept === null) throw new Error('ENOENT');
+        return kept;
+      };
+      expect(loadPolicy({ readFile: without }).version).toBe(loadPolicy({ readFile }).version);
+    }
+  });
 });
