@@ -1,0 +1,123 @@
+// How fast, how dear and how fresh is grantgate beside its peers, on one world, in one run?  npm run bench:peers [-- --json]
+//
+// A peer is timed only after it has answered every question as expected. Servers on core 0, the client on core 1, Postgres on both. About twelve minutes;
+// `--quick` two (slow peers are then asked the first 1,000 questions before they are timed). `--only opa,grantgate`, `--seconds N` of a lane.
+// What is missing is installed first, and told if it cannot be had.
+
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { benchmark } from '../figures.mjs';
+import { residentMb } from '../processes.mjs';
+import { results } from './figures.mjs';
+import { commandOf, install, programOf } from './install.mjs';
+import { beginWrites, nameOf, openClient } from './lane.mjs';
+import { measureLibrary } from './library.mjs';
+import { LIBRARIES, PLANS } from './plan.mjs';
+import { startPostgres } from './postgres.mjs';
+import { createRevokes } from './queries.mjs';
+import { reference } from './reference.mjs';
+import { createWorld } from './world.mjs';
+
+const SEED = 1;
+const SERVER_CORE = 0;
+/** Of the revokes the last are proved by a barrier, where there is one. */
+const PROVED = 15;
+const QUICK = { seconds: 0.5, first: 1_000 };
+
+const bench = benchmark('peers', { quick: { type: 'boolean', default: false }, only: { type: 'string' }, seconds: { type: 'string' } });
+const { given, say } = bench;
+const quick = given['quick'] === true;
+const seconds = Number(given['seconds'] ?? (quick ? QUICK.seconds : 2.5));
+const only = typeof given['only'] === 'string' ? given['only'].split(',') : null;
+if (availableParallelism() < 2) throw new Error('needs two processors: one for a server, one for its client');
+
+const world = createWorld(SEED);
+const subject = { world, judge: reference(world) };
+const revokes = createRevokes(world, subject.judge).length;
+const found = results(bench);
+const directory = await mkdtemp(join(tmpdir(), 'grantgate-peers-'));
+await chmod(directory, 0o711);
+/** @type {Awaited<ReturnType<typeof startPostgres>> | null} */ let postgres = null;
+/** @type {Record<string, string>} */ const versions = {};
+const begun = performance.now();
+try {
+  for (const plan of PLANS) {
+    if (only !== null && !only.includes(plan.peer)) continue;
+    const missing = plan.program === null ? null : install(plan.program, say);
+    if (missing !== null) for (const { name } of plan.entries) found.missing(name, { command: commandOf(plan.program ?? ''), why: missing });
+    else await measure(plan);
+  }
+  for (const library of LIBRARIES) {
+    if (only !== null && !only.includes(library)) continue;
+    const missing = install(library, say);
+    if (missing !== null) found.missing(library, { command: commandOf(library), why: missing });
+    else await inProcess(library);
+  }
+} finally {
+  await postgres?.stop();
+  await rm(directory, { recursive: true, force: true });
+}
+found.goals();
+say(`${((performance.now() - begun) / 60_000).toFixed(1)} minutes`);
+bench.finish({ ...versions, ...(quick ? { run: 'quick: short lanes, slow peers not asked everything' } : {}) });
+
+/** @param {import('./plan.mjs').Plan} plan */
+async function measure({ module, peer: name, start, entries, postgres: needs }) {
+  const { [name]: peer } = /** @type {Record<string, import('./peer.mjs').Peer>} */ (await import(`./${module}`));
+  if (peer === undefined) throw new Error(`no ${name} in ${module}`);
+  if (needs) postgres ??= await startPostgres(join(directory, 'postgres'));
+  if (postgres !== null) versions['PostgreSQL'] = postgres.version;
+  const database = async (/** @type {string} */ wanted) => {
+    if (postgres === null) throw new Error('no Postgres');
+    return postgres.database(wanted);
+  };
+  const server = await peer.start({ subject, directory, core: SERVER_CORE, bin: programOf, database }, start);
+  try {
+    versions[name] = server.version;
+    for (const entry of entries) await measureEntry(entry, { module, name, peer, server, database: needs ? (postgres?.pid ?? null) : null });
+  } catch (error) {
+    throw new Error(`${entries[0]?.name}: ${error instanceof Error ? error.message : String(error)}\n${server.said().slice(-2_000)}`, { cause: error });
+  } finally {
+    await server.stop();
+  }
+}
+
+/**
+ * @param {import('./plan.mjs').Entry} entry
+ * @param {{ module: string, name: string, peer: import('./peer.mjs').Peer, server: import('./peer.mjs').Server, database: number | null }} of
+ */
+async function measureEntry(entry, { module, name, peer, server, database }) {
+  const floor = name === 'floor';
+  const client = await openClient({ ...{ module, peer: name, variant: entry.variant, at: server.at, seed: SEED, floor }, pids: { server: server.pid, database } });
+  const writing = await peer.writing?.(server.at, subject);
+  try {
+    const began = performance.now();
+    const { asked, mismatches, examples } = await client.gate(quick && entry.slow ? QUICK.first : undefined);
+    if (mismatches > 0) return void found.wrong(entry.name, { asked, mismatches, examples });
+    say(`        ${entry.name}: ${asked} questions, 0 mismatches, ${((performance.now() - began) / 1000).toFixed(1)} s`);
+    for (const lane of entry.lanes) {
+      const writes = lane.writes && writing !== undefined ? beginWrites(writing) : null;
+      const measured = await client.run(lane, seconds);
+      await writes?.stop();
+      found.lane(entry.name, nameOf(lane), measured);
+    }
+    found.server(entry.name, { load: server.loadSeconds, memory: residentMb(server.pid) });
+    if (entry.freshness === undefined) return;
+    const watching = { ...entry.freshness, ...(quick ? { rounds: 1 } : {}) };
+    const proves = writing?.proof !== undefined;
+    found.freshness(entry.name, await client.freshness({ ...watching, from: 0, to: proves ? revokes - PROVED : revokes, proof: false }));
+    if (proves) found.proof(entry.name, await client.freshness({ ...watching, from: revokes - PROVED, to: revokes, proof: true }));
+  } finally {
+    await writing?.close();
+    await client.close();
+  }
+}
+
+/** @param {string} library */
+async function inProcess(library) {
+  const measured = await measureLibrary(library, { seed: SEED, seconds: quick ? 1 : 5 });
+  versions[library] = measured.version;
+  if (measured.mismatches > 0) return void found.wrong(library, measured);
+  found.library(library, measured);
+}
