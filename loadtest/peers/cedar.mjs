@@ -5,7 +5,9 @@ import { createRequire } from 'node:module';
 import { PROGRAMS } from './install.mjs';
 import { OPERATIONS, chain } from './world.mjs';
 
-const POLICIES = OPERATIONS.map((operation) => `permit(principal, action == Action::"${operation}", resource) when { principal in resource.can_${operation} };`);
+const POLICIES = OPERATIONS.map(
+  (operation) => `permit(principal, action == Action::"${operation}", resource) when { principal in resource.can_${operation} };`,
+);
 
 /** @type {import('./library.mjs').Engine} */
 export function cedar({ world, judge }) {
@@ -21,7 +23,10 @@ export function cedar({ world, judge }) {
     }
   const uid = (/** @type {string} */ type, /** @type {string} */ id) => ({ type, id });
   const groups = new Map(
-    world.userGroups.map(({ id }) => [id, { uid: uid('UserGroup', id), attrs: {}, parents: Array.from(granted.get(id) ?? [], (grant) => uid('Grant', grant)) }]),
+    world.userGroups.map(({ id }) => [
+      id,
+      { uid: uid('UserGroup', id), attrs: {}, parents: Array.from(granted.get(id) ?? [], (grant) => uid('Grant', grant)) },
+    ]),
   );
   return Promise.resolve(({ user, operation, device }) => {
     const mine = judge.users.get(user)?.groups ?? [];

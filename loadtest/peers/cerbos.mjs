@@ -80,7 +80,12 @@ function policyOf({ world, judge }) {
   const rules = world.grants.flatMap(({ userGroup, role, entityGroup }) => {
     const actions = [...(judge.roles.get(role) ?? [])];
     if (actions.length === 0) return [];
-    return { actions, effect: 'EFFECT_ALLOW', roles: [userGroup], condition: { match: { expr: `"${entityGroup ?? owners.get(userGroup)}" in R.attr.scopes` } } };
+    return {
+      actions,
+      effect: 'EFFECT_ALLOW',
+      roles: [userGroup],
+      condition: { match: { expr: `"${entityGroup ?? owners.get(userGroup)}" in R.attr.scopes` } },
+    };
   });
   return { apiVersion: 'api.cerbos.dev/v1', resourcePolicy: { version: 'default', resource: 'device', rules } };
 }

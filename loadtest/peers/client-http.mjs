@@ -33,7 +33,7 @@ export async function connectHttp(port) {
   socket.on('close', () => settle(null));
   return {
     ask(bytes, done) {
-      if (socket.destroyed) return void done(null);
+      if (socket.destroyed) return done(null);
       waiting = done;
       socket.write(bytes);
     },
@@ -45,7 +45,7 @@ export async function connectHttp(port) {
 function readReply(buffer) {
   const end = buffer.indexOf(END);
   if (end < 0) return null;
-  const head = buffer.latin1Slice(0, end);
+  const head = buffer.toString('latin1', 0, end);
   const status = Number(head.slice(9, 12));
   const rest = buffer.subarray(end + 4);
   const [, length] = /\r\ncontent-length: *(\d+)/i.exec(head) ?? [];
@@ -57,10 +57,10 @@ function readReply(buffer) {
 /** @param {number} status @param {Buffer} rest @returns {HttpReply | null} */
 function unchunked(status, rest) {
   const parts = [];
-  for (let at = 0; ; ) {
+  for (let at = 0; ;) {
     const line = rest.indexOf('\r\n', at);
     if (line < 0) return null;
-    const size = Number.parseInt(rest.latin1Slice(at, line), 16);
+    const size = Number.parseInt(rest.toString('latin1', at, line), 16);
     if (rest.length < line + 4 + size) return null;
     if (size === 0) return { status, body: Buffer.concat(parts) };
     parts.push(rest.subarray(line + 2, line + 2 + size));
@@ -70,7 +70,11 @@ function unchunked(status, rest) {
 
 /** The bytes of a request. @param {string} method @param {string} path @param {Readonly<Record<string, string>>} headers @param {string} [body] */
 export function httpRequest(method, path, headers, body) {
-  const all = { host: 'authz.example', ...headers, ...(body === undefined ? {} : { 'content-type': 'application/json', 'content-length': String(Buffer.byteLength(body)) }) };
+  const all = {
+    host: 'authz.example',
+    ...headers,
+    ...(body === undefined ? {} : { 'content-type': 'application/json', 'content-length': String(Buffer.byteLength(body)) }),
+  };
   const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}\r\n`);
   return Buffer.from(`${method} ${path} HTTP/1.1\r\n${lines.join('')}\r\n${body ?? ''}`);
 }

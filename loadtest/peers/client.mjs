@@ -3,7 +3,7 @@
 
 import { readFileSync } from 'node:fs';
 import { cpuNs } from '../processes.mjs';
-import { connectGrpc } from './client-grpc.mjs';
+import { NO_MESSAGE, connectGrpc } from './client-grpc.mjs';
 import { connectHttp } from './client-http.mjs';
 import { freshness } from './freshness.mjs';
 import { createQueries, createRevokes } from './queries.mjs';
@@ -80,7 +80,7 @@ function answering(ask, allowed) {
     ask(bytes, (reply) => {
       /** @type {boolean | null | Error} */ let answer;
       try {
-        answer = reply === null ? new Error('no answer: the call failed, or the connection was closed') : allowed(reply);
+        answer = reply === null ? new Error('no answer: the call failed, or the connection was closed') : reply === NO_MESSAGE ? null : allowed(reply);
       } catch (error) {
         answer = error instanceof Error ? error : new Error(String(error));
       }
@@ -110,7 +110,8 @@ async function gate(asked) {
     for (let item = asked[next++]; item !== undefined; item = asked[next++]) {
       const line = /** @type {(typeof lines)[number]} */ (lines[i % lines.length]);
       let allow = await line.ask(item.bytes);
-      for (const end = performance.now() + PATIENCE_MS; allow === null && performance.now() < end; allow = await line.ask(item.bytes)) await new Promise(setImmediate);
+      for (const end = performance.now() + PATIENCE_MS; allow === null && performance.now() < end; allow = await line.ask(item.bytes))
+        await new Promise(setImmediate);
       if (allow !== item.allow) wrong.push(`${item.user} ${item.operation} ${item.device}: ${allow === null ? 'undecided' : allow ? 'allowed' : 'denied'}`);
     }
   });
@@ -144,7 +145,8 @@ async function closedLoop({ ring: size, concurrency, ms, warmMs }) {
       const item = /** @type {(typeof ring)[number]} */ (ring[next++ % ring.length]);
       ask(item.bytes, (answer) => {
         if (answer === null) undecided++;
-        else if (answer !== item.allow) return void reject(answer instanceof Error ? answer : new Error(`wrong: ${item.user} ${item.operation} ${item.device} is ${answer}`));
+        else if (answer !== item.allow)
+          return reject(answer instanceof Error ? answer : new Error(`wrong: ${item.user} ${item.operation} ${item.device} is ${answer}`));
         if (sent >= began) latencies.push(performance.now() - sent);
         step(ask);
       });
@@ -158,7 +160,16 @@ async function closedLoop({ ring: size, concurrency, ms, warmMs }) {
   const sorted = Float64Array.from(latencies).sort();
   const at = (/** @type {number} */ share) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
   const each = (/** @type {'server' | 'database' | 'client'} */ who) => (after[who] - (before[0]?.[who] ?? 0)) / 1000 / latencies.length;
-  return { rate: latencies.length / seconds, p50: at(0.5), p99: at(0.99), checks: latencies.length, undecided, cpu: each('server'), database: each('database'), client: each('client') };
+  return {
+    rate: latencies.length / seconds,
+    p50: at(0.5),
+    p99: at(0.99),
+    checks: latencies.length,
+    undecided,
+    cpu: each('server'),
+    database: each('database'),
+    client: each('client'),
+  };
 }
 
 /** Nanoseconds of a processor until now. */

@@ -34,7 +34,11 @@ export function results(bench) {
       figure(`${at}.cpu`, cpu, { unit: MICRO, ...(name.startsWith('grantgate.') && bare ? { floor: bare.cpu } : {}) });
       if (database > 0) figure(`${at}.database`, database, { unit: MICRO });
       figure(`${at}.client`, client, { unit: MICRO });
-      if (undecided > 0) figure(`${at}.undecided`, undecided, { unit: `of ${measured.checks}`, note: 'answers that say "cannot decide now": of an overloaded machine, not of a decision' });
+      if (undecided > 0)
+        figure(`${at}.undecided`, undecided, {
+          unit: `of ${measured.checks}`,
+          note: 'answers that say "cannot decide now": of an overloaded machine, not of a decision',
+        });
     },
     /** @param {string} name @param {{ load: number, memory: number }} server */
     server(name, { load, memory }) {
@@ -74,7 +78,8 @@ export function results(bench) {
       for (const ring of ['hot', 'wide']) {
         const [mine, consistent] = ['grantgate.http', 'spicedb.full'].map((name) => lanes.get(`${name} ${ring}.16.writes`));
         const name = `peers.writes.spicedb${ring === 'hot' ? '' : '.wide'}`;
-        if (mine && consistent) figure(name, mine.rate, { unit: '1/s', floor: consistent.rate, least: 20, note: 'beside five writes a second; floor: SpiceDB, fully consistent' });
+        if (mine && consistent)
+          figure(name, mine.rate, { unit: '1/s', floor: consistent.rate, least: 20, note: 'beside five writes a second; floor: SpiceDB, fully consistent' });
       }
       const theirs = Array.from(lanes).filter(([name]) => name.endsWith(` ${PLAIN}`) && !OURS.test(name));
       const best = theirs.toSorted(([, a], [, b]) => a.p99 - b.p99)[0];

@@ -19,7 +19,14 @@ export const floor = {
     const server = start(process.execPath, [PROGRAM, variant], { core });
     const port = () => Number(/port (\d+)/.exec(server.said())?.[1] ?? 0);
     await until(() => alive(server) && port() > 0, { what: 'the floor listens' });
-    return { at: { port: port() }, pid: server.pid, loadSeconds: (performance.now() - begun) / 1000, version: process.version, said: server.said, stop: server.stop };
+    return {
+      at: { port: port() },
+      pid: server.pid,
+      loadSeconds: (performance.now() - begun) / 1000,
+      version: process.version,
+      said: server.said,
+      stop: server.stop,
+    };
   },
   asking({ port }, _, variant) {
     const request = httpRequest('GET', '/', { 'x-original-method': 'GET', 'x-original-uri': '/devices/d1000/READ', authorization: TOKEN });

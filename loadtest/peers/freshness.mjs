@@ -79,5 +79,6 @@ async function revocation(revoke, { watching, asker, first, found }) {
 
 /** @param {import('./client.mjs').Question} ask @param {Buffer} bytes */
 async function allowedAgain(ask, bytes) {
-  for (const end = performance.now() + LIMIT_MS; !(await ask(bytes)); await pause(10)) if (performance.now() > end) throw new Error('is not allowed before the revoke');
+  for (const end = performance.now() + LIMIT_MS; !(await ask(bytes)); await pause(10))
+    if (performance.now() > end) throw new Error('is not allowed before the revoke');
 }

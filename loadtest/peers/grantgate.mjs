@@ -31,8 +31,19 @@ export const grantgate = {
       await step.exited;
       if (step.child.exitCode !== 0) throw new Error(`grantgate ${args[0]}: ${step.said()}`);
     }
-    const settings = { 'doors.port': 0, 'grpc.port': 0, 'api.port': 0, 'api.keys': API_KEY, 'routes.file': routes, 'identity.thingsboard.signingKey': SIGNING_KEY, 'shutdown.delay': '0ms' };
-    const server = start(process.execPath, [PROGRAM, 'serve', ...Object.entries(settings).flatMap(([name, value]) => ['--set', `${name}=${value}`])], { core, env });
+    const settings = {
+      'doors.port': 0,
+      'grpc.port': 0,
+      'api.port': 0,
+      'api.keys': API_KEY,
+      'routes.file': routes,
+      'identity.thingsboard.signingKey': SIGNING_KEY,
+      'shutdown.delay': '0ms',
+    };
+    const server = start(process.execPath, [PROGRAM, 'serve', ...Object.entries(settings).flatMap(([name, value]) => ['--set', `${name}=${value}`])], {
+      core,
+      env,
+    });
     const port = (/** @type {string} */ what) => Number(new RegExp(`${what} on 127\\.0\\.0\\.1:(\\d+)`).exec(server.said())?.[1] ?? 0);
     await until(() => alive(server) && port('api') > 0 && answers(`http://127.0.0.1:${port('api')}/readyz`), { what: 'grantgate is ready' });
     const at = { http: port('doors'), grpc: port('gRPC'), api: port('api'), url };
@@ -68,7 +79,8 @@ export const grantgate = {
       return {
         door: 'http',
         port: Number(http),
-        request: (question) => httpRequest('GET', '/auth/nginx', { 'x-original-method': 'GET', 'x-original-uri': uri(question), authorization: bearer(question.user) }),
+        request: (question) =>
+          httpRequest('GET', '/auth/nginx', { 'x-original-method': 'GET', 'x-original-uri': uri(question), authorization: bearer(question.user) }),
         allowed: ({ status }) => decided(status, { allow: 200, deny: 403, undecided: 503 }),
       };
     return {
@@ -89,7 +101,8 @@ export const grantgate = {
     const revoke = (/** @type {import('./peer.mjs').Revoke} */ { grant }) => sql`delete from grantgate.object where id = ${grant.id}`;
     await sql`select 1`;
     return {
-      join: async () => void (await sql`insert into grantgate.membership (tenant, group_id, member_id, type, owner) values (${TENANT}, ${group}, ${user}, 'USER', ${owner})`),
+      join: async () =>
+        void (await sql`insert into grantgate.membership (tenant, group_id, member_id, type, owner) values (${TENANT}, ${group}, ${user}, 'USER', ${owner})`),
       leave: async () => void (await sql`delete from grantgate.membership where group_id = ${group} and member_id = ${user}`),
       revoke: async (given) => void (await revoke(given)),
       async restore({ grant }) {
@@ -128,21 +141,39 @@ function decided(code, { allow, deny, undecided }) {
 function tokenOf(user, admin) {
   const now = Math.floor(Date.now() / 1000);
   const part = (/** @type {object} */ content) => Buffer.from(JSON.stringify(content)).toString('base64url');
-  const claims = { sub: user, userId: user, scopes: [admin ? 'TENANT_ADMIN' : 'CUSTOMER_USER'], enabled: true, isPublic: false, iss: 'thingsboard.io', iat: now, exp: now + 7_200 };
+  const claims = {
+    sub: user,
+    userId: user,
+    scopes: [admin ? 'TENANT_ADMIN' : 'CUSTOMER_USER'],
+    enabled: true,
+    isPublic: false,
+    iss: 'thingsboard.io',
+    iat: now,
+    exp: now + 7_200,
+  };
   const signed = `${part({ alg: 'HS512' })}.${part(claims)}`;
   return `${signed}.${createHmac('sha512', Buffer.from(SIGNING_KEY, 'base64')).update(signed).digest('base64url')}`;
 }
 
 /** Envoy's: attributes.request.http. @param {string} path @param {string} authorization */
 function checkRequest(path, authorization) {
-  const headers = { ':method': 'GET', ':path': path, ':authority': 'app.example', ':scheme': 'http', 'x-request-id': '0c9f3b1e-5d0b-4d53-8d9f-2b7a1a2c3d4e', authorization };
+  const headers = {
+    ':method': 'GET',
+    ':path': path,
+    ':authority': 'app.example',
+    ':scheme': 'http',
+    'x-request-id': '0c9f3b1e-5d0b-4d53-8d9f-2b7a1a2c3d4e',
+    authorization,
+  };
   const map = Object.entries(headers).map(([name, value]) => field(3, message(field(1, name), field(2, value))));
   const http = message(field(1, '1234567890'), field(2, 'GET'), ...map, field(4, path), field(5, 'app.example'), field(6, 'http'), field(10, 'HTTP/1.1'));
   return field(1, field(4, field(2, http)));
 }
 
 function routesOf() {
-  const rows = OPERATIONS.map((operation) => `  - { method: GET, path: "/devices/{id}/${operation}", resource: DEVICE, operation: ${operation}, target: "{id}" }`);
+  const rows = OPERATIONS.map(
+    (operation) => `  - { method: GET, path: "/devices/{id}/${operation}", resource: DEVICE, operation: ${operation}, target: "{id}" }`,
+  );
   return `routes:\n${rows.join('\n')}\n`;
 }
 
@@ -152,11 +183,26 @@ function rowsOf(world) {
   return [
     ...rows('tenants', [{ id: TENANT }]),
     ...rows('customers', world.customers),
-    ...rows('groups', world.userGroups.map((group) => ({ ...group, type: 'USER' }))),
-    ...rows('groups', world.entityGroups.map((group) => ({ ...group, type: 'DEVICE' }))),
-    ...rows('roles', world.roles.map((role) => ({ ...role, owner: TENANT }))),
+    ...rows(
+      'groups',
+      world.userGroups.map((group) => ({ ...group, type: 'USER' })),
+    ),
+    ...rows(
+      'groups',
+      world.entityGroups.map((group) => ({ ...group, type: 'DEVICE' })),
+    ),
+    ...rows(
+      'roles',
+      world.roles.map((role) => ({ ...role, owner: TENANT })),
+    ),
     ...rows('users', world.users),
-    ...rows('entities', world.devices.map((device) => ({ ...device, type: 'DEVICE' }))),
-    ...rows('grants', world.grants.map(({ entityGroup, ...grant }) => (entityGroup === null ? grant : { ...grant, entityGroup }))),
+    ...rows(
+      'entities',
+      world.devices.map((device) => ({ ...device, type: 'DEVICE' })),
+    ),
+    ...rows(
+      'grants',
+      world.grants.map(({ entityGroup, ...grant }) => (entityGroup === null ? grant : { ...grant, entityGroup })),
+    ),
   ].map((row) => JSON.stringify(row));
 }

@@ -1,9 +1,7 @@
 // What does a check cost in a library, with no door and no database? A process of its own: every question once, then round and round.
 
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { json } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
+import { start } from '../processes.mjs';
 import { INSTALLATIONS } from './install.mjs';
 import { createQueries } from './queries.mjs';
 import { reference } from './reference.mjs';
@@ -17,10 +15,10 @@ const CORE = 1;
 
 /** @param {string} library @param {{ seed: number, seconds: number }} run @returns {Promise<Measured & { version: string }>} */
 export async function measureLibrary(library, { seed, seconds }) {
-  const child = spawn('taskset', ['-c', String(CORE), process.execPath, PROGRAM, library, String(seed), String(seconds)], { stdio: ['ignore', 'pipe', 'inherit'] });
-  const exit = once(child, 'exit');
-  const measured = /** @type {Measured} */ (await json(child.stdout));
-  await exit;
+  const child = start(process.execPath, [PROGRAM, library, String(seed), String(seconds)], { core: CORE });
+  await child.exited;
+  if (child.child.exitCode !== 0) throw new Error(`${library}: ${child.said()}`);
+  const measured = /** @type {Measured} */ (JSON.parse(child.said()));
   return { ...measured, version: INSTALLATIONS[library]?.version ?? '' };
 }
 
@@ -34,10 +32,12 @@ async function measure(library, seed, seconds) {
   const began = performance.now();
   const allowed = await engine({ world, judge });
   const load = (performance.now() - began) / 1000;
-  const wrong = queries.filter((query) => allowed(query) !== query.allow).map(({ user, operation, device, allow }) => `${user} ${operation} ${device}: ${allow ? 'denied' : 'allowed'}`);
+  const wrong = queries
+    .filter((query) => allowed(query) !== query.allow)
+    .map(({ user, operation, device, allow }) => `${user} ${operation} ${device}: ${allow ? 'denied' : 'allowed'}`);
   /** @type {number[]} */ const latencies = [];
-  const start = performance.now();
-  for (let at = start; at < start + seconds * 1000; ) {
+  const first = performance.now();
+  for (let at = first; at < first + seconds * 1000;) {
     const query = /** @type {(typeof queries)[number]} */ (queries[latencies.length % queries.length]);
     if (allowed(query) !== query.allow) wrong.push('another answer than before');
     const now = performance.now();
@@ -46,8 +46,17 @@ async function measure(library, seed, seconds) {
   }
   const sorted = Float64Array.from(latencies).sort();
   const share = (/** @type {number} */ of) => sorted[Math.floor(sorted.length * of)] ?? Number.NaN;
-  const rate = latencies.length / ((performance.now() - start) / 1000);
-  return { asked: queries.length, mismatches: wrong.length, examples: wrong.slice(0, 3), rate, p50: share(0.5), p99: share(0.99), load, memory: process.memoryUsage.rss() / 2 ** 20 };
+  const rate = latencies.length / ((performance.now() - first) / 1000);
+  return {
+    asked: queries.length,
+    mismatches: wrong.length,
+    examples: wrong.slice(0, 3),
+    rate,
+    p50: share(0.5),
+    p99: share(0.99),
+    load,
+    memory: process.memoryUsage.rss() / 2 ** 20,
+  };
 }
 
 const [, program, library = '', seed, seconds] = process.argv;

@@ -5,7 +5,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { start, until } from '../processes.mjs';
 import { httpRequest } from './client-http.mjs';
-import { alive, answers, freePort, post } from './peer.mjs';
+import { alive, answers, freePort, sendJson } from './peer.mjs';
 import { chain } from './world.mjs';
 
 /** @typedef {import('./peer.mjs').Subject} Subject */
@@ -42,7 +42,9 @@ export const opa = {
     writeFileSync(policy, variant === 'flat' ? FLAT : GPE);
     writeFileSync(json, JSON.stringify(variant === 'flat' ? flat(subject) : gpe(subject)));
     const port = await freePort();
-    const server = start(bin('opa'), ['run', '--server', '--addr', `127.0.0.1:${port}`, '--log-level', 'error', '--skip-version-check', policy, json], { core });
+    const server = start(bin('opa'), ['run', '--server', '--addr', `127.0.0.1:${port}`, '--log-level', 'error', '--skip-version-check', policy, json], {
+      core,
+    });
     await until(() => alive(server) && answers(`http://127.0.0.1:${port}/health`), { what: 'OPA answers' });
     return { at: { port }, pid: server.pid, loadSeconds: (performance.now() - begun) / 1000, version: '1.19.1', said: server.said, stop: server.stop };
   },
@@ -50,7 +52,8 @@ export const opa = {
     return {
       door: 'http',
       port: Number(port),
-      request: ({ user, operation, device }) => httpRequest('POST', `/v1/data/${variant}/allow`, {}, JSON.stringify({ input: { user, op: operation, device } })),
+      request: ({ user, operation, device }) =>
+        httpRequest('POST', `/v1/data/${variant}/allow`, {}, JSON.stringify({ input: { user, op: operation, device } })),
       allowed: ({ status, body }) => {
         if (status !== 200) throw new Error(`OPA: ${status} ${body.toString()}`);
         return JSON.parse(body.toString()).result;
@@ -60,12 +63,13 @@ export const opa = {
   async writing({ port }, { world, judge }) {
     // One patch: in force, for all of the group, when it is acknowledged.
     const patch = async (/** @type {readonly string[]} */ users, /** @type {(user: string) => object} */ value) =>
-      void (await post(`http://127.0.0.1:${port}/v1/data/users`, {
+      void (await sendJson(`http://127.0.0.1:${port}/v1/data/users`, {
         method: 'PATCH',
         headers: { 'content-type': 'application/json-patch+json' },
         body: users.map((user) => ({ op: 'add', path: `/${user}`, value: value(user) })),
       }));
-    const members = (/** @type {import('./peer.mjs').Revoke} */ { grant }) => world.users.filter(({ groups }) => groups.includes(grant.userGroup)).map(({ id }) => id);
+    const members = (/** @type {import('./peer.mjs').Revoke} */ { grant }) =>
+      world.users.filter(({ groups }) => groups.includes(grant.userGroup)).map(({ id }) => id);
     const { user, group } = world.idle;
     const { scope } = judge.effective(user);
     return {

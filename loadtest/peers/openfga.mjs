@@ -3,7 +3,7 @@
 
 import { start, until } from '../processes.mjs';
 import { grpcFrame } from './client-grpc.mjs';
-import { alive, answers, freePort, post } from './peer.mjs';
+import { alive, answers, freePort, sendJson } from './peer.mjs';
 import { field, message, read } from './protobuf.mjs';
 import { RELATIONS, membership, tuples } from './tuples.mjs';
 
@@ -47,7 +47,7 @@ export const openfga = {
   },
   async writing({ base, store, model }, subject) {
     const write = (/** @type {'writes' | 'deletes'} */ which, /** @type {readonly import('./tuples.mjs').Tuple[]} */ list) =>
-      post(`${base}/stores/${store}/write`, { body: { authorization_model_id: model, [which]: { tuple_keys: list.map(keyOf) } } });
+      sendJson(`${base}/stores/${store}/write`, { method: 'POST', body: { authorization_model_id: model, [which]: { tuple_keys: list.map(keyOf) } } });
     const { user, group } = subject.world.idle;
     const { ofGrantAlone } = tuples(subject);
     return {
@@ -62,11 +62,16 @@ export const openfga = {
 
 /** @param {string} base @param {import('./peer.mjs').Subject} subject */
 async function load(base, subject) {
-  const { id: store } = /** @type {{ id: string }} */ (await post(`${base}/stores`, { body: { name: 'peers' } }));
-  const { authorization_model_id: model } = /** @type {{ authorization_model_id: string }} */ (await post(`${base}/stores/${store}/authorization-models`, { body: MODEL }));
+  const { id: store } = /** @type {{ id: string }} */ (await sendJson(`${base}/stores`, { method: 'POST', body: { name: 'peers' } }));
+  const { authorization_model_id: model } = /** @type {{ authorization_model_id: string }} */ (
+    await sendJson(`${base}/stores/${store}/authorization-models`, { method: 'POST', body: MODEL })
+  );
   const all = tuples(subject).all();
   for (let i = 0; i < all.length; i += BATCH)
-    await post(`${base}/stores/${store}/write`, { body: { authorization_model_id: model, writes: { tuple_keys: all.slice(i, i + BATCH).map(keyOf) } } });
+    await sendJson(`${base}/stores/${store}/write`, {
+      method: 'POST',
+      body: { authorization_model_id: model, writes: { tuple_keys: all.slice(i, i + BATCH).map(keyOf) } },
+    });
   return { store, model };
 }
 
@@ -97,14 +102,22 @@ const MODEL = {
   type_definitions: [
     { type: 'user' },
     definition('user_group', {}, { member: [{ type: 'user' }] }),
-    definition('customer', Object.fromEntries(RELATIONS.map((each) => [`can_${each}`, { union: { child: [own(`${each}_by`), through(`can_${each}`, 'parent')] } }])), {
-      parent: [{ type: 'customer' }],
-      ...given,
-    }),
+    definition(
+      'customer',
+      Object.fromEntries(RELATIONS.map((each) => [`can_${each}`, { union: { child: [own(`${each}_by`), through(`can_${each}`, 'parent')] } }])),
+      {
+        parent: [{ type: 'customer' }],
+        ...given,
+      },
+    ),
     definition('entity_group', {}, given),
-    definition('device', Object.fromEntries(RELATIONS.map((each) => [each, { union: { child: [through(`can_${each}`, 'owner'), through(`${each}_by`, 'grp')] } }])), {
-      owner: [{ type: 'customer' }],
-      grp: [{ type: 'entity_group' }],
-    }),
+    definition(
+      'device',
+      Object.fromEntries(RELATIONS.map((each) => [each, { union: { child: [through(`can_${each}`, 'owner'), through(`${each}_by`, 'grp')] } }])),
+      {
+        owner: [{ type: 'customer' }],
+        grp: [{ type: 'entity_group' }],
+      },
+    ),
   ],
 };

@@ -62,9 +62,10 @@ export async function answers(url) {
   }
 }
 
-/** JSON there and back. @throws if it is refused @param {string} url @param {{ method?: string, headers?: Readonly<Record<string, string>>, body: unknown }} call */
-export async function post(url, { method = 'POST', headers = {}, body }) {
-  const reply = await fetch(url, { method, headers: { 'content-type': 'application/json', ...headers }, body: JSON.stringify(body) });
+/** JSON there and back. @throws if it is refused @param {string} url @param {{ method: 'POST' | 'PATCH', headers?: Readonly<Record<string, string>>, body: unknown }} call */
+export async function sendJson(url, { method, headers = {}, body }) {
+  const call = { method, headers: { 'content-type': 'application/json', ...headers }, body: JSON.stringify(body) };
+  const reply = await fetch(url, call);
   const text = await reply.text();
   if (!reply.ok) throw new Error(`${method} ${url}: ${reply.status} ${text.slice(0, 500)}`);
   return text === '' ? null : /** @type {unknown} */ (JSON.parse(text));

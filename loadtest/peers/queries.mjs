@@ -56,7 +56,8 @@ export function createRevokes(world, judge) {
 
   /** What the user may by this grant alone. @param {string} user @param {import('./world.mjs').Grant} grant @returns {Question | null} */
   function lossOf(user, { id, role, entityGroup }) {
-    const devices = entityGroup === null ? world.devices.filter((_, i) => i % 50 === 0) : world.devices.filter(({ groups }) => groups.includes(entityGroup)).slice(0, 5);
+    const devices =
+      entityGroup === null ? world.devices.filter((_, i) => i % 50 === 0) : world.devices.filter(({ groups }) => groups.includes(entityGroup)).slice(0, 5);
     for (const { id: device } of devices)
       for (const operation of judge.roles.get(role) ?? [])
         if (judge.decide(user, operation, device).allow && !judge.decide(user, operation, device, id).allow) return { user, operation, device };

@@ -38,7 +38,7 @@ const revokes = createRevokes(world, subject.judge).length;
 const found = results(bench);
 const directory = await mkdtemp(join(tmpdir(), 'grantgate-peers-'));
 await chmod(directory, 0o711);
-/** @type {Awaited<ReturnType<typeof startPostgres>> | null} */ let postgres = null;
+/** Started for the first that needs it. @type {{ postgres: Awaited<ReturnType<typeof startPostgres>> | null }} */ const running = { postgres: null };
 /** @type {Record<string, string>} */ const versions = {};
 const begun = performance.now();
 try {
@@ -55,7 +55,7 @@ try {
     else await inProcess(library);
   }
 } finally {
-  await postgres?.stop();
+  await running.postgres?.stop();
   await rm(directory, { recursive: true, force: true });
 }
 found.goals();
@@ -66,7 +66,7 @@ bench.finish({ ...versions, ...(quick ? { run: 'quick: short lanes, slow peers n
 async function measure({ module, peer: name, start, entries, postgres: needs }) {
   const { [name]: peer } = /** @type {Record<string, import('./peer.mjs').Peer>} */ (await import(`./${module}`));
   if (peer === undefined) throw new Error(`no ${name} in ${module}`);
-  if (needs) postgres ??= await startPostgres(join(directory, 'postgres'));
+  const postgres = needs ? (running.postgres ??= await startPostgres(join(directory, 'postgres'))) : null;
   if (postgres !== null) versions['PostgreSQL'] = postgres.version;
   const database = async (/** @type {string} */ wanted) => {
     if (postgres === null) throw new Error('no Postgres');
@@ -75,7 +75,7 @@ async function measure({ module, peer: name, start, entries, postgres: needs }) 
   const server = await peer.start({ subject, directory, core: SERVER_CORE, bin: programOf, database }, start);
   try {
     versions[name] = server.version;
-    for (const entry of entries) await measureEntry(entry, { module, name, peer, server, database: needs ? (postgres?.pid ?? null) : null });
+    for (const entry of entries) await measureEntry(entry, { module, name, peer, server, database: postgres?.pid ?? null });
   } catch (error) {
     throw new Error(`${entries[0]?.name}: ${error instanceof Error ? error.message : String(error)}\n${server.said().slice(-2_000)}`, { cause: error });
   } finally {
@@ -89,12 +89,15 @@ async function measure({ module, peer: name, start, entries, postgres: needs }) 
  */
 async function measureEntry(entry, { module, name, peer, server, database }) {
   const floor = name === 'floor';
-  const client = await openClient({ ...{ module, peer: name, variant: entry.variant, at: server.at, seed: SEED, floor }, pids: { server: server.pid, database } });
+  const client = await openClient({
+    ...{ module, peer: name, variant: entry.variant, at: server.at, seed: SEED, floor },
+    pids: { server: server.pid, database },
+  });
   const writing = await peer.writing?.(server.at, subject);
   try {
     const began = performance.now();
     const { asked, mismatches, examples } = await client.gate(quick && entry.slow ? QUICK.first : undefined);
-    if (mismatches > 0) return void found.wrong(entry.name, { asked, mismatches, examples });
+    if (mismatches > 0) return found.wrong(entry.name, { asked, mismatches, examples });
     say(`        ${entry.name}: ${asked} questions, 0 mismatches, ${((performance.now() - began) / 1000).toFixed(1)} s`);
     for (const lane of entry.lanes) {
       const writes = lane.writes && writing !== undefined ? beginWrites(writing) : null;
@@ -118,6 +121,6 @@ async function measureEntry(entry, { module, name, peer, server, database }) {
 async function inProcess(library) {
   const measured = await measureLibrary(library, { seed: SEED, seconds: quick ? 1 : 5 });
   versions[library] = measured.version;
-  if (measured.mismatches > 0) return void found.wrong(library, measured);
+  if (measured.mismatches > 0) return found.wrong(library, measured);
   found.library(library, measured);
 }

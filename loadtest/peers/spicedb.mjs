@@ -2,7 +2,7 @@
 // a half seconds old, which its caches can keep.
 
 import { start, until } from '../processes.mjs';
-import { connectGrpc, grpcFrame } from './client-grpc.mjs';
+import { NO_MESSAGE, connectGrpc, grpcFrame } from './client-grpc.mjs';
 import { alive, freePort } from './peer.mjs';
 import { field, message, read } from './protobuf.mjs';
 import { RELATIONS, membership, tuples } from './tuples.mjs';
@@ -72,15 +72,20 @@ async function writer(port) {
     /** @param {number} operation @param {readonly import('./tuples.mjs').Tuple[]} list */
     async write(operation, list) {
       const updates = list.map((tuple) => field(1, message(field(1, operation), field(2, relationship(tuple)))));
-      if ((await call(message(...updates))) === null) throw new Error('SpiceDB refused a write');
+      if (isNothing(await call(message(...updates)))) throw new Error('SpiceDB refused a write');
     },
   };
 }
 
+const isNothing = (/** @type {Buffer | null} */ reply) => reply === null || reply === NO_MESSAGE;
+
 /** One call after the other. @param {number} port @param {string} path */
 async function caller(port, path) {
   const { ask, close } = await connectGrpc(port, { path, headers: HEADERS });
-  return { close, call: (/** @type {Buffer} */ bytes) => new Promise((/** @type {(reply: Buffer | null) => void} */ resolve) => ask(grpcFrame(bytes), resolve)) };
+  return {
+    close,
+    call: (/** @type {Buffer} */ bytes) => new Promise((/** @type {(reply: Buffer | null) => void} */ resolve) => ask(grpcFrame(bytes), resolve)),
+  };
 }
 
 /** @param {number} port */
@@ -89,7 +94,7 @@ async function writeSchema(port) {
     const { call, close } = await caller(port, '/authzed.api.v1.SchemaService/WriteSchema');
     const reply = await call(field(1, SCHEMA));
     close();
-    return reply !== null;
+    return !isNothing(reply);
   } catch {
     return false; // does not listen yet
   }

@@ -24,7 +24,11 @@ export function tuples({ world, judge }) {
   /** @param {import('./world.mjs').Grant} grant */
   const ofGrant = ({ userGroup, role, entityGroup }) =>
     Array.from(judge.roles.get(role) ?? [], (operation) =>
-      tuple(entityGroup === null ? `customer:${owners.get(userGroup)}` : `entity_group:${entityGroup}`, `${operation.toLowerCase()}_by`, `user_group:${userGroup}#member`),
+      tuple(
+        entityGroup === null ? `customer:${owners.get(userGroup)}` : `entity_group:${entityGroup}`,
+        `${operation.toLowerCase()}_by`,
+        `user_group:${userGroup}#member`,
+      ),
     );
   const keyOf = (/** @type {Tuple} */ each) => JSON.stringify(each);
   const unique = (/** @type {readonly Tuple[]} */ list) => Array.from(new Map(list.map((each) => [keyOf(each), each])).values());
@@ -41,7 +45,12 @@ export function tuples({ world, judge }) {
       ]),
     /** What no other grant gives as well: goes with it. @param {import('./world.mjs').Grant} grant */
     ofGrantAlone(grant) {
-      const others = new Set(world.grants.filter(({ id }) => id !== grant.id).flatMap(ofGrant).map(keyOf));
+      const others = new Set(
+        world.grants
+          .filter(({ id }) => id !== grant.id)
+          .flatMap(ofGrant)
+          .map(keyOf),
+      );
       return ofGrant(grant).filter((each) => !others.has(keyOf(each)));
     },
   };

@@ -103,8 +103,11 @@ function createRoles(roll) {
   const roles = Array.from({ length: SIZE.generic }, (_, i) => ({
     id: `generic${i}`,
     type: /** @type {const} */ ('GENERIC'),
-    permissions: i === 0 ? { ALL: ['ALL'] } : { [i % 5 === 1 ? 'ALL' : 'DEVICE']: i % 7 === 2 ? ['ALL'] : operations(4), ASSET: some(roll, ['READ', 'WRITE', 'DELETE'], 2) },
-    excluded: i % 7 === 2 || i === 0 ? { DEVICE: operations(5) } : i % 5 === 1 ? { ALL: operations(2) } : /** @type {Permissions} */ ({}),
+    permissions:
+      i === 0
+        ? { ALL: ['ALL'] }
+        : { [i % 5 === 1 ? 'ALL' : 'DEVICE']: i % 7 === 2 ? ['ALL'] : operations(4), ASSET: some(roll, ['READ', 'WRITE', 'DELETE'], 2) },
+    excluded: i % 7 === 2 || i === 0 ? { DEVICE: operations(5) } : i % 5 === 1 ? { ALL: operations(2) } : {},
   }));
   for (let i = 0; i < SIZE.group; i++) roles.push({ id: `group${i}`, type: 'GROUP', permissions: i === 0 ? ['ALL'] : operations(5) });
   return roles;
