@@ -25,6 +25,10 @@ function text(path) {
   }
 }
 
+/** Those that run: none outlives this process, however it ends. @type {Set<import('node:child_process').ChildProcess>} */
+const running = new Set();
+process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
+
 /**
  * A program of its own, on one processor where that is said.
  * @param {string} program
@@ -40,7 +44,8 @@ export function start(program, args, { core, env = {}, cwd, quiet = true } = {})
       said = (said + part).slice(-20_000);
       if (!quiet) process.stderr.write(part);
     });
-  const exited = once(child, 'exit');
+  running.add(child);
+  const exited = once(child, 'exit').finally(() => running.delete(child));
   const { pid } = child;
   if (pid === undefined) throw new Error(`${program} cannot be started`);
   return {

@@ -4,7 +4,8 @@
 // `--quick` two (slow peers are then asked the first 1,000 questions before they are timed). `--only opa,grantgate`, `--seconds N` of a lane.
 // What is missing is installed first, and told if it cannot be had.
 
-import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { rmSync } from 'node:fs';
+import { chmod, mkdtemp } from 'node:fs/promises';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { benchmark } from '../figures.mjs';
@@ -40,6 +41,9 @@ const directory = await mkdtemp(join(tmpdir(), 'grantgate-peers-'));
 await chmod(directory, 0o711);
 /** Started for the first that needs it. @type {{ postgres: Awaited<ReturnType<typeof startPostgres>> | null }} */ const running = { postgres: null };
 /** @type {Record<string, string>} */ const versions = {};
+// Programs are killed as this one exits; Postgres stops when it is gone.
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
+process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
 const begun = performance.now();
 try {
   for (const plan of PLANS) {
@@ -56,7 +60,6 @@ try {
   }
 } finally {
   await running.postgres?.stop();
-  await rm(directory, { recursive: true, force: true });
 }
 found.goals();
 say(`${((performance.now() - begun) / 60_000).toFixed(1)} minutes`);
