@@ -51,8 +51,18 @@ export function commandOf(name) {
   return `${cwd === undefined ? '' : 'cd loadtest/peers/spicedb && '}CGO_ENABLED=0 GOBIN="$PWD/.programs/peers/bin" go ${quoted.replace(PROGRAMS, '../../../.programs/peers/')}`;
 }
 
+/** @type {Map<string, string | null>} */ const tried = new Map();
+
 /** Brings what is not there. Null: it is there; else why it is not. @param {string} name @param {(line: string) => void} say @returns {string | null} */
 export function install(name, say) {
+  const known = tried.get(name);
+  const problem = known === undefined ? bring(name, say) : known;
+  tried.set(name, problem);
+  return problem;
+}
+
+/** @param {string} name @param {(line: string) => void} say */
+function bring(name, say) {
   if (existsSync(programOf(name))) return null;
   const { command, args, cwd, version } = installation(name);
   say(`installing ${name} ${version}: ${commandOf(name)}`);
