@@ -11,6 +11,12 @@ export function cpuNs(pid) {
   return sum;
 }
 
+/** A process and those that it has started. @param {number} pid @returns {number[]} */
+export function family(pid) {
+  const children = text(`/proc/${pid}/task/${pid}/children`).split(' ').filter(Boolean).map(Number);
+  return [pid, ...children.flatMap(family)];
+}
+
 /** Resident memory in MB. @param {number} pid */
 export function residentMb(pid) {
   return Number(/^VmRSS:\s+(\d+)/m.exec(text(`/proc/${pid}/status`))?.[1] ?? 0) / 1024;
@@ -33,14 +39,15 @@ process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
  * A program of its own, on one processor where that is said.
  * @param {string} program
  * @param {readonly string[]} args
- * @param {{ core?: number, env?: Readonly<Record<string, string>>, cwd?: string, quiet?: boolean }} [options]
+ * @param {{ core?: number, env?: Readonly<Record<string, string>>, cwd?: string, quiet?: boolean, stdout?: 'pipe' | 'ignore' }} [options]
+ * `stdout: 'ignore'`: nobody reads it, so that reading a decision log takes no processor from what is measured
  */
-export function start(program, args, { core, env = {}, cwd, quiet = true } = {}) {
+export function start(program, args, { core, env = {}, cwd, quiet = true, stdout = 'pipe' } = {}) {
   const [command, ...all] = core === undefined ? [program, ...args] : ['taskset', '-c', String(core), program, ...args];
-  const child = spawn(command ?? program, all, { cwd, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(command ?? program, all, { cwd, env: { ...process.env, ...env }, stdio: ['ignore', stdout, 'pipe'] });
   let said = '';
   for (const stream of [child.stdout, child.stderr])
-    stream.setEncoding('utf8').on('data', (/** @type {string} */ part) => {
+    stream?.setEncoding('utf8').on('data', (/** @type {string} */ part) => {
       said = (said + part).slice(-20_000);
       if (!quiet) process.stderr.write(part);
     });

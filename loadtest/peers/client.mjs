@@ -1,8 +1,7 @@
 // How is a server asked? A process of its own on its own core, the same for every peer: a closed loop, requests made before the clock starts,
 // every reply held against the expected answer. Told what to do by run.mjs, one job after the other.
 
-import { readFileSync } from 'node:fs';
-import { cpuNs } from '../processes.mjs';
+import { cpuNs, family } from '../processes.mjs';
 import { NO_MESSAGE, connectGrpc } from './client-grpc.mjs';
 import { connectHttp } from './client-http.mjs';
 import { freshness } from './freshness.mjs';
@@ -172,17 +171,15 @@ async function closedLoop({ ring: size, concurrency, ms, warmMs }) {
   };
 }
 
-/** Nanoseconds of a processor until now. */
+/** Nanoseconds of a processor until now. What a backend of Postgres that ended in between has done is missing: pools keep theirs. */
 function usage() {
   const { server, database } = opening.pids;
   const { user, system } = process.cpuUsage();
-  return { server: cpuNs(server), database: database === null ? 0 : family(database), client: (user + system) * 1000 };
-}
-
-/** Of Postgres and its backends. One that ends in between is missing, as is what it did: pools keep theirs. @param {number} pid */
-function family(pid) {
-  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter(Boolean).map(Number);
-  return [pid, ...children].reduce((sum, each) => sum + cpuNsOf(each), 0);
+  return {
+    server: cpuNs(server),
+    database: database === null ? 0 : family(database).reduce((sum, each) => sum + cpuNsOf(each), 0),
+    client: (user + system) * 1000,
+  };
 }
 
 /** @param {number} pid */

@@ -43,6 +43,7 @@ export const grantgate = {
     const server = start(process.execPath, [PROGRAM, 'serve', ...Object.entries(settings).flatMap(([name, value]) => ['--set', `${name}=${value}`])], {
       core,
       env,
+      stdout: 'ignore',
     });
     const port = (/** @type {string} */ what) => Number(new RegExp(`${what} on 127\\.0\\.0\\.1:(\\d+)`).exec(server.said())?.[1] ?? 0);
     await until(() => alive(server) && port('api') > 0 && answers(`http://127.0.0.1:${port('api')}/readyz`), { what: 'grantgate is ready' });

@@ -107,6 +107,8 @@ async function measureEntry(entry, { module, name, peer, server, database }) {
     const { asked, mismatches, examples } = await client.gate(quick && entry.slow ? QUICK.first : undefined);
     if (mismatches > 0) return found.wrong(entry.name, { asked, mismatches, examples });
     say(`        ${entry.name}: ${asked} questions, 0 mismatches, ${((performance.now() - began) / 1000).toFixed(1)} s`);
+    // A compiler at run time has seen its questions by then, Node's above all.
+    await client.run({ ring: 'wide', concurrency: 16, writes: false }, seconds);
     for (const lane of entry.lanes) {
       const writes = lane.writes && writing !== undefined ? beginWrites(writing) : null;
       const measured = await client.run(lane, seconds);

@@ -29,7 +29,16 @@ export const spicedb = {
     await migration.exited;
     if (migration.child.exitCode !== 0) throw new Error(`spicedb datastore migrate: ${migration.said()}`);
     const port = await freePort();
-    const flags = ['--grpc-preshared-key', KEY, '--grpc-addr', `127.0.0.1:${port}`, '--metrics-enabled=false', '--telemetry-endpoint='];
+    const flags = [
+      '--grpc-preshared-key',
+      KEY,
+      '--grpc-addr',
+      `127.0.0.1:${port}`,
+      '--metrics-enabled=false',
+      '--telemetry-endpoint=',
+      '--grpc-max-conn-age',
+      '1h',
+    ];
     const server = start(bin('spicedb'), ['serve', ...store, ...flags], { core });
     await until(() => alive(server) && writeSchema(port), { what: 'SpiceDB takes a schema' });
     const { write, close } = await writer(port);
