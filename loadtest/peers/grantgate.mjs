@@ -11,7 +11,7 @@ import { grpcFrame } from './client-grpc.mjs';
 import { httpRequest } from './client-http.mjs';
 import { alive, answers } from './peer.mjs';
 import { field, message, read } from './protobuf.mjs';
-import { OPERATIONS, TENANT } from './world.mjs';
+import { OPERATIONS, TENANT, rowsOf } from './world.mjs';
 
 const PROGRAM = fileURLToPath(new URL('../../src/grantgate.mjs', import.meta.url));
 const SIGNING_KEY = Buffer.alloc(64, 7).toString('base64');
@@ -22,7 +22,12 @@ export const grantgate = {
   async start({ subject, directory, core, database }) {
     const url = await database('grantgate');
     const [world, routes] = [join(directory, 'world.ndjson'), join(directory, 'routes.yaml')];
-    writeFileSync(world, rowsOf(subject.world).join('\n'));
+    writeFileSync(
+      world,
+      rowsOf(subject.world)
+        .map((row) => JSON.stringify(row))
+        .join('\n'),
+    );
     writeFileSync(routes, routesOf());
     const env = { DATABASE_URL: url };
     const begun = performance.now();
@@ -176,34 +181,4 @@ function routesOf() {
     (operation) => `  - { method: GET, path: "/devices/{id}/${operation}", resource: DEVICE, operation: ${operation}, target: "{id}" }`,
   );
   return `routes:\n${rows.join('\n')}\n`;
-}
-
-/** @param {import('./world.mjs').World} world */
-function rowsOf(world) {
-  const rows = (/** @type {string} */ kind, /** @type {readonly object[]} */ list) => list.map((fields) => ({ kind, ...fields }));
-  return [
-    ...rows('tenants', [{ id: TENANT }]),
-    ...rows('customers', world.customers),
-    ...rows(
-      'groups',
-      world.userGroups.map((group) => ({ ...group, type: 'USER' })),
-    ),
-    ...rows(
-      'groups',
-      world.entityGroups.map((group) => ({ ...group, type: 'DEVICE' })),
-    ),
-    ...rows(
-      'roles',
-      world.roles.map((role) => ({ ...role, owner: TENANT })),
-    ),
-    ...rows('users', world.users),
-    ...rows(
-      'entities',
-      world.devices.map((device) => ({ ...device, type: 'DEVICE' })),
-    ),
-    ...rows(
-      'grants',
-      world.grants.map(({ entityGroup, ...grant }) => (entityGroup === null ? grant : { ...grant, entityGroup })),
-    ),
-  ].map((row) => JSON.stringify(row));
 }

@@ -35,6 +35,9 @@ const seconds = Number(given['seconds'] ?? (quick ? QUICK.seconds : 3));
 const only = typeof given['only'] === 'string' ? given['only'].split(',') : null;
 if (availableParallelism() < 2) throw new Error('needs two processors: one for a server, one for its client');
 
+/** What takes minutes is told with `--json` too, beside the object. */
+const tell = (/** @type {string} */ line) => void process.stderr.write(`${line}\n`);
+
 const world = createWorld(SEED);
 const subject = { world, judge: reference(world) };
 const revokes = createRevokes(world, subject.judge).length;
@@ -51,14 +54,14 @@ const isLate = () => performance.now() - begun > MOST_MINUTES * 60_000;
 try {
   for (const plan of PLANS) {
     if (only !== null && !only.includes(plan.peer)) continue;
-    const missing = plan.program === null ? null : install(plan.program, say);
+    const missing = plan.program === null ? null : install(plan.program, tell);
     if (isLate()) for (const { name } of plan.entries) found.late(name, MOST_MINUTES);
     else if (missing !== null) for (const { name } of plan.entries) found.missing(name, { command: commandOf(plan.program ?? ''), why: missing });
     else await measure(plan);
   }
   for (const library of LIBRARIES) {
     if (only !== null && !only.includes(library)) continue;
-    const missing = install(library, say);
+    const missing = install(library, tell);
     if (isLate()) found.late(library, MOST_MINUTES);
     else if (missing !== null) found.missing(library, { command: commandOf(library), why: missing });
     else await inProcess(library);
@@ -82,7 +85,7 @@ async function measure({ module, peer: name, start, entries, postgres: needs }) 
   };
   const server = await peer.start({ subject, directory, core: SERVER_CORE, bin: programOf, database }, start);
   try {
-    versions[name] = server.version;
+    if (name !== 'floor') versions[name] = server.version;
     for (const entry of entries) await measureEntry(entry, { module, name, peer, server, database: postgres?.pid ?? null });
   } catch (error) {
     throw new Error(`${entries[0]?.name}: ${error instanceof Error ? error.message : String(error)}\n${server.said().slice(-2_000)}`, { cause: error });

@@ -147,3 +147,33 @@ export function chain(parents, owner) {
   for (let at = /** @type {string | null} */ (owner); at !== null; at = parents.get(at) ?? null) above.push(at);
   return above;
 }
+
+/** As a world file has them. @param {World} world */
+export function rowsOf(world) {
+  const rows = (/** @type {string} */ kind, /** @type {readonly object[]} */ list) => list.map((fields) => ({ kind, ...fields }));
+  return [
+    ...rows('tenants', [{ id: TENANT }]),
+    ...rows('customers', world.customers),
+    ...rows(
+      'groups',
+      world.userGroups.map((group) => ({ ...group, type: 'USER' })),
+    ),
+    ...rows(
+      'groups',
+      world.entityGroups.map((group) => ({ ...group, type: 'DEVICE' })),
+    ),
+    ...rows(
+      'roles',
+      world.roles.map((role) => ({ ...role, owner: TENANT })),
+    ),
+    ...rows('users', world.users),
+    ...rows(
+      'entities',
+      world.devices.map((device) => ({ ...device, type: 'DEVICE' })),
+    ),
+    ...rows(
+      'grants',
+      world.grants.map(({ entityGroup, ...grant }) => (entityGroup === null ? grant : { ...grant, entityGroup })),
+    ),
+  ];
+}
