@@ -17,7 +17,7 @@ import { ALL, ALONE, WIDE } from './lane.mjs';
 /** Check upon check; five rounds over the same grants. @type {Watching} */
 const FAST = { atOnce: false, rounds: 5, everyMs: 0, spreadMs: 8, watchMs: 15 };
 /** Side by side: each takes seconds. @type {Watching} */
-const SLOW = { atOnce: true, rounds: 1, everyMs: 50, spreadMs: 6_000, watchMs: 1_000 };
+const SLOW = { atOnce: true, rounds: 1, everyMs: 20, spreadMs: 6_000, watchMs: 1_000 };
 
 /** @type {readonly Plan[]} */
 export const PLANS = [

@@ -135,5 +135,6 @@ async function inProcess(library) {
   const measured = await measureLibrary(library, { seed: SEED, seconds: quick ? 1 : 5 });
   versions[library] = measured.version;
   if (measured.mismatches > 0) return found.wrong(library, measured);
+  say(`        ${library}: ${measured.asked} questions, 0 mismatches`);
   found.library(library, measured);
 }
