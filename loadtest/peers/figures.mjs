@@ -19,6 +19,8 @@ export function results(bench) {
   return {
     /** @param {string} name @param {{ command: string, why: string }} how */
     missing: (name, { command, why }) => nothing(name, `missing (${why}). It is installed by: \`${command}\``),
+    /** Not all of it was measured. @param {string} name @param {string} problem */
+    failed: (name, problem) => figure(`peer.${name}.failed`, Number.NaN, { unit: '', note: problem }),
     /** @param {string} name @param {number} minutes */
     late: (name, minutes) => nothing(name, `not measured: the run had taken ${minutes} minutes already`),
     /** @param {string} name @param {{ asked: number, mismatches: number, examples: readonly string[] }} answers */

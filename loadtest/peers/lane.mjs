@@ -63,6 +63,7 @@ export function beginWrites(writing) {
       await new Promise((resolve) => setTimeout(resolve, Math.max(0, due + 1000 / WRITES_A_SECOND - performance.now())));
     }
   })();
+  writes.catch(() => undefined); // told by stop
   return {
     /** How many were acknowledged. */
     async stop() {

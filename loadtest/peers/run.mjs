@@ -64,7 +64,7 @@ try {
     const missing = install(library, tell);
     if (isLate()) found.late(library, MOST_MINUTES);
     else if (missing !== null) found.missing(library, { command: commandOf(library), why: missing });
-    else await inProcess(library);
+    else await inProcess(library).catch((/** @type {unknown} */ error) => failed(library, error));
   }
 } finally {
   await running.postgres?.stop();
@@ -83,15 +83,25 @@ async function measure({ module, peer: name, start, entries, postgres: needs }) 
     if (postgres === null) throw new Error('no Postgres');
     return postgres.database(wanted);
   };
-  const server = await peer.start({ subject, directory, core: SERVER_CORE, bin: programOf, database }, start);
-  try {
-    if (name !== 'floor') versions[name] = server.version;
-    for (const entry of entries) await measureEntry(entry, { module, name, peer, server, database: postgres?.pid ?? null });
-  } catch (error) {
-    throw new Error(`${entries[0]?.name}: ${error instanceof Error ? error.message : String(error)}\n${server.said().slice(-2_000)}`, { cause: error });
-  } finally {
-    await server.stop();
+  const place = { subject, directory, core: SERVER_CORE, bin: programOf, database };
+  const server = await peer.start(place, start).catch((/** @type {unknown} */ error) => entries.forEach((entry) => failed(entry.name, error)));
+  if (server === undefined) return;
+  if (name !== 'floor') versions[name] = server.version;
+  for (const entry of entries) {
+    await measureEntry(entry, { module, name, peer, server, database: postgres?.pid ?? null }).catch((/** @type {unknown} */ error) => {
+      failed(entry.name, error);
+      tell(server.said().slice(-2_000));
+    });
   }
+  await server.stop();
+}
+
+/** One peer that breaks does not take the others' figures away, and the run is no success. @param {string} name @param {unknown} error */
+function failed(name, error) {
+  process.exitCode = 1;
+  const [problem = ''] = (error instanceof Error ? error.message : String(error)).split('\n');
+  found.failed(name, problem);
+  tell(`${name}: ${error instanceof Error ? error.stack : String(error)}`);
 }
 
 /**
@@ -114,9 +124,11 @@ async function measureEntry(entry, { module, name, peer, server, database }) {
     await client.run({ ring: 'wide', concurrency: 16, writes: false }, seconds);
     for (const lane of entry.lanes) {
       const writes = lane.writes && writing !== undefined ? beginWrites(writing) : null;
-      const measured = await client.run(lane, seconds);
-      await writes?.stop();
-      found.lane(entry.name, nameOf(lane), measured);
+      try {
+        found.lane(entry.name, nameOf(lane), await client.run(lane, seconds));
+      } finally {
+        await writes?.stop();
+      }
     }
     found.server(entry.name, { load: server.loadSeconds, memory: residentMb(server.pid) });
     if (entry.freshness === undefined) return;
