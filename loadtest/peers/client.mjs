@@ -146,7 +146,7 @@ async function closedLoop({ ring: size, concurrency, ms, warmMs }) {
         if (answer === null) undecided++;
         else if (answer !== item.allow)
           return reject(answer instanceof Error ? answer : new Error(`wrong: ${item.user} ${item.operation} ${item.device} is ${answer}`));
-        if (sent >= began) latencies.push(performance.now() - sent);
+        if (answer !== null && sent >= began) latencies.push(performance.now() - sent);
         step(ask);
       });
     };

@@ -49,18 +49,20 @@ await chmod(directory, 0o711);
 // Programs are killed as this one exits; Postgres stops when it is gone.
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
 process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
+const wanted = (/** @type {string} */ name) => only === null || only.includes(name);
+const plans = PLANS.filter(({ peer }) => wanted(peer));
+const libraries = LIBRARIES.filter(wanted);
+for (const program of [...plans.flatMap(({ program }) => program ?? []), ...libraries]) install(program, tell);
 const begun = performance.now();
 const isLate = () => performance.now() - begun > MOST_MINUTES * 60_000;
 try {
-  for (const plan of PLANS) {
-    if (only !== null && !only.includes(plan.peer)) continue;
+  for (const plan of plans) {
     const missing = plan.program === null ? null : install(plan.program, tell);
     if (isLate()) for (const { name } of plan.entries) found.late(name, MOST_MINUTES);
     else if (missing !== null) for (const { name } of plan.entries) found.missing(name, { command: commandOf(plan.program ?? ''), why: missing });
     else await measure(plan);
   }
-  for (const library of LIBRARIES) {
-    if (only !== null && !only.includes(library)) continue;
+  for (const library of libraries) {
     const missing = install(library, tell);
     if (isLate()) found.late(library, MOST_MINUTES);
     else if (missing !== null) found.missing(library, { command: commandOf(library), why: missing });
