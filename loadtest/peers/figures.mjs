@@ -90,7 +90,7 @@ export function results(bench) {
         unit: MICRO,
         value: ours?.cpu,
         floor: of(`opa ${PLAIN}`)?.cpu ?? Number.NaN,
-        most: 1 / 3,
+        most: 0.333,
       });
       for (const ring of ['hot', 'wide']) {
         const [mine, consistent] = ['grantgate.http', 'spicedb.full'].map((name) => of(`${name} ${ring}.16.writes`));
