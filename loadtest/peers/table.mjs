@@ -1,5 +1,7 @@
 // How do hundreds of figures of peers fit on a page? A row for each peer and lane, and one for each peer's freshness; the rest stays in the table of all benchmarks.
 
+import { LIBRARIES } from './plan.mjs';
+
 /** @typedef {import('../figures.mjs').Figure} Figure */
 
 const LANE = /^peer\.(.+?)(?:\.((?:wide|hot)\.\d+(?:\.writes)?))?\.(rate|p50|p99|cpu|database|client)$/;
@@ -18,7 +20,7 @@ export function peerTables(figures) {
     if (figure.value === null || figure.goal !== null) return true;
     const [, peer = '', column] = SERVER.exec(figure.name) ?? [];
     if (column !== undefined) return !put(servers, { row: `\`${peer}\``, column, figure });
-    const [, name = '', lane = 'wide.16', metric] = LANE.exec(figure.name) ?? [];
+    const [, name = '', lane = LIBRARIES.includes(name) ? 'in process' : 'wide.16', metric] = LANE.exec(figure.name) ?? [];
     return metric === undefined || !put(lanes, { row: `\`${name}\` | ${lane}`, column: metric, figure });
   });
   return { rest, lines: [...tableOf('peer | lane', LANE_COLUMNS, lanes), ...tableOf('peer', SERVER_COLUMNS, servers)] };
