@@ -10,7 +10,7 @@ import { parseArgs } from 'node:util';
 /**
  * @typedef {object} Figure
  * @property {string} name
- * @property {number} value
+ * @property {number | null} value null: not to be had, and the note says why
  * @property {string} unit of the value and of the floor
  * @property {number | null} floor what nothing could beat here, measured in the same run
  * @property {number | null} ratio value by floor, or whatever else the goal is about
@@ -64,7 +64,13 @@ export function benchmark(name, options = {}) {
       const goal = most !== undefined ? `${subject} <= ${most}` : least !== undefined ? `${subject} >= ${least}` : null;
       const met = most !== undefined ? judged <= most : least !== undefined ? judged >= least : null;
       figures.push({
-        ...{ name: figure, value: rounded(value), unit, floor: floor === undefined ? null : rounded(floor), ratio: against === null ? null : rounded(against) },
+        ...{
+          name: figure,
+          value: Number.isNaN(value) ? null : rounded(value),
+          unit,
+          floor: floor === undefined ? null : rounded(floor),
+          ratio: against === null ? null : rounded(against),
+        },
         ...{
           goal,
           met,

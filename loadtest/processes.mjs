@@ -36,9 +36,9 @@ function text(path) {
   }
 }
 
-/** Whoever ends, in whatever way that can be noticed, takes along what it has started. @type {Set<import('node:child_process').ChildProcess>} */
+/** Those that run: none outlives this process, however it ends. @type {Set<import('node:child_process').ChildProcess>} */
 const running = new Set();
-process.once('exit', () => running.forEach((child) => child.kill()));
+process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
 
 /**
  * A program of its own, on one processor where that is said.
@@ -56,8 +56,8 @@ export function start(program, args, { core, env = {}, cwd, quiet = true, stdout
       said = (said + part).slice(-20_000);
       if (!quiet) process.stderr.write(part);
     });
-  running.add(child.once('exit', () => running.delete(child)));
-  const exited = once(child, 'exit');
+  running.add(child);
+  const exited = once(child, 'exit').finally(() => running.delete(child));
   const { pid } = child;
   if (pid === undefined) throw new Error(`${program} cannot be started`);
   return {

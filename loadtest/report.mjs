@@ -5,6 +5,7 @@
 import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { resultsOf } from './figures.mjs';
+import { peerTables } from './peers/table.mjs';
 
 const README = fileURLToPath(new URL('README.md', import.meta.url));
 const BEGIN = '<!-- results: made by npm run bench:report -->';
@@ -33,16 +34,18 @@ if (process.argv.includes('--check')) {
 function section(name) {
   /** @type {import('./figures.mjs').Report} */
   const { machine, figures } = JSON.parse(readFileSync(resultsOf(name), 'utf8'));
+  const { rest, lines } = name === 'peers' ? peerTables(figures) : { rest: figures, lines: [] };
   const { cpu, cores, memoryGiB, kernel, node, load, date, ...versions } = machine;
   const programs = Object.entries(versions).map(([program, version]) => `${program} ${version}`);
   const on = [`${cpu}, ${cores} cores, ${memoryGiB} GiB`, `Linux ${kernel}`, `Node ${node}`, ...programs, `load before the end ${load}`, date].join('; ');
-  const notes = figures.flatMap(({ name: figure, note }) => (note === undefined ? [] : [`- \`${figure}\`: ${note}`]));
+  const notes = rest.flatMap(({ name: figure, note }) => (note === undefined ? [] : [`- \`${figure}\`: ${note}`]));
   return [
     `### \`npm run ${name === 'bench' ? 'bench' : `bench:${name}`}\``,
     '',
     `${on}.`,
     '',
-    ...(name === 'k6' ? scenarios(figures) : ['| figure | value | floor | ratio | goal | met |', '| --- | --- | --- | --- | --- | --- |', ...figures.map(row)]),
+    ...(name === 'k6' ? scenarios(rest) : ['| figure | value | floor | ratio | goal | met |', '| --- | --- | --- | --- | --- | --- |', ...rest.map(row)]),
+    ...lines,
     '',
     ...(notes.length > 0 ? [...notes, ''] : []),
   ].join('\n');
@@ -52,7 +55,7 @@ function section(name) {
 function row({ name, value, unit, floor, ratio, goal, met, spread }) {
   const range = spread === undefined ? '' : ` (${spread[0]}–${spread[1]})`;
   const verdict = met === null ? '' : met ? 'yes' : '**no**';
-  return `| \`${name}\` | ${value} ${unit}${range} | ${floor ?? ''} | ${ratio ?? ''} | ${goal ?? ''} | ${verdict} |`;
+  return `| \`${name}\` | ${value === null ? '–' : `${value} ${unit}`}${range} | ${floor ?? ''} | ${ratio ?? ''} | ${goal ?? ''} | ${verdict} |`;
 }
 
 /**
