@@ -47,6 +47,12 @@ const QUEUE_ALARM = 0.1;
 const DECISION = { permit: 'allow', deny: 'deny', unauthenticated: 'deny', unmapped: 'deny', unavailable: 'error' } as const;
 const DECISIONS = ['allow', 'deny', 'error'] as const;
 
+type Labels = Pick<CheckReport, 'verdict' | 'reason' | 'protocol' | 'resource' | 'operation'>;
+
+function isAlike(a: Labels, b: Labels): boolean {
+  return a.verdict === b.verdict && a.reason === b.reason && a.protocol === b.protocol && a.resource === b.resource && a.operation === b.operation;
+}
+
 export function createTelemetry(settings: TelemetrySettings): Telemetry {
   const { vocabulary } = settings;
   const decisions = new Map<number, DecisionCell>();
@@ -58,6 +64,8 @@ export function createTelemetry(settings: TelemetrySettings): Telemetry {
   let queueUsage: number | null = null;
   let queueFull = false;
   let watched: Watched = {};
+  // Most checks have the labels of the one before: five comparisons in place of seven look-ups.
+  let last: (Labels & { readonly cell: DecisionCell; readonly series: Series }) | null = null;
 
   const decisionCell = (key: number, check: CheckReport, numbers: { decision: number; resource: number; operation: number }): DecisionCell => {
     const full = decisions.size >= DECISION_SERIES;
@@ -116,8 +124,12 @@ export function createTelemetry(settings: TelemetrySettings): Telemetry {
 
   return {
     report(check) {
-      counted(check).count++;
-      duration(check).add(check.durationMs / 1000);
+      if (last === null || !isAlike(last, check)) {
+        const { verdict, reason, protocol, resource, operation } = check;
+        last = { verdict, reason, protocol, resource, operation, cell: counted(check), series: duration(check) };
+      }
+      last.cell.count++;
+      last.series.add(check.durationMs / 1000);
     },
     observer: {
       applied: (ms) => lag.add(ms / 1000),

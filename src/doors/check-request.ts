@@ -53,10 +53,8 @@ class Draft implements CheckRequest {
   /** Which of the two encodings of headers was seen. */
   encoding: 'headers' | 'header_map' | null = null;
   readonly roles: HeaderReader;
-  readonly mayMatter: (length: number, first: number) => boolean;
   constructor(roles: HeaderReader) {
     this.roles = roles;
-    this.mayMatter = (length, first) => roles.mayMatter(length, first) || mayBeIdentity(length, first);
   }
 }
 
@@ -144,7 +142,7 @@ function readHeader(reader: Reader, end: number, draft: Draft): void {
     const tag = reader.tag(end);
     if (tag === KEY) {
       // Most of what a browser sends has no role. To make strings of their names took a third of the time of a message.
-      name = reader.latin1If(end, draft.mayMatter);
+      name = reader.latin1If(end, draft.roles.mayMatter);
       hasRole = name !== '' && draft.roles.role(name, draft.headers.length >> 1) !== 'none';
       read = hasRole;
     } else if (!read || (tag !== VALUE && tag !== RAW_VALUE)) reader.skip(tag, end);
@@ -155,7 +153,7 @@ function readHeader(reader: Reader, end: number, draft: Draft): void {
     }
   }
   if (name === '') return;
-  if (isIdentityAlias(name)) draft.aliases.push(name);
+  if (mayBeIdentity(name.length, name.charCodeAt(0)) && isIdentityAlias(name)) draft.aliases.push(name);
   if (hasRole) draft.headers.push(name, value);
 }
 

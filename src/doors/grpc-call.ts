@@ -47,11 +47,14 @@ const UNITS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 10
 
 /** Milliseconds of a `grpc-timeout`; null: it is none. */
 export function parseTimeout(text: string): number | null {
-  return /^\d{1,8}[HMSmun]$/.test(text) ? Number(text.slice(0, -1)) * UNITS[text.slice(-1)]! : null;
+  // A proxy says one and the same again and again.
+  if (text !== parsed.text) parsed = { text, ms: /^\d{1,8}[HMSmun]$/.test(text) ? Number(text.slice(0, -1)) * UNITS[text.slice(-1)]! : null };
+  return parsed.ms;
 }
+let parsed: { readonly text: string; readonly ms: number | null } = { text: '', ms: null };
 
 function isGrpc(contentType: string | undefined): boolean {
-  return contentType !== undefined && /^application\/grpc(?:\+proto)?(?:;|$)/.test(contentType);
+  return contentType === ANSWER['content-type'] || (contentType !== undefined && /^application\/grpc(?:\+proto)?(?:;|$)/.test(contentType));
 }
 
 /** Why it is no call of ours, before any of its bytes is read: a status of HTTP, for whoever asks speaks no gRPC. */

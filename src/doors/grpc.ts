@@ -96,6 +96,9 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
       fail(stream, UNDECIDED);
     }
   };
+  /** Not where the others are answered: what a closure keeps would be laid out for each of them. */
+  const answerLater = (call: Call, outcome: Promise<Outcome>, aliases: readonly string[]): void =>
+    void outcome.then((settled) => answer(call, settled, aliases)); // authorize never rejects
   const check = (call: Call, message: Buffer, sent: IncomingHttpHeaders): void => {
     const { outcome, aliases } = checkEnvoy(message, {
       timeout: call.left,
@@ -103,8 +106,7 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
       tracestate: textOf(sent['tracestate']),
     });
     inFlight++;
-    if (outcome instanceof Promise)
-      void outcome.then((settled) => answer(call, settled, aliases)); // authorize never rejects
+    if (outcome instanceof Promise) answerLater(call, outcome, aliases);
     else answer(call, outcome, aliases);
   };
 

@@ -97,6 +97,10 @@ export function createHttpDoors(settings: HttpDoorsSettings): HttpDoors {
     }
   };
 
+  /** Not where the others are answered: what a closure keeps would be laid out for each of them. */
+  const answerLater = (res: ServerResponse, outcome: Promise<Outcome>, how: { last: boolean; started: number }): void =>
+    void outcome.then((settled) => answer(res, settled, how)); // authorize never rejects
+
   const handle = (req: IncomingMessage, res: ServerResponse, expects: boolean): void => {
     if (ended.has(req.socket)) return;
     const started = clock.now();
@@ -132,8 +136,7 @@ export function createHttpDoors(settings: HttpDoorsSettings): HttpDoors {
           : problemOf(headers, { method, uri, atLeast }, { parameters: entrance.resource !== null, refuseOverride: refuseMethodOverride }),
     };
     const outcome = authorize(request);
-    if (outcome instanceof Promise)
-      void outcome.then((settled) => answer(res, settled, { last, started })); // authorize never rejects
+    if (outcome instanceof Promise) answerLater(res, outcome, { last, started });
     else answer(res, outcome, { last, started });
   };
 
@@ -225,6 +228,6 @@ function write(res: ServerResponse, outcome: Outcome, last: boolean): void {
 /** Rule 8: the whole set, once each, empty where there is none. */
 function identityHeaders(outcome: Outcome): string[] {
   const [user, tenant, customer, decision] = identityValues(outcome);
-  // A literal: to spread EMPTY into it goes through an iterator, 0.1 µs.
+  // A literal: 25 ns, with EMPTY spread into it 65.
   return ['Content-Length', '0', 'Cache-Control', 'no-store', IDENTITY[0], user, IDENTITY[1], tenant, IDENTITY[2], customer, IDENTITY[3], decision];
 }

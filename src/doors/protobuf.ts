@@ -115,7 +115,7 @@ export function number(field: number, value: number): Buffer {
   return made.bytes;
 }
 
-const SHORT = 40;
+const SHORT = 20;
 
 /** Into a buffer whose size was counted before. */
 export class Writer {
@@ -129,11 +129,10 @@ export class Writer {
     for (; rest > 0x7f; rest = Math.floor(rest / 128)) this.bytes[this.at++] = (rest % 128) | 0x80;
     this.bytes[this.at++] = rest;
   }
-  // What is short is written here, byte by byte: to call into Node takes as long as forty of them.
   copy(bytes: Buffer): void {
-    if (bytes.length > SHORT) this.at += bytes.copy(this.bytes, this.at);
-    else for (let i = 0; i < bytes.length; i++) this.bytes[this.at++] = bytes[i]!;
+    this.at += bytes.copy(this.bytes, this.at);
   }
+  /** What is short is written here: Node's `write` takes 70 ns for any of it, as long as twenty characters take (`copy` 25). */
   latin1(text: string): void {
     if (text.length > SHORT) this.at += this.bytes.write(text, this.at, 'latin1');
     else for (let i = 0; i < text.length; i++) this.bytes[this.at++] = text.charCodeAt(i);
