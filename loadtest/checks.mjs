@@ -1,5 +1,6 @@
 // Who asks, when the client must cost less than the checks? Kept connections, answers read by their status line and length alone.
 
+import assert from 'node:assert/strict';
 import { connect } from 'node:net';
 
 /** @typedef {{ user: string, target: string, operation: string }} Question */
@@ -69,6 +70,23 @@ export async function openClient(port, connections) {
       for (const one of all) one.end();
     },
   };
+}
+
+/**
+ * Every request until it is decided: a process that is behind refuses to begin what it cannot end in time (503), on a machine with other work to do.
+ * @param {Pick<Awaited<ReturnType<typeof openClient>>, 'flood'>} client @param {readonly string[]} requests @returns {Promise<Answer[]>} one for each
+ */
+export async function decided(client, requests) {
+  /** @type {Answer[]} */ const all = [];
+  for (let left = requests.map((_, i) => i), round = 0; left.length > 0; round++) {
+    assert.ok(round < 100, `${left.length} checks are not decided`);
+    const asked = left;
+    const answers = await client.flood(asked.map((i) => requests[i] ?? ''));
+    const at = (/** @type {Answer} */ { question }) => asked[question] ?? 0;
+    all.push(...answers.filter(({ status }) => status !== 503).map((answer) => ({ ...answer, question: at(answer) })));
+    left = answers.filter(({ status }) => status === 503).map(at);
+  }
+  return all;
 }
 
 /** One connection: a request at a time, resolved with its status; 0: it was lost. @param {number} port */

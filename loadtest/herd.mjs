@@ -8,7 +8,7 @@ import postgres from 'postgres';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { percentile } from './figures.mjs';
-import { openClient, requestOf } from './checks.mjs';
+import { decided, openClient, requestOf } from './checks.mjs';
 import { serve } from './served.mjs';
 import { PROGRAM } from './worlds.mjs';
 
@@ -32,10 +32,11 @@ export async function herd({ url }, { users, rate, say }) {
     await giveRole(sql, url);
     const everybody = await sql`select id from grantgate.object where kind = 'user'`;
     const begun = performance.now();
-    await decided(
+    const filled = await decided(
       client,
       everybody.map(({ id }) => requestOf({ user: id, target: '*', operation: 'READ' })),
     );
+    assert.equal(filled.filter(({ status }) => status !== 200 && status !== 403).length, 0);
     const rateOfFills = everybody.length / ((performance.now() - begun) / 1000);
     const classes = await service.metric('authz_cache_entries', /"classes"/);
     say(`herd: ${everybody.length} users in ${classes} classes in memory, ${rateOfFills.toFixed(0)} a second; ${service.memoryMb().toFixed(0)} MB`);
@@ -82,19 +83,6 @@ export async function herd({ url }, { users, rate, say }) {
   }
 }
 
-/** Every request until it is decided: a process that is behind refuses to begin what it cannot end in time. @param {Awaited<ReturnType<typeof openClient>>} client @param {readonly string[]} requests */
-async function decided(client, requests) {
-  /** @type {import('./checks.mjs').Answer[]} */ const all = [];
-  for (let left = requests, round = 0; left.length > 0; round++) {
-    assert.ok(round < 100, `${left.length} checks are not decided`);
-    const asked = left;
-    const answers = await client.flood(asked);
-    all.push(...answers);
-    left = answers.filter(({ status }) => status === 503).map(({ question }) => asked[question] ?? '');
-  }
-  assert.equal(all.filter(({ status }) => status !== 200 && status !== 403 && status !== 503).length, 0);
-}
-
 /** A role of the tenant for every group that users begin in, once for a database. @param {postgres.Sql} sql @param {string} url */
 async function giveRole(sql, url) {
   const [known] = await sql`select id from grantgate.object where id = ${ROLE}`;
@@ -130,13 +118,11 @@ async function questions(sql, client) {
     select u.id as user, d.id as target from u join d using (owner) limit ${ASKED}`;
   const all = pairs.map(({ user, target }) => requestOf({ user, target, operation: 'WRITE' }));
   await settled(() => edit(sql, false));
-  await decided(client, all);
-  const without = await client.flood(all);
+  const without = await decided(client, all);
   const asked = without.filter(({ status }) => status === 403).map(({ question }) => all[question] ?? '');
   assert.ok(asked.length > 50, `${asked.length} of ${all.length} pairs are decided by the role`);
   await settled(() => edit(sql, true));
-  await decided(client, asked);
-  const withIt = await client.flood(asked);
+  const withIt = await decided(client, asked);
   assert.equal(withIt.filter(({ status }) => status !== 200).length, 0);
   return asked;
 }

@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import postgres from 'postgres';
-import { openClient, requestOf } from './checks.mjs';
+import { decided, openClient, requestOf } from './checks.mjs';
 import { benchmark, median } from './figures.mjs';
 import { herd } from './herd.mjs';
 import { cpuNs } from './processes.mjs';
@@ -143,8 +143,8 @@ async function asked(service, right, denied) {
     const answers = await ask();
     return { answers, us: (cpuNs(service.pid) - before) / answers.length / 1000 };
   };
-  const cold = await usedFor(() => client.flood(right));
-  const refused = await client.flood(denied);
+  const cold = await usedFor(() => decided(client, right));
+  const refused = await decided(client, denied);
   const unexpected = cold.answers.filter(({ status }) => status !== 200).length + refused.filter(({ status }) => status !== 403).length;
   assert.equal(unexpected, 0, `${unexpected} of ${right.length + denied.length} answers are not the right one`);
   const hot = await usedFor(() => client.flood(right.slice(0, HOT_PAIRS), { seconds: HOT_SECONDS }));
@@ -160,10 +160,11 @@ async function questions(url) {
   );
   const share = Math.min(100, (100 * 4 * HOT.targets) / Math.max(1, entities));
   const pairs = await sql.unsafe(`
-    with d as (select o.id, o.owner, o.tenant from grantgate.object o tablesample bernoulli (${share}) repeatable (1) where o.kind = 'entity' and o.type = 'DEVICE'),
-         u as (select distinct on (o.owner) o.owner, o.id from (select distinct owner from d) w join grantgate.membership m on m.group_id = 'admins:' || w.owner
-                 join grantgate.object o on o.id = m.member_id and o.owner = w.owner and o.kind = 'user' join grantgate.user_account a on a.id = o.id and a.enabled order by o.owner, o.id)
-    select u.id as user, d.id as target, d.tenant from d join u using (owner) order by md5(d.id) limit ${HOT.targets}`);
+    with d as materialized (
+      select o.id, o.owner, o.tenant from grantgate.object o tablesample system (${share}) repeatable (1) where o.kind = 'entity' and o.type = 'DEVICE' limit ${2 * HOT.targets})
+    select u.id as user, d.id as target, d.tenant from d cross join lateral (
+      select m.member_id as id from grantgate.membership m join grantgate.user_account a on a.id = m.member_id and a.enabled where m.group_id = 'admins:' || d.owner limit 1) u
+    order by md5(d.id) limit ${HOT.targets}`);
   await sql.end();
   /** @type {Set<string>} */ const users = new Set();
   const chosen = pairs.filter(({ user }) => users.has(user) || (users.size < HOT.users && users.add(user)));
