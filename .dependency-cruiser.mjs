@@ -6,7 +6,7 @@ const levels = [
   ['errors'],
   ['model'],
   ['vocabulary', 'source', 'observer', 'idtable'],
-  ['recent', 'tree', 'effective', 'options', 'predefined'],
+  ['tree', 'recent', 'effective', 'options', 'predefined'],
   ['flatten', 'decide'],
   ['explain', 'world', 'worldrows', 'worldfile', 'worldnames', 'tables', 'placement', 'compile'],
   ['flights', 'follower', 'driver'],
