@@ -55,6 +55,7 @@ beforeAll(async () => {
   process.kill(stuck, 'SIGSTOP');
 });
 afterAll(async () => {
+  if (isAlive(stuck)) process.kill(stuck, 'SIGCONT'); // of a run in which nobody waited until it was replaced: stopped, it sees no end
   await Promise.all([shared, hung].map((sidecar: Started | undefined) => sidecar?.stop('SIGKILL')));
   await server.close();
 });
