@@ -6,8 +6,6 @@
 import type { CacheState } from 'policy-cache';
 import { isReady, type Readiness } from './api/health.ts';
 
-/** A replacement starts in well under a second; the rest is for its first world. */
-export const REPLACED_WITHIN_MS = 10_000;
 /** So many ends, each before a worker had lasted, are no accident. */
 export const ENDS_IN_A_ROW = 3;
 
@@ -23,11 +21,18 @@ export interface WorkerLook {
   readonly ends: number;
 }
 
-/** `hasBeen`: all of them were ready once. */
-export function serviceReadiness(workers: readonly WorkerLook[], { draining, hasBeen }: { draining: boolean; hasBeen: boolean }): Readiness {
+export interface WholeSettings {
+  readonly draining: boolean;
+  /** All of them were ready once. */
+  readonly hasBeen: boolean;
+  /** Milliseconds that one may take to be replaced. */
+  readonly patience: number;
+}
+
+export function serviceReadiness(workers: readonly WorkerLook[], { draining, hasBeen, patience }: WholeSettings): Readiness {
   const looping = workers.find(({ ends }) => ends >= ENDS_IN_A_ROW);
   const some = workers.some(({ readiness }) => readiness !== null && isReady(readiness));
-  const judged = workers.filter((look) => !(hasBeen && some && isForgiven(look)));
+  const judged = workers.filter((look) => !(hasBeen && some && isForgiven(look, patience)));
   const worst = looping ?? judged.find(({ readiness }) => readiness === null || !isReady(readiness));
   const known = workers.flatMap(({ readiness }) => (readiness === null ? [] : [readiness.cache]));
   const cache = known.length === 0 ? NOTHING : known.reduce(older);
@@ -46,8 +51,8 @@ export function serviceReadiness(workers: readonly WorkerLook[], { draining, has
 
 const NOTHING: CacheState = { state: 'starting', fresh: false, revision: null, ageMs: null, cause: null };
 
-function isForgiven({ readiness, replacingMs, ends }: WorkerLook): boolean {
-  return replacingMs !== null && replacingMs < REPLACED_WITHIN_MS && ends < ENDS_IN_A_ROW && (readiness === null || !isReady(readiness));
+function isForgiven({ readiness, replacingMs, ends }: WorkerLook, patience: number): boolean {
+  return replacingMs !== null && replacingMs < patience && ends < ENDS_IN_A_ROW && (readiness === null || !isReady(readiness));
 }
 
 /** The lowest revision and the greatest age: what an answer of this service may be of. */

@@ -33,6 +33,8 @@ const STARTING_LOOKS = 60;
 const LASTING_MS = 60_000;
 const FIRST_BACK_OFF_MS = 100;
 const LONGEST_BACK_OFF_MS = 10_000;
+/** A replacement starts in a second; the rest is for its first world. */
+const REPLACED_WITHIN_MS = 10_000;
 const ANSWER_MS = 800;
 const TAKE_OVER_LIMIT_MS = 30_000;
 const TAKE_OVER_LOOK_MS = 50;
@@ -72,6 +74,7 @@ export async function startWorkers(parts: Parts): Promise<Serving> {
   const places = Array.from({ length: settings.workers }, (_, i): Place => ({
     ...{ number: i + 1, process: null, startedAt: clock.now(), endedAt: null, ends: 0, why: 'it is starting', cancelRestart: () => undefined, metrics: [] },
   }));
+  const patience = REPLACED_WITHIN_MS + (settings.cache.hotSet === undefined ? 0 : settings.cache.warmUp);
   const ends = { exit: 0, signal: 0, stuck: 0 };
   let gone: Metrics = [];
   let hasBeen = false;
@@ -89,7 +92,7 @@ export async function startWorkers(parts: Parts): Promise<Serving> {
   };
   const readiness = async (): Promise<Readiness> => {
     const looks = await Promise.all(places.map(look));
-    return serviceReadiness(looks, { draining, hasBeen });
+    return serviceReadiness(looks, { draining, hasBeen, patience });
   };
 
   const metrics = createServiceMetrics(parts.version, () => ({ ends, states: statesOf(places) }));

@@ -45,7 +45,7 @@ beforeAll(async () => {
   // One after the other: six processes that begin at once are slow on two cores.
   shared = await start({ 'replica.name': 'here', 'shutdown.delay': 200 }, () => undefined);
   hung = await start({}, () => undefined);
-  slow = connect(hung.doors);
+  slow = connect(hung.doors).on('error', () => undefined);
   slow.write('GET /auth/nginx HTTP/1.1\r\nX-Slow: ');
   await workerOf(
     connectionTo(hung.doors, () => undefined),
@@ -55,6 +55,7 @@ beforeAll(async () => {
   process.kill(stuck, 'SIGSTOP');
 });
 afterAll(async () => {
+  if (isAlive(stuck)) process.kill(stuck, 'SIGCONT'); // of a run in which nobody waited until it was replaced: stopped, it sees no end
   await Promise.all([shared, hung].map((sidecar: Started | undefined) => sidecar?.stop('SIGKILL')));
   await server.close();
 });
@@ -330,13 +331,14 @@ describe('readiness of the whole', () => {
   const away = { readiness: null, silence: 'it ended (SIGKILL)' } as const;
   const look = (number: number, more: Partial<WorkerLook> = {}): WorkerLook => ({ number, readiness: ready, silence: '', replacingMs: null, ends: 0, ...more });
   const said = (workers: readonly WorkerLook[], hasBeen = true) => {
-    const whole = serviceReadiness(workers, { draining: false, hasBeen });
+    const whole = serviceReadiness(workers, { draining: false, hasBeen, patience: 10_000 });
     return isReady(whole) || whole.cache.cause;
   };
   test('ready when all are; of what is known the oldest counts', () => {
     const whole = serviceReadiness([look(1), look(2, { readiness: { ...ready, cache: { ...cache, revision: '6-b', ageMs: 400 } } })], {
       draining: false,
       hasBeen: false,
+      patience: 10_000,
     });
     expect(whole).toMatchObject({ cache: { revision: '6-b', ageMs: 400, fresh: true, cause: null } });
   });
