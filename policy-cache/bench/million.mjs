@@ -8,8 +8,10 @@
 
 /** Tenant, customer, user, entity, group of users, group of devices, role. */
 const KINDS = { t: 1, c: 2, u: 3, e: 4, g: 5, d: 6, r: 7 };
-const STAMP = { version: 7, id: '0d9f5c1e-7a0b-4c7e-9f51-6f1f0c1d2e3f' };
+export const STAMP = { version: 7, id: '0d9f5c1e-7a0b-4c7e-9f51-6f1f0c1d2e3f' };
 const bytes = Buffer.alloc(36);
+/** Rows of a turn, as the Postgres source hands them over. */
+const PART = 1_000;
 const TENANT = idOf('t', 0);
 
 /** A UUID that says what it names: kind and number. Scattered in its first digits as random ones are. @param {keyof typeof KINDS} kind @param {number} number */
@@ -65,9 +67,16 @@ export function mayRead(size, user, entity) {
 
 /** @param {Size} size @param {(rows: readonly import('policy-cache').TreeRow[]) => void} take */
 export function tree(size, take) {
-  take([[TENANT, [null]]]);
+  /** @type {import('policy-cache').TreeRow[]} */
+  let part = [[TENANT, [null]]];
   for (let chain = 0; chain < size.chains; chain++)
-    take(Array.from({ length: size.depth }, (_, level) => [customer(size, chain, level), [level === 0 ? TENANT : customer(size, chain, level - 1)]]));
+    for (let level = 0; level < size.depth; level++) {
+      part.push([customer(size, chain, level), [level === 0 ? TENANT : customer(size, chain, level - 1)]]);
+      if (part.length < PART) continue;
+      take(part);
+      part = [];
+    }
+  take(part);
 }
 
 /** A source of this world, in which nothing ever changes. @param {Size} size @returns {import('policy-cache').Source} */

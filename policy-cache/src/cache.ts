@@ -5,17 +5,13 @@
 // a value handed over by a fill is never used directly (coherence 3.6).
 
 import { LRUCache } from 'lru-cache';
-import { decideSubject, decideTarget, virtualGroup } from './decide.ts';
-import type { Facts } from './decide.ts';
+import { decideSubject, decideTarget, isAny, virtualGroup, type Facts } from './decide.ts';
 import { PolicyError } from './errors.ts';
-import { Driver } from './driver.ts';
-import type { DriverSettings } from './driver.ts';
-import { wantName } from './flights.ts';
-import type { Want } from './flights.ts';
+import { Driver, type DriverSettings } from './driver.ts';
+import { wantName, type Want } from './flights.ts';
 import { ANY, formatRevision } from './model.ts';
 import type { AccessRequest, Decision, Placement } from './model.ts';
-import { newStats } from './observer.ts';
-import type { CacheStats } from './observer.ts';
+import { newStats, type CacheStats } from './observer.ts';
 import type { CacheLimits, CacheSettings, CacheSizes, CacheState, CheckOptions, CheckStatus, HotIds } from './options.ts';
 import type { Clock } from './source.ts';
 import { RecentStore } from './recent.ts';
@@ -123,7 +119,7 @@ export class PolicyCache {
   check(request: AccessRequest, status?: CheckStatus, options?: CheckOptions): Decision | Promise<Decision> {
     const world = this.#driver.state.current;
     if (world !== null && this.#meets(world, options)) {
-      const decision = this.#turn(world, request);
+      const decision = this.#turn(world, request, true);
       if (decision !== null) {
         this.stats.hits++;
         if (status !== undefined) this.#report(world, status, true);
@@ -185,8 +181,8 @@ export class PolicyCache {
 
   // ---- the deciding turn -------------------------------------------------------------------------------------------------
 
-  /** Decides if every piece is there and proved; null if something is missing. */
-  #turn(world: World, request: AccessRequest): Decision | null {
+  /** Decides if every piece is there and proved; null if something is missing. `marks`: the entries answer from memory, and stay longer for it. */
+  #turn(world: World, request: AccessRequest, marks: boolean): Decision | null {
     const facts = this.#facts;
     facts.tree = world.tree;
     facts.subject = null;
@@ -194,14 +190,15 @@ export class PolicyCache {
     const subject = lookUp(world, world.subjects, request.subject);
     if (subject === null) return null;
     facts.subject = subject.value;
+    if (marks) subject.used = true;
     const early = decideSubject(this.#vocabulary, world.tree, subject.value, request);
     if (early !== null) return early;
     const { cell } = subject;
     if (cell === null || !provedClass(world, cell)) return null;
     facts.effective = cell.effective!;
     facts.target = null;
-    if (request.target !== ANY) {
-      const target = this.#target(world, request.target);
+    if (!isAny(request.target)) {
+      const target = this.#target(world, request.target, marks);
       if (target === undefined) return null;
       facts.target = target;
     }
@@ -209,7 +206,7 @@ export class PolicyCache {
     if (request.groups !== undefined) {
       const groups: (Placement | null)[] = [];
       for (const id of request.groups) {
-        const group = this.#target(world, id);
+        const group = this.#target(world, id, marks);
         if (group === undefined) return null;
         groups.push(group);
       }
@@ -219,10 +216,13 @@ export class PolicyCache {
   }
 
   /** Undefined: not known. Null: known to be absent. An All group has no row: the tree knows whether it exists. */
-  #target(world: World, id: string): Placement | null | undefined {
+  #target(world: World, id: string, marks: boolean): Placement | null | undefined {
     // Before any look-up: whoever asks as the subject `all:…` leaves it in `absent`.
-    if (id.startsWith('all:')) return virtualGroup(this.#vocabulary, world.tree, id);
-    return lookUp(world, world.targets, id)?.value;
+    if (id.charCodeAt(3) === COLON && id.startsWith('all:')) return virtualGroup(this.#vocabulary, world.tree, id);
+    const entry = lookUp(world, world.targets, id);
+    if (entry === null) return undefined;
+    if (marks) entry.used = true;
+    return entry.value;
   }
 
   /** What a turn that gave null lacked: the subject first, so that a stranger causes no fill of a target. */
@@ -233,7 +233,7 @@ export class PolicyCache {
     const wants: Want[] = [];
     if (subject.cell !== null && !provedClass(world, subject.cell)) wants.push({ kind: 'class', cell: subject.cell, asker, trace });
     for (const id of new Set([request.target, ...(request.groups ?? [])]))
-      if (id !== ANY && this.#target(world, id) === undefined) wants.push({ kind: 'object', as: 'target', id, asker, trace });
+      if (id !== ANY && this.#target(world, id, false) === undefined) wants.push({ kind: 'object', as: 'target', id, asker, trace });
     return wants;
   }
 
@@ -298,7 +298,7 @@ export class PolicyCache {
         pending.turns = 0;
       }
       if (!this.#reached(pending, world)) return;
-      const decision = this.#turn(world, pending.request);
+      const decision = this.#turn(world, pending.request, false);
       if (decision !== null) {
         if (pending.status !== undefined) this.#report(world, pending.status, !pending.waited);
         this.#end(pending);
@@ -391,6 +391,7 @@ export class PolicyCache {
 }
 
 const NO_GROUPS: readonly never[] = [];
+const COLON = 58;
 
 /** For the small ones, which a check that hits does not look at. By `maxSize`, not `max`, which lays out all slots at once. */
 function bounded<V extends object>(entries: number): LRUCache<string, V> {

@@ -72,7 +72,7 @@ export function decideSubject(vocabulary: Vocabulary, tree: OwnerTree, subject: 
   if (!subject.enabled) return SUBJECT_DISABLED;
   if (vocabulary.closedToTenantAdmins[resource] === 1) return AUTHORITY;
   if (vocabulary.closedToCustomerUsers[resource] === 1 && !tree.isTenant(subject.owner)) return AUTHORITY;
-  if (resource === vocabulary.tenantResource && request.target === ANY) return AUTHORITY;
+  if (resource === vocabulary.tenantResource && isAny(request.target)) return AUTHORITY;
   return null;
 }
 
@@ -83,10 +83,15 @@ export function decide(vocabulary: Vocabulary, facts: Facts, request: AccessRequ
   return early !== null || subject === null ? (early ?? UNKNOWN_SUBJECT) : decideTarget(vocabulary, facts, subject, request);
 }
 
+/** Is it "any of this resource"? The length first: to compare two strings is a call, and this is asked on every request. */
+export function isAny(target: string): boolean {
+  return target.length === 1 && target === ANY;
+}
+
 /** Steps 3 to 7, for a subject of whom `decideSubject` has no answer. */
 export function decideTarget(vocabulary: Vocabulary, facts: Facts, subject: Placement, request: AccessRequest): Decision {
   const { target } = facts;
-  if (request.target === ANY) {
+  if (isAny(request.target)) {
     return request.operation === vocabulary.createOperation ? decideCreate(vocabulary, facts, request) : decideAny(vocabulary, facts, request);
   }
   if (target === null) return UNKNOWN_TARGET;

@@ -45,7 +45,15 @@ export function flatten(vocabulary: Vocabulary, grants: readonly Grant[], number
     if (grant.shared) sharedOfType[groupable]! |= mask;
     else add(ownOfType[groupable]!, owner, mask);
   }
-  return { generic, own, shared, ownOfAll, sharedOfAll, sharedOfType, ownOfType: ownOfType.map(ownerMasks) };
+  return {
+    generic,
+    own: orNone(own),
+    shared: orNone(shared),
+    ownOfAll: orNone(ownOfAll),
+    sharedOfAll: orNone(sharedOfAll),
+    sharedOfType,
+    ownOfType: ownOfType.map(ownerMasks),
+  };
 }
 
 /** The mask of operation names; ALL stands for every operation of the vocabulary. */
@@ -85,6 +93,13 @@ function masksByResource(vocabulary: Vocabulary, permissions: Permissions): Int3
 
 function add(to: Map<number, number>, key: number, mask: number): void {
   to.set(key, (to.get(key) ?? 0) | mask);
+}
+
+const NO_MASKS: ReadonlyMap<number, number> = new Map();
+
+/** One map for all that have none: to see that it is empty costs no memory that is not in the processor's caches. */
+function orNone(masks: ReadonlyMap<number, number>): ReadonlyMap<number, number> {
+  return masks.size === 0 ? NO_MASKS : masks;
 }
 
 const NO_OWNERS: OwnerMasks = { owners: new Int32Array(0), masks: new Int32Array(0) };

@@ -68,11 +68,14 @@ export interface World extends Stores {
   readonly answers: Map<number, string>;
   readonly groupNumbers: IdTable;
   readonly placements: Map<string, Placement>;
+  /** What generic roles give, by content. */
+  readonly generics: Map<string, Int32Array>;
 }
 
 const IDS_KEPT = 65_536;
 const ANSWERS_KEPT = 10_000;
 const PLACEMENTS_INTERNED = 100_000;
+const GENERICS_INTERNED = 10_000;
 
 /** A whole tree as it was read, and of when. */
 export interface Loaded {
@@ -97,6 +100,7 @@ export function newWorld(stamp: Revision, tree: OwnerTree, stores: Stores): Worl
     answers: new Map(),
     groupNumbers: new IdTable(),
     placements: new Map(),
+    generics: new Map(),
   };
 }
 
@@ -210,7 +214,7 @@ export function admitObject(
   fill: { id: string; as: 'subject' | 'target'; row: ObjectRow | null; stamp: Revision },
 ): boolean {
   const { id, row } = fill;
-  const draft = { at: fill.stamp.version, used: 0, value: null, cell: null };
+  const draft = { at: fill.stamp.version, used: false, value: null, cell: null };
   if (!provedObject(world, id, draft)) return false;
   const { at } = draft;
   if (row === null) {
@@ -223,8 +227,8 @@ export function admitObject(
   if (value === null) return false;
   world.absent.delete(id);
   // By the row's own string: the request's may be a slice of its whole URL, and would keep that.
-  if (fill.as === 'target') world.targets.set(row.id, { at, used: 0, value, cell: null });
-  else world.subjects.set(row.id, { at, used: 0, value, cell: row.kind === 'user' ? cellOf(world, { owner: row.owner!, groups: row.groups }) : null });
+  if (fill.as === 'target') world.targets.set(row.id, { at, used: false, value, cell: null });
+  else world.subjects.set(row.id, { at, used: false, value, cell: row.kind === 'user' ? cellOf(world, { owner: row.owner!, groups: row.groups }) : null });
   return true;
 }
 
@@ -234,12 +238,23 @@ export function admitClass(world: World, vocabulary: Vocabulary, fill: { cell: C
   const roles = [...new Set(grants.map((grant) => grant.role))];
   const draft = { ...cell, at: fill.stamp.version, roles, effective: NOTHING };
   if (!provedClass(world, draft)) return false;
-  cell.effective = flatten(vocabulary, grants, numbersOf(world));
+  cell.effective = interned(world, flatten(vocabulary, grants, numbersOf(world)));
   cell.roles = roles;
   cell.at = draft.at;
   world.classes.set(cell.name, cell);
   return true;
 }
+
+/** Roles are few, so what they give together is: most classes share it, and with it the memory that a check looks at. */
+function interned(world: World, effective: EffectivePermissions): EffectivePermissions {
+  const content = effective.generic.join();
+  const known = world.generics.get(content);
+  if (known !== undefined) return { ...effective, generic: known };
+  if (world.generics.size >= GENERICS_INTERNED) world.generics.clear();
+  world.generics.set(content, effective.generic);
+  return effective;
+}
+
 /** A copy of an id that may be a slice of a request's whole URL, which it would keep: no engine has a word for that, but a joined text is cut from itself. */
 function apart(id: string): string {
   return ` ${id}`.slice(1);

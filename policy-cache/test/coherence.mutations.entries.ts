@@ -53,13 +53,16 @@ export const entries: readonly Mutation[] = [
   },
   {
     rule: 'the first compare (`last`)',
-    patches: [patch('world', 'if (entry.at >= world.last.o) return true;', ''), patch('world', 'if (cell.at >= last.g && cell.at >= last.r) return true;', '')],
+    patches: [
+      patch('world', 'if (entry.at >= world.last.o) return true;', ''),
+      patch('world', 'if (cell.at >= world.last.g && cell.at >= world.last.r) return true;', ''),
+    ],
     in: NO_TIME,
     breaks: { none: 'it is the second compare made cheap: an entry as young as the newest touch was touched by none after it' },
   },
   {
     rule: 'the first compare asks for every kind of tag of the entry',
-    patches: [patch('world', 'cell.at >= last.g && cell.at >= last.r', 'cell.at >= last.g || cell.at >= last.r')],
+    patches: [patch('world', 'cell.at >= world.last.g && cell.at >= world.last.r', 'cell.at >= world.last.g || cell.at >= world.last.r')],
     in: CLASS,
     breaks: 'I1',
   },
