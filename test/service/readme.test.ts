@@ -62,7 +62,7 @@ test('every command and option that it names is there', async () => {
 });
 
 test('metrics that it names are served, settings and variables that it names exist', () => {
-  const sources = ['telemetry.ts', 'exposition.ts', 'service.ts', 'api/health.ts', 'histogram.ts']
+  const sources = ['telemetry.ts', 'exposition.ts', 'service.ts', 'api/health.ts', 'histogram.ts', 'workers-metrics.ts']
     .map((name) => readFileSync(join(root, 'src', name), 'utf8'))
     .join('');
   for (const [, metric] of readme.matchAll(/`(authz_\w+)`/g)) expect(sources).toContain(`'${metric!}'`);
