@@ -95,6 +95,7 @@ function partsOf({ number, settings, files, version, hostname, traces }: Begin):
     version,
     hostname,
     traces,
+    worker: number,
     // What the supervisor has not read is no file of a setting: it came with the program.
     readFile: (path) => files.get(path) ?? readTrusted(path, [SHIPPED]),
     stdout: process.stdout,
