@@ -3,18 +3,20 @@
 // Node sends nothing more to a child until it has confirmed the last socket, which takes one or two turns of that child's loop. So whatever
 // else is said to a worker waits behind every connection that it was given. Measured with turns of 5 ms and 2,500 connections at once: the
 // question how it is was not answered for ten seconds, and one healthy worker after the other was killed for it. So few are on their way
-// to each worker, and the others wait here, in the order of their coming.
+// to each worker, and the others wait here, in the order of their coming; those of each listener in a line of their own, from which one goes
+// in turn: who asks whether this process is alive does not wait for thousands that came to a door before.
 
 import type { Held, WorkerProcess } from './workers-process.ts';
 
 /** On their way to one worker. One is enough to keep it busy; with turns of 20 ms it still says how it is in time. */
 const MOST_ON_THEIR_WAY = 16;
-/** As many as a door has open at the most. */
+/** Of one listener: as many as a door has open at the most. */
 const MOST_WAITING = 10_000;
 
 type Candidate = Pick<WorkerProcess, 'isReady' | 'missed' | 'onTheirWay' | 'open' | 'give'>;
 
 export interface WaitingParts {
+  readonly listeners: number;
   /** Workers that may be given connections. */
   readonly up: () => readonly Candidate[];
   /** For a connection when there is none of them. */
@@ -35,44 +37,53 @@ export interface Waiting {
   end(): void;
 }
 
-export function createWaiting({ up, nobody }: WaitingParts): Waiting {
-  let line: Held[] = [];
+export function createWaiting({ listeners, up, nobody }: WaitingParts): Waiting {
+  const lines = Array.from({ length: listeners }, (): Held[] => []);
   let shed = 0;
+  /** The listener whose turn it is. */
+  let turn = 0;
+  const length = (): number => lines.reduce((all, line) => all + line.length, 0);
   const next = (): void => {
-    let given = 0;
-    for (const held of line) {
+    for (let empty = 0; empty < listeners; turn = (turn + 1) % listeners) {
+      const line = lines[turn] ?? [];
+      const [held] = line;
+      if (held === undefined) {
+        empty++;
+        continue;
+      }
+      empty = 0;
       const workers = up();
       const best = bestOf(workers, held.listener);
-      if (workers.length > 0 && best === null) break;
-      given++;
+      if (workers.length > 0 && best === null) return;
+      line.shift();
       if (best === null) nobody(held);
       else best.give(held);
     }
-    if (given > 0) line.splice(0, given);
   };
   return {
     get shed() {
       return shed;
     },
     get length() {
-      return line.length;
+      return length();
     },
     add(held) {
+      const line = lines[held.listener] ?? [];
       if (line.length >= MOST_WAITING) {
         shed++;
         held.socket.destroy();
         return;
       }
       line.push(held);
-      if (line.length === 1) next(); // else somebody waits already, for whom there was no room
+      if (length() === 1) next(); // else somebody waits already, for whom there was no room
     },
     giveBack(left) {
-      line = [...left, ...line];
+      for (const held of left.toReversed()) lines[held.listener]?.unshift(held);
       next();
     },
-    next,
+    next: () => next(),
     end() {
-      for (const { socket } of line.splice(0)) socket.destroy();
+      for (const line of lines) for (const { socket } of line.splice(0)) socket.destroy();
     },
   };
 }

@@ -118,6 +118,7 @@ export async function startWorkers(parts: Parts): Promise<Serving> {
   nobody.emit('listening'); // as in workers-handed.ts
   nobody.maxRequestsPerSocket = 1; // the next one is a worker's again
   const waiting = createWaiting({
+    listeners: listeners.length,
     up: () => places.flatMap(({ process }) => (process?.isUp === true ? [process] : [])),
     nobody({ listener, socket }) {
       if (listener > 0) return void socket.destroy(); // as of one process that has ended: a proxy asks again, or says no
@@ -129,7 +130,7 @@ export async function startWorkers(parts: Parts): Promise<Serving> {
   const run = (place: Place): WorkerProcess => {
     const process = new WorkerProcess({
       ...{ clock, begin: { ...begin, number: place.number }, listeners: listeners.length, stdout: parts.stdout },
-      ...{ answers: { readiness, exposition }, taken: waiting.next },
+      ...{ answers: { readiness, exposition }, taken: () => waiting.next() },
     });
     place.process = process;
     place.startedAt = clock.now();
