@@ -2,10 +2,12 @@
 //
 // They are in a file, one a line, and nothing else is: what they may do is read from the database, as ever. So whoever changes the file causes
 // reads, and no decision. It is written at the end and every few minutes, for its owner alone, whole or not at all; one that is missing or broken
-// is a line in the log.
+// is a line in the log. What is written is added to what is there: a process whose warm-up ended early, whose world was thrown away, or that is
+// one of several has few ids in memory, and they would take the place of 20,000.
 
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
+import { setImmediate } from 'node:timers/promises';
 import { InputError, parseId, type Clock, type HotIds, type PolicyCache, type Vocabulary } from 'policy-cache';
 import type { Log } from './log.ts';
 import { openOutput } from './outputfile.ts';
@@ -19,8 +21,8 @@ export interface HotSetParts {
   readonly vocabulary: Vocabulary;
   readonly clock: Clock;
   readonly log: Log;
-  /** A name that nothing has. */
-  readonly uuid: () => string;
+  /** Of the file while it is written: of no other process that writes this hot set. */
+  readonly part: string;
 }
 
 export interface HotSet {
@@ -42,7 +44,7 @@ const FIRST_LINE = 'grantgate: ids that were asked about';
 /** Lines of one write: some 64 KiB. */
 const PART = 1_000;
 
-export function createHotSet({ path, ms, cache, vocabulary, clock, log, uuid }: HotSetParts): HotSet {
+export function createHotSet({ path, ms, cache, vocabulary, clock, log, part }: HotSetParts): HotSet {
   let warming = true;
   let closed = false;
   let cancel = (): void => undefined;
@@ -61,10 +63,12 @@ export function createHotSet({ path, ms, cache, vocabulary, clock, log, uuid }: 
   /** What is wrong with the writing, said once. */
   let told: string | null = null;
   const write = async (): Promise<void> => {
-    const ids = cache.hot(MOST);
+    const own = cache.hot(MOST);
     // Without a world, or before the first check, the file that is there says more.
-    if (warming || ids.subjects.length === 0) return;
-    const problem = await writeHotSet(path, ids, uuid()).then(() => null, messageOf);
+    if (warming || own.subjects.length === 0) return;
+    const isFull = own.subjects.length >= MOST.subjects && own.targets.length >= MOST.targets;
+    const ids = isFull ? own : await readHotSet(path, own).catch(() => own); // start has told of it; it is replaced
+    const problem = await writeHotSet(path, ids, part).then(() => null, messageOf);
     if (problem !== null && problem !== told) log('warn', 'hot-set', problem);
     told = problem;
   };
@@ -92,29 +96,32 @@ export function createHotSet({ path, ms, cache, vocabulary, clock, log, uuid }: 
   };
 }
 
-/** No file is no id. @throws Error if it is no hot set, or too large for one */
-export async function readHotSet(path: string): Promise<HotIds> {
+const NONE: HotIds = { subjects: [], targets: [] };
+
+/** `first`, and then those of the file. No file is no id. @throws Error if it is no hot set, or too large for one */
+export async function readHotSet(path: string, first = NONE): Promise<HotIds> {
   // Not to wait for the writer of a pipe.
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch((error: NodeJS.ErrnoException) =>
     error.code === 'ENOENT' ? null : Promise.reject(error),
   );
-  if (file === null) return { subjects: [], targets: [] };
+  if (file === null) return first;
   try {
     const found = await file.stat();
     if (!found.isFile()) throw new Error('it is no file');
     if (found.size > MOST_BYTES) throw new Error(`it has ${found.size} bytes, and ${MOST_BYTES} at the most are read`);
-    return parseHotSet(await file.readFile('utf8'));
+    return await parseHotSet(await file.readFile('utf8'), first);
   } finally {
     await file.close();
   }
 }
 
 /** What is no id, or one too many, is passed over. @throws Error if it is something else */
-export function parseHotSet(text: string): HotIds {
-  const [first, ...lines] = text.split('\n');
-  if (first !== FIRST_LINE) throw new Error('it is no such file: the first line is another one');
-  const found = { subjects: new Set<string>(), targets: new Set<string>() };
-  for (const line of lines) {
+export async function parseHotSet(text: string, first = NONE): Promise<HotIds> {
+  const lines = text.split('\n');
+  if (lines[0] !== FIRST_LINE) throw new Error('it is no such file: the first line is another one');
+  const found = { subjects: new Set(first.subjects), targets: new Set(first.targets) };
+  for (const [at, line] of lines.entries()) {
+    if (at % PART === 0) await setImmediate(); // measured: 50 to 140 ms for a full one, and checks wait
     const of = line.startsWith('u ') ? 'subjects' : line.startsWith('t ') ? 'targets' : null;
     const id = line.slice(2);
     if (of !== null && found[of].size < MOST[of] && isId(id)) found[of].add(id);

@@ -13,6 +13,7 @@ for (const stream of [process.stdout, process.stderr]) stream.on('error', () => 
 
 // 2 is "cannot decide"; Node's own 1 would be a deny to whoever asked.
 process.on('uncaughtException', (error) => {
+  setTimeout(() => process.exit(2), 1_000); // whoever reads stderr may have stopped
   process.stderr.write(`grantgate: ${error.stack ?? String(error)}\n`, () => process.exit(2));
 });
 

@@ -2,8 +2,8 @@
 //
 // It is written under another name beside its place, and takes its place when all of it is on the disk: whoever reads it meanwhile has the old one.
 
-import { rmSync } from 'node:fs';
-import { lstat, open, realpath, rename } from 'node:fs/promises';
+import { lstatSync, rmSync, type Stats } from 'node:fs';
+import { lstat, open, realpath, rename, unlink, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { InputError } from 'policy-cache';
 
@@ -15,17 +15,27 @@ export interface OutputFile {
   discard(): void;
 }
 
-/** For its owner alone. `part`: a name that nothing has. @throws InputError naming the flag */
+/**
+ * For its owner alone. `part`: of its name until then. What has this name already was left by a process that was killed, and is replaced; should
+ * it be another one's that runs, that one finds out, and gives up.
+ * @throws InputError naming the flag
+ */
 export async function openOutput(path: string, { flag, part }: { readonly flag: string; readonly part: string }): Promise<OutputFile> {
   const refused = (error: unknown): InputError => new InputError(flag, `${path} cannot be written: ${error instanceof Error ? error.message : String(error)}`);
   const place = await placeOf(path).catch((error: unknown) => Promise.reject(refused(error)));
   const partial = `${place}.${part}.partial`;
-  const file = await open(partial, 'wx', 0o600).catch((error: unknown) => Promise.reject(refused(error)));
+  // Never what is there, nor where a link leads: a new file, or none.
+  const create = (): Promise<FileHandle> => open(partial, 'wx', 0o600);
+  const file = await create()
+    .catch((error: NodeJS.ErrnoException) => (error.code === 'EEXIST' ? unlink(partial).then(create) : Promise.reject(error)))
+    .catch((error: unknown) => Promise.reject(refused(error)));
+  const own = await file.stat();
+  const isOwn = (found: Stats | undefined): boolean => found?.ino === own.ino && found.dev === own.dev;
   let there = true;
   const discard = (): void => {
     if (!there) return;
     there = false;
-    rmSync(partial, { force: true });
+    if (isOwn(lstatSync(partial, { throwIfNoEntry: false }))) rmSync(partial);
     void file.close().catch(() => undefined); // what is in it is gone
   };
   return {
@@ -40,6 +50,7 @@ export async function openOutput(path: string, { flag, part }: { readonly flag: 
     async commit() {
       try {
         await file.sync();
+        if (!isOwn(await lstat(partial))) throw new Error('another process writes it at the same time');
         await file.close();
         await rename(partial, place);
         there = false;

@@ -52,6 +52,8 @@ export interface ServiceParts {
   readonly traces?: boolean;
   /** Aborted: nothing is taken over from another process any more. */
   readonly cancelled?: AbortSignal;
+  /** Which one of several this process is, from 1. */
+  readonly worker?: number;
   /** How a server comes to its connections. Default: it listens; in a worker, they are handed over (worker.ts). */
   readonly listen?: typeof listen;
   /** What health and metrics tell of. Default: this process. */
@@ -137,7 +139,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     limits: settings.cache,
   });
   const { hotSet: path, warmUp: ms } = settings.cache;
-  const hotSet = path === undefined ? null : createHotSet({ path, ms, cache, vocabulary: policy.vocabulary, clock, log, uuid: parts.uuid });
+  const hotSet = path === undefined ? null : createHotSet({ path, ms, cache, vocabulary: policy.vocabulary, clock, log, part: `worker-${parts.worker ?? 1}` });
   const { deadline } = settings.doors;
   const nextId = decisionIds(parts.uuid().slice(0, 8));
   const counts = settings.api.metrics;

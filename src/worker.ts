@@ -27,9 +27,12 @@ import {
 /** The supervisor waits for its workers no longer than this. */
 const WHOLE_LIMIT_MS = 2_000;
 const READY_LOOK_MS = 20;
+/** For what went wrong to be written. */
+const LAST_WORDS_MS = 1_000;
 const SHIPPED = fileURLToPath(new URL('../policy-cache/vocabulary/', import.meta.url));
 
 process.on('uncaughtException', (error) => {
+  setTimeout(() => process.exit(2), LAST_WORDS_MS); // whoever reads stderr may have stopped
   process.stderr.write(`grantgate: ${error.stack ?? String(error)}\n`, () => process.exit(2));
 });
 process.stdout.on('error', () => undefined);
@@ -92,6 +95,7 @@ function partsOf({ number, settings, files, version, hostname, traces }: Begin):
     version,
     hostname,
     traces,
+    worker: number,
     // What the supervisor has not read is no file of a setting: it came with the program.
     readFile: (path) => files.get(path) ?? readTrusted(path, [SHIPPED]),
     stdout: process.stdout,

@@ -117,6 +117,8 @@ export interface WorkerCounts {
   readonly states: Readonly<Record<string, number>>;
   /** Workers that ended without being told to, by how. */
   readonly ends: Readonly<Record<string, number>>;
+  /** Connections that no worker was given, because too many waited. */
+  readonly shed: number;
 }
 
 export interface ServiceMetrics {
@@ -135,6 +137,11 @@ export function createServiceMetrics(version: string, read: () => WorkerCounts):
   });
   meter.createObservableCounter('authz_worker_ends_total', { description: 'Workers that ended without being told to, by how.' }).addCallback((result) => {
     for (const [how, count] of Object.entries(read().ends)) result.observe(count, { how });
+  });
+  // Added to those that the workers turn away, each at its own door.
+  meter.createObservableCounter('authz_shed_total', { description: 'Checks turned away to protect the process, by cause.' }).addCallback((result) => {
+    const { shed } = read();
+    if (shed > 0) result.observe(shed, { cause: 'connections' });
   });
   const serializer = new PrometheusSerializer('', false, undefined, false, true);
   return {

@@ -35,6 +35,8 @@ export interface WorkerSettings {
   /** Gets its decision log, in whole lines. */
   readonly stdout: ByteSink;
   readonly answers: { readonly [K in keyof QuestionsToSupervisor]: () => Promise<QuestionsToSupervisor[K]> };
+  /** It has taken a connection: there is room for another one. */
+  readonly taken: () => void;
 }
 
 export interface Held {
@@ -61,7 +63,7 @@ export class WorkerProcess {
   isUp = false;
   /** As it last said. */
   isReady = false;
-  /** Looks in a row that it has not answered. */
+  /** Looks in a row in which nothing came from it. */
   missed = 0;
   /** Why it refused to begin. */
   refused: string | null = null;
@@ -72,14 +74,16 @@ export class WorkerProcess {
   #last = 0;
   #isAsked = false;
 
-  constructor({ clock, begin, listeners, stdout, answers }: WorkerSettings) {
+  constructor({ clock, begin, listeners, stdout, answers, taken }: WorkerSettings) {
     // stderr is its own: its lines are short enough for the kernel to keep them whole. The number is for whoever reads `ps`.
     this.#child = fork(PROGRAM, [String(begin.number)], { stdio: ['ignore', 'pipe', 'inherit', 'ipc'], serialization: 'advanced' });
     const child = this.#child;
     this.pid = child.pid ?? 0;
     this.#open = Array.from({ length: listeners }, () => 0);
     this.#questions = createQuestions<QuestionsToWorker>(clock, (ask) => this.#send(ask));
-    this.written = child.stdout === null ? Promise.resolve() : relay(child.stdout, stdout, clock);
+    // Without a descriptor left there is no process, and (Node 20.20) undefined in the place of its output; `error` follows.
+    const output: typeof child.stdout | undefined = child.stdout;
+    this.written = output ? relay(output, stdout, clock).catch(() => undefined) : Promise.resolve(); // there is no more to be read
     this.ended = new Promise((resolve) => {
       const over = (how: string): void => {
         this.#questions.end();
@@ -98,10 +102,10 @@ export class WorkerProcess {
     this.ready = new Promise((resolve) => (wasReady = resolve));
     const isUp = new Promise<'up'>((resolve) => {
       child.on('message', (message: ToSupervisor) => {
+        this.missed = 0; // one that hangs says nothing at all; the answer to a question may be late because of much else to say
         switch (message.kind) {
           case 'up':
             this.isUp = true;
-            this.missed = 0;
             return resolve('up');
           case 'ready':
             this.isReady = true;
@@ -110,7 +114,8 @@ export class WorkerProcess {
             this.refused = message.why;
             return;
           case 'taken':
-            return this.#taken(message.id);
+            this.#taken(message.id);
+            return taken();
           case 'closed':
             this.#open[message.listener]!--;
             return;
@@ -132,6 +137,11 @@ export class WorkerProcess {
     return this.#open[listener] ?? 0;
   }
 
+  /** Connections that it was given and has not taken yet. */
+  get onTheirWay(): number {
+    return this.#held.size;
+  }
+
   give(held: Held): void {
     const id = ++this.#last;
     // Else Node keeps a list of what it has sent, and the server's end waits for an answer of workers that are gone (Node 20: for ever).
@@ -146,16 +156,14 @@ export class WorkerProcess {
     return this.#questions.ask(of, ms);
   }
 
-  /** One more look at it: an answer sets `missed` back. */
+  /** One more look at it: whatever it says sets `missed` back, and it is asked so that it says something. */
   look(): void {
     this.missed++;
     if (this.#isAsked) return;
     this.#isAsked = true;
     const over = (said: Readiness | null): void => {
       this.#isAsked = false;
-      if (said === null) return;
-      this.missed = 0;
-      this.isReady = isReady(said);
+      if (said !== null) this.isReady = isReady(said);
     };
     this.ask('readiness', LONGEST_MS).then(over, () => over(null)); // it is only starting, or has ended
   }

@@ -20,8 +20,9 @@ import { addressesOf, listen } from './listen.ts';
 import type { ServiceParts, Serving } from './service.ts';
 import type { Begin } from './workers-messages.ts';
 import { counted, createServiceMetrics, merged, type Metrics } from './workers-metrics.ts';
-import { WorkerProcess, type ByteSink, type End, type Held } from './workers-process.ts';
+import { WorkerProcess, type ByteSink, type End } from './workers-process.ts';
 import { serviceReadiness, type WorkerLook } from './workers-readiness.ts';
+import { createWaiting } from './workers-waiting.ts';
 
 /** Between two looks at each worker. */
 const LOOK_MS = 1_000;
@@ -38,6 +39,7 @@ const REPLACED_WITHIN_MS = 10_000;
 const ANSWER_MS = 800;
 const TAKE_OVER_LIMIT_MS = 30_000;
 const TAKE_OVER_LOOK_MS = 50;
+const WAITING_LOOK_MS = 10;
 /** Beyond what a worker may take for its HTTP checks, its gRPC calls and its lines, before it is killed. */
 const STOP_GRACE_MS = 2_000;
 
@@ -84,6 +86,9 @@ export async function startWorkers(parts: Parts): Promise<Serving> {
   const pause = (ms: number): Promise<void> => new Promise((resolve) => void clock.after(ms, resolve));
   const hasLasted = ({ process, startedAt }: Place): boolean => process !== null && clock.now() - startedAt > LASTING_MS;
 
+  /** Looked at in the watch, too: one may be not ready for a moment when the last one gets there. */
+  const seeWhole = (): void => void (hasBeen ||= places.every(({ process }) => process?.isReady === true));
+
   const look = async (place: Place): Promise<WorkerLook> => {
     const readiness = (await place.process?.ask('readiness', ANSWER_MS).catch(() => null)) ?? null;
     const silence = place.process?.isUp === true && readiness === null ? 'it does not answer' : place.why;
@@ -95,7 +100,7 @@ export async function startWorkers(parts: Parts): Promise<Serving> {
     return serviceReadiness(looks, { draining, hasBeen, patience });
   };
 
-  const metrics = createServiceMetrics(parts.version, () => ({ ends, states: statesOf(places) }));
+  const metrics = createServiceMetrics(parts.version, () => ({ ends, states: statesOf(places), shed: waiting.shed }));
   const exposition = async (): Promise<string> => {
     const asked = await Promise.all(
       places.map(async (place) => ({ place, process: place.process, found: await place.process?.ask('metrics', ANSWER_MS).catch(() => null) })),
@@ -112,29 +117,32 @@ export async function startWorkers(parts: Parts): Promise<Serving> {
   const nobody = apiServer(createApi({ readiness, scrape: settings.api.metrics ? exposition : undefined, nobody: 'no worker is up' }));
   nobody.emit('listening'); // as in workers-handed.ts
   nobody.maxRequestsPerSocket = 1; // the next one is a worker's again
-  const hand = (held: Held): void => {
-    const { listener, socket } = held;
-    const up = places.flatMap(({ process }) => (process?.isUp === true ? [process] : []));
-    // One that has just come has none, and no world yet; one that is missed may never take it.
-    const isBehind = ({ isReady: ready, missed }: WorkerProcess): number => (ready ? 0 : 1) + (missed > 1 ? 2 : 0);
-    const [fewest] = up.toSorted((a, b) => isBehind(a) - isBehind(b) || a.open(listener) - b.open(listener));
-    if (fewest !== undefined) return fewest.give(held);
-    if (listener > 0) return void socket.destroy(); // as of one process that has ended: a proxy asks again, or says no
-    nobody.emit('connection', socket);
-    socket.resume();
-  };
+  const waiting = createWaiting({
+    listeners: listeners.length,
+    up: () => places.flatMap(({ process }) => (process?.isUp === true ? [process] : [])),
+    nobody({ listener, socket }) {
+      if (listener > 0) return void socket.destroy(); // as of one process that has ended: a proxy asks again, or says no
+      nobody.emit('connection', socket);
+      socket.resume();
+    },
+  });
 
   const run = (place: Place): WorkerProcess => {
     const process = new WorkerProcess({
-      ...{ clock, begin: { ...begin, number: place.number }, listeners: listeners.length, stdout: parts.stdout, answers: { readiness, exposition } },
+      ...{ clock, begin: { ...begin, number: place.number }, listeners: listeners.length, stdout: parts.stdout },
+      ...{ answers: { readiness, exposition }, taken: () => waiting.next() },
     });
     place.process = process;
     place.startedAt = clock.now();
-    void process.up.then((how) => void (how === 'up' && draining && process.drain()));
+    void process.up.then((how) => {
+      if (how === 'up' && draining) process.drain();
+      waiting.next();
+    });
     void process.ended.then((end) => over(place, end));
     void process.ready.then(() => {
       place.endedAt = null;
-      hasBeen ||= places.every((each) => each.process?.isReady === true);
+      seeWhole();
+      waiting.next();
     });
     return process;
   };
@@ -144,7 +152,7 @@ export async function startWorkers(parts: Parts): Promise<Serving> {
     gone = merged([gone, place.metrics]);
     place.metrics = [];
     place.process = null;
-    left.forEach(hand);
+    waiting.giveBack(left);
     if (draining || !started) return;
     ends[stuck ? 'stuck' : how.startsWith('SIG') ? 'signal' : 'exit']++;
     place.ends = lasted ? 1 : place.ends + 1;
@@ -152,9 +160,14 @@ export async function startWorkers(parts: Parts): Promise<Serving> {
     const wait = Math.min(LONGEST_BACK_OFF_MS, FIRST_BACK_OFF_MS * 2 ** (place.ends - 1));
     place.why = `it ended (${stuck ? 'it did not answer, and was killed' : how})${place.ends > 1 ? `, ${place.ends} times in a row` : ''}`;
     log('error', 'worker', `worker ${place.number}: ${place.why}; another one starts in ${wait} ms`);
-    place.cancelRestart = clock.after(wait, () => {
+    place.cancelRestart = clock.after(wait, () => restart(place));
+  };
+  const restart = (place: Place): void => {
+    try {
       void run(place).ready.then(() => log('info', 'worker', `worker ${place.number}: it is replaced, and ready`));
-    });
+    } catch (error) {
+      over(place, { how: error instanceof Error ? error.message : String(error), left: [] }); // no memory for another process, say
+    }
   };
 
   // By looks and not by time: after a suspension of the machine the first look comes before the answers that wait to be read.
@@ -166,6 +179,8 @@ export async function startWorkers(parts: Parts): Promise<Serving> {
       log('error', 'worker', `worker ${number}: it does not answer, and is killed`);
       process.kill();
     }
+    seeWhole();
+    waiting.next(); // others may be the ones to rely on now
     stopWatch = clock.after(LOOK_MS, watch);
   };
   let stopWatch = clock.after(LOOK_MS, watch);
@@ -174,7 +189,7 @@ export async function startWorkers(parts: Parts): Promise<Serving> {
   const accept = async ({ name, address }: (typeof listeners)[number], listener: number): Promise<string> => {
     const server = createServer({ pauseOnConnect: true, noDelay: true }, (socket) => {
       socket.on('error', () => undefined);
-      hand({ listener, socket });
+      waiting.add({ listener, socket });
     });
     const where = await listen(server, address, name);
     servers.push(server);
@@ -197,8 +212,10 @@ export async function startWorkers(parts: Parts): Promise<Serving> {
     const closed = [api, ...doors].flatMap((server) => (server === undefined ? [] : [once(server, 'close')]));
     for (const server of doors) server.close();
     const all = places.flatMap(({ process }) => process ?? []);
-    for (const process of all) process.stop(ms);
     const limit = clock.after(3 * ms + STOP_GRACE_MS, () => all.forEach((process) => process.kill()));
+    for (const until = clock.now() + ms; waiting.length > 0 && clock.now() < until;) await pause(WAITING_LOOK_MS);
+    waiting.end();
+    for (const process of all) process.stop(ms);
     await Promise.all(all.map(({ ended }) => ended));
     limit();
     idle = await within(ms, Promise.all(all.map(({ written }) => written)));
@@ -212,7 +229,7 @@ export async function startWorkers(parts: Parts): Promise<Serving> {
   const where = { api: '', doors: [] as string[], grpc: [] as string[] };
   try {
     where.api = await accept(listeners[0], 0);
-    await allUp(places.map(run));
+    await allUp(places.map(run), parts.cancelled);
     started = true;
     if (settings.doors.takeOver) await readyToTakeOver({ readiness, pause, now: () => clock.now(), cancelled: parts.cancelled });
     for (const [index, listener] of listeners.entries()) {
@@ -267,12 +284,14 @@ function beginOf({ settings, version, hostname, traces = false, readFile }: Part
 }
 
 /** @throws what the first one says that does not get there */
-async function allUp(processes: readonly WorkerProcess[]): Promise<void> {
+async function allUp(processes: readonly WorkerProcess[], cancelled: AbortSignal | undefined): Promise<void> {
   await Promise.all(
     processes.map(async (process) => {
       const said = await process.up;
       if (said === 'up') return;
       if (process.refused !== null) throw refusal(process.refused);
+      // A signal to the whole group ends a worker that is only loading its program.
+      if (cancelled?.aborted === true) throw new PolicyError('starting', 'told to stop before its workers were up');
       throw new Error(`a worker ended before it was up: ${said.how}`);
     }),
   );

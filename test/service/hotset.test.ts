@@ -1,6 +1,6 @@
 // What was asked about before is in memory before anybody asks again; and whatever is wrong with the file of it, the service starts.
 
-import { chmod, mkdtemp, readFile, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { chmod, link, mkdtemp, readFile, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PolicyCache, compileVocabulary, parseWorldFile, requestOf, type CheckStatus, type HotIds } from 'policy-cache';
@@ -9,6 +9,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { hostClock } from '../../src/clock.ts';
 import { createHotSet, MOST, parseHotSet, readHotSet, writeHotSet, type HotSet } from '../../src/hotset.ts';
+import { openOutput } from '../../src/outputfile.ts';
 import { warmUp } from '../../src/warmup.ts';
 import { until } from '../support/until.ts';
 
@@ -125,10 +126,15 @@ test('a cache that is closed in the middle ends it', async () => {
 
 // ---- the file
 
-function kept(path: string, { cache, clock }: { cache: PolicyCache; clock: ReturnType<typeof hostClock> }, uuid = 'a'): { hotSet: HotSet; said: string[] } {
+function kept(
+  path: string,
+  { cache, clock }: { cache: PolicyCache; clock: ReturnType<typeof hostClock> },
+  part = 'a',
+  ms = 5_000,
+): { hotSet: HotSet; said: string[] } {
   const said: string[] = [];
   const log = (level: string, event: string, detail: string): void => void said.push(`${level} ${event}: ${detail}`);
-  return { hotSet: createHotSet({ path, ms: 5_000, cache, vocabulary, clock, log, uuid: () => uuid }), said };
+  return { hotSet: createHotSet({ path, ms, cache, vocabulary, clock, log, part }), said };
 }
 
 test('one process writes what the next one reads, for its owner alone', async () => {
@@ -182,6 +188,65 @@ test('a process that was asked nothing leaves the file as it is', async () => {
   expect(await readFile(path, 'utf8')).toBe(before);
 });
 
+test('a warm-up that ended early, and a world that was thrown away, wear nothing away: what was asked since comes first', async () => {
+  const path = join(directory, 'worn');
+  await writeHotSet(path, hot, 'x');
+  const running = await started();
+  running.holds.set('objects', new Promise(() => undefined));
+  const { hotSet, said } = kept(path, running, 'a', 60);
+  await hotSet.start();
+  expect(said).toEqual([expect.stringMatching(/^warn warmed: 0 of 300 users.*not within 60 ms$/)]);
+  running.holds.clear();
+  running.source.touch('*');
+  await until(() => running.cache.stats.resets.everything === 1 && running.cache.state().fresh, 'the new world');
+  await asked(running.cache, 'u299', 'd699');
+  await hotSet.close();
+  expect(await readHotSet(path)).toEqual({ subjects: ['u299', ...hot.subjects.slice(0, -1)], targets: ['d699', ...hot.targets.slice(0, -1)] });
+});
+
+test('two processes with one file, as workers have it: the last one that writes adds to what the other one wrote', async () => {
+  const path = join(directory, 'of-two');
+  await writeHotSet(path, { subjects: ['before'], targets: [] }, 'x');
+  const both = [await started(), await started()];
+  const [one, other] = both.map((running, i) => kept(path, running, `worker-${i + 1}`)) as [ReturnType<typeof kept>, ReturnType<typeof kept>];
+  await Promise.all([one.hotSet.start(), other.hotSet.start()]);
+  await asked(both[0]!.cache, 'u3', 'd7');
+  await asked(both[1]!.cache, 'u4', 'd9');
+  await one.hotSet.close();
+  await other.hotSet.close();
+  const { subjects, targets } = await readHotSet(path);
+  expect([subjects.toSorted(), targets.toSorted()]).toEqual([
+    ['before', 'u3', 'u4'],
+    ['d7', 'd9'],
+  ]);
+});
+
+test('what a process left that was killed while it wrote is replaced by the next one, never written to', async () => {
+  const path = join(directory, 'left-behind');
+  const partial = `${path}.worker-1.partial`;
+  const elsewhere = join(directory, 'elsewhere');
+  await writeFile(elsewhere, 'mine');
+  for (const leave of [() => writeFile(partial, 'half'), () => symlink(elsewhere, partial), () => link(elsewhere, partial)]) {
+    await leave();
+    await writeHotSet(path, { subjects: ['u1'], targets: [] }, 'worker-1');
+    expect(await readHotSet(path)).toEqual({ subjects: ['u1'], targets: [] });
+    expect((await readdir(directory)).filter((name) => name.includes('partial'))).toEqual([]);
+    expect(await readFile(elsewhere, 'utf8')).toBe('mine');
+  }
+});
+
+test('of two that write under one name at the same time the first one gives up, and takes nothing of the other one away', async () => {
+  const path = join(directory, 'at-once');
+  const [first, second] = [await openOutput(path, { flag: 'x', part: 'p' }), await openOutput(path, { flag: 'x', part: 'p' })];
+  await first.write('first');
+  await second.write('second');
+  await expect(first.commit()).rejects.toThrow(/another process writes it/);
+  first.discard();
+  await second.commit();
+  second.discard();
+  expect(await readFile(path, 'utf8')).toBe('second');
+});
+
 test.each<[string, (path: string) => Promise<unknown>, RegExp]>([
   ['something else', (path) => writeFile(path, '{"subjects":["u1"]}'), /first line/],
   ['of bytes that are no text', (path) => writeFile(path, Buffer.from([0xff, 0xfe, 0, 10])), /first line/],
@@ -210,8 +275,8 @@ test('where it cannot be written, that is a line in the log', async () => {
 
 test('of a file that was tampered with, ids are taken, so many at the most, and nothing else', async () => {
   const head = 'grantgate: ids that were asked about';
-  expect(parseHotSet(`${head}\nu a\nt b\nx c\nu \nu bad\u0001id\nt ${'y'.repeat(256)}\n\nu a\nt b`)).toEqual({ subjects: ['a'], targets: ['b'] });
-  const many = parseHotSet(
+  expect(await parseHotSet(`${head}\nu a\nt b\nx c\nu \nu bad\u0001id\nt ${'y'.repeat(256)}\n\nu a\nt b`)).toEqual({ subjects: ['a'], targets: ['b'] });
+  const many = await parseHotSet(
     [head, ...Array.from({ length: MOST.subjects + 5 }, (_, i) => `u ${i}`), ...Array.from({ length: MOST.targets + 5 }, (_, i) => `t ${i}`)].join('\n'),
   );
   expect([many.subjects.length, many.targets.length]).toEqual([MOST.subjects, MOST.targets]);
@@ -219,5 +284,6 @@ test('of a file that was tampered with, ids are taken, so many at the most, and 
   await writeHotSet(path, { subjects: ['u é'], targets: ['a b'] }, 'x');
   await chmod(path, 0o666);
   expect(await readHotSet(path)).toEqual({ subjects: ['u é'], targets: ['a b'] });
+  expect(await readHotSet(path, { subjects: ['b'], targets: ['c'] })).toEqual({ subjects: ['b', 'u é'], targets: ['c', 'a b'] });
   expect(await readHotSet(join(directory, 'none'))).toEqual({ subjects: [], targets: [] });
 });

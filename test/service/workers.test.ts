@@ -1,17 +1,14 @@
 // Do several workers answer as one service? Real processes: a supervisor, its workers, a database.
 
+import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ValueType, type Attributes } from '@opentelemetry/api';
-import { AggregationTemporality, DataPointType, type MetricData } from '@opentelemetry/sdk-metrics';
 import { openPool } from 'policy-cache/postgres';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { isReady, type Readiness } from '../../src/api/health.ts';
-import { counted, merged, ruleOf } from '../../src/workers-metrics.ts';
-import { serviceReadiness, type WorkerLook } from '../../src/workers-readiness.ts';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { ruleOf } from '../../src/workers-metrics.ts';
 import { API_KEY, evaluation } from '../support/api.ts';
 import { startClient, type Client } from '../support/ask.ts';
 import { checkRequest } from '../support/check-requests.ts';
@@ -21,7 +18,7 @@ import type { Metrics } from '../support/exposition.ts';
 import { startGrpcClient } from '../support/grpc.ts';
 import { startLoad, type Load } from '../support/load.ts';
 import { startPostgres, type TestDatabase, type TestServer } from '../support/postgres.ts';
-import { startSidecar, tokenFor, type ServedSidecar } from '../support/sidecar.ts';
+import { SIGNING_KEY, startSidecar, tokenFor, type ServedSidecar } from '../support/sidecar.ts';
 import { until } from '../support/until.ts';
 
 const WORLD = new URL('../../deploy/demo/smart-building.yaml', import.meta.url).pathname;
@@ -68,11 +65,16 @@ interface Started extends ServedSidecar {
   workers(): readonly number[];
 }
 
-async function start(set: Readonly<Record<string, string | number>> = {}, finished: (f: () => Promise<void>) => void = onTestFinished): Promise<Started> {
+async function start(
+  set: Readonly<Record<string, string | number>> = {},
+  finished: (f: () => Promise<void>) => void = onTestFinished,
+  env: Readonly<Record<string, string>> = {},
+): Promise<Started> {
   // None of these is about speed, and the machine does other work.
   const sidecar = await startSidecar({
     databaseUrl: reader,
     set: { workers: 2, 'doors.deadline': '5s', 'api.deadline': '5s', 'overload.delay': '10s', ...set },
+    env,
   });
   finished(() => sidecar.stop('SIGKILL'));
   return Object.assign(sidecar, { workers: () => childrenOf(sidecar.pid) });
@@ -281,14 +283,22 @@ test('a worker that ends again and again: not ready, in words; the others answer
   const sidecar = hung;
   const token = await tokenFor('hana');
   const [kept] = sidecar.workers();
-  for (let i = 0; i < 3; i++) {
+  const kill = async (): Promise<void> => {
     await until(() => sidecar.workers().length === 2, 'both workers');
     process.kill(
       sidecar.workers().find((pid) => pid !== kept)!,
       'SIGKILL',
     );
     await until(() => sidecar.workers().length === 1, 'its end');
-  }
+  };
+  const descriptors = /^Max open files +(\d+)/m.exec(readFileSync(`/proc/${sidecar.pid}/limits`, 'utf8'))![1]!;
+  const limit = (most: string): unknown => execFileSync('/usr/bin/prlimit', ['--pid', String(sidecar.pid), `--nofile=${most}:`]);
+  limit('16');
+  await kill();
+  await until(() => /it ended \(.*EMFILE\), \d times in a row/.test(sidecar.log()), 'a start without a descriptor left');
+  limit(descriptors);
+  await kill();
+  await kill();
   expect(await readyz(sidecar)).toMatchObject({
     status: 503,
     state: 'starting',
@@ -311,6 +321,48 @@ test('with no worker at all the api is alive, not ready, and says why', async ()
   await until(async () => /authz_workers\{state="up"\} 0/.test(await answers('/metrics').catch(() => '')), 'metrics', 20_000);
 });
 
+/** Every turn of a worker's loop takes so long: Node sends it one socket each, or each second one. */
+function slowTurns(ms: number): Readonly<Record<string, string>> {
+  const program = `
+    const cell = new Int32Array(new SharedArrayBuffer(4));
+    const turn = () => { Atomics.wait(cell, 0, 0, ${ms}); setImmediate(turn); };
+    if (process.argv[1].endsWith('worker.js')) turn();`;
+  return { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(program)}` };
+}
+
+test('connections that come faster than slow workers take them: all are answered, and each worker says how it is meanwhile', async () => {
+  const sidecar = await start({ 'doors.deadline': '30s' }, onTestFinished, slowTurns(5));
+  const token = await tokenFor('hana');
+  const many = 600;
+  const burst = startClient(sidecar.doorsPort, many);
+  onTestFinished(() => burst.close());
+  let answered = 0;
+  const asked = Array.from({ length: many }, async () => {
+    const { status } = await burst.ask({ path: '/auth/nginx', token, headers: asking });
+    answered++;
+    return status;
+  });
+  const looks: number[] = [];
+  // By connections that come after the burst, as those of a probe.
+  while (answered < many) looks.push((await connectionTo(sidecar.api).ask({ path: '/readyz' })).status);
+  expect(new Set(await Promise.all(asked))).toEqual(new Set([200]));
+  expect(looks.length, 'looks before the last answer').toBeGreaterThan(2);
+  expect(new Set(looks), 'ready all the time').toEqual(new Set([200]));
+  expect(sidecar.log()).not.toContain('it does not answer');
+}, 60_000);
+
+test('a signal to the whole group while the workers load their program is a stop, too', async () => {
+  const child = startChild(process.execPath, [MAIN, 'serve', '--set', 'workers=2', '--set', 'api.port=0', '--set', 'doors.port=0', '--set', 'grpc.port=none'], {
+    env: { DATABASE_URL: reader, GRANTGATE_IDENTITY_THINGSBOARD_SIGNING_KEY: SIGNING_KEY },
+  });
+  onTestFinished(() => child.stop('SIGKILL'));
+  let workers: readonly number[] = [];
+  await until(() => (workers = childrenOf(child.pid)).length === 2, 'both processes');
+  for (const pid of [child.pid, ...workers]) process.kill(pid, 'SIGTERM');
+  expect(await child.ended, child.stderr()).toBe('exit 0');
+  expect(child.stderr()).toContain('told to stop before its workers were up');
+});
+
 test("a signal to the whole group of processes is the supervisor's to answer; it ends with 0 when everything is answered", async () => {
   const sidecar = shared;
   const workers = sidecar.workers();
@@ -325,74 +377,6 @@ test("a signal to the whole group of processes is the supervisor's to answer; it
   expect(workers.filter(isAlive)).toEqual([]);
   expect(sidecar.log().split('it ended'), 'none of them by itself').toHaveLength(ended);
   expect(sidecar.log()).toContain('every check is answered, every line is written');
-});
-
-describe('readiness of the whole', () => {
-  const cache = { state: 'following', fresh: true, revision: '7-a', ageMs: 10, cause: null } as const;
-  const ready: Readiness = { cache, draining: false, overloaded: false };
-  const away = { readiness: null, silence: 'it ended (SIGKILL)' } as const;
-  const look = (number: number, more: Partial<WorkerLook> = {}): WorkerLook => ({ number, readiness: ready, silence: '', replacingMs: null, ends: 0, ...more });
-  const said = (workers: readonly WorkerLook[], hasBeen = true) => {
-    const whole = serviceReadiness(workers, { draining: false, hasBeen, patience: 10_000 });
-    return isReady(whole) || whole.cache.cause;
-  };
-  test('ready when all are; of what is known the oldest counts', () => {
-    const whole = serviceReadiness([look(1), look(2, { readiness: { ...ready, cache: { ...cache, revision: '6-b', ageMs: 400 } } })], {
-      draining: false,
-      hasBeen: false,
-      patience: 10_000,
-    });
-    expect(whole).toMatchObject({ cache: { revision: '6-b', ageMs: 400, fresh: true, cause: null } });
-  });
-  test('one that is replaced is forgiven for a while, if the service was ready, and somebody answers', () => {
-    expect(said([look(1), look(2, { ...away, replacingMs: 5, ends: 1 })])).toBe(true);
-    expect(said([look(1), look(2, { ...away, replacingMs: 5, ends: 1 })], false)).toBe('worker 2: it ended (SIGKILL)');
-    expect(said([look(1), look(2, { ...away, replacingMs: 10_000, ends: 1 })])).toBe('worker 2: it ended (SIGKILL)');
-    expect(said([look(1), look(2, { ...away, replacingMs: 5, ends: 3 })])).toBe('worker 2: it ended (SIGKILL)');
-    expect(said([look(1, { ...away, replacingMs: 5 }), look(2, { ...away, replacingMs: 5 })])).toBe('worker 1: it ended (SIGKILL)');
-  });
-  test('one that runs and is not ready, or does not answer, is not forgiven', () => {
-    const detached: Readiness = { ...ready, cache: { ...cache, state: 'detached', fresh: false, cause: 'no database' } };
-    expect(said([look(1), look(2, { readiness: detached })])).toBe('worker 2: no database');
-    expect(said([look(1), look(2, { readiness: null, silence: 'it does not answer' })])).toBe('worker 2: it does not answer');
-  });
-});
-
-describe('metrics of several', () => {
-  const counter = (name: string, points: readonly (readonly [Attributes, number])[]): MetricData => ({
-    ...{ descriptor: { name, description: '', unit: '', valueType: ValueType.DOUBLE }, aggregationTemporality: AggregationTemporality.CUMULATIVE },
-    ...{
-      dataPointType: DataPointType.SUM,
-      isMonotonic: true,
-      dataPoints: points.map(([attributes, value]) => ({ attributes, value, startTime: [0, 0], endTime: [0, 0] })),
-    },
-  });
-  const gauge = (name: string, value: number, attributes: Attributes = {}): MetricData => ({
-    ...{ descriptor: { name, description: '', unit: '', valueType: ValueType.DOUBLE }, aggregationTemporality: AggregationTemporality.CUMULATIVE },
-    ...{ dataPointType: DataPointType.GAUGE, dataPoints: [{ attributes, value, startTime: [0, 0], endTime: [0, 0] }] },
-  });
-  const values = (metrics: readonly MetricData[]) => metrics.map(({ descriptor, dataPoints }) => [descriptor.name, ...dataPoints.map(({ value }) => value)]);
-  test('counters by their labels, in whatever order; each gauge by its rule', () => {
-    const a = [counter('c', [[{ x: '1', y: '2' }, 3]]), gauge('authz_revision', 7), gauge('authz_freshness_age_seconds', 0.1), gauge('authz_cache_entries', 5)];
-    const b = [
-      counter('c', [
-        [{ y: '2', x: '1' }, 4],
-        [{ x: '2', y: '1' }, 1],
-      ]),
-      ...[gauge('authz_revision', 6), gauge('authz_freshness_age_seconds', 0.2), gauge('authz_cache_entries', 6)],
-    ];
-    expect(values(merged([a, b]))).toEqual([
-      ['c', 7, 1],
-      ['authz_revision', 6],
-      ['authz_freshness_age_seconds', 0.2],
-      ['authz_cache_entries', 11],
-    ]);
-    expect(values(counted(merged([a, b])))).toEqual([['c', 7, 1]]);
-  });
-  test('detached if any is, following if all are', () => {
-    const of = (state: string) => ['following', 'detached'].map((each) => gauge('authz_follower_state', each === state ? 1 : 0, { state: each }));
-    expect(values(merged([of('following'), of('detached')]))).toEqual([['authz_follower_state', 0, 1]]);
-  });
 });
 
 function decisionsOf(metrics: Metrics): number {
