@@ -40,7 +40,7 @@ export async function startNginx(directory, socket) {
   ]);
   await replace('grantgate.conf', [[/^location \/ \{$/m, 'location /api/device/ { empty_gif; }\nlocation / {']]);
   const nginx = start('nginx', ['-p', directory, '-c', join(directory, 'local.conf')]);
-  await until(async () => (await fetch(`http://127.0.0.1:${port}/`).catch(() => null)) !== null, { what: `nginx: ${nginx.said()}` });
+  await until(async () => (await fetch(`http://127.0.0.1:${port}/`).catch(() => null)) !== null, { what: 'nginx', of: nginx });
   return { port, stop: () => nginx.stop() };
 }
 

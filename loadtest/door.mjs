@@ -9,8 +9,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { createHmac } from 'node:crypto';
-import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { startEmbedded } from '../dist/embedded.js';
@@ -18,7 +17,7 @@ import { checkRequests, grpcCheck, h2load } from './door-grpc.mjs';
 import { ask, askAll } from './door-http.mjs';
 import { startNginx, wrk } from './door-nginx.mjs';
 import { benchmark, median } from './figures.mjs';
-import { cpuNs, start, until } from './processes.mjs';
+import { cpuNs, start, succeeded, temporaryDirectory, until } from './processes.mjs';
 
 /** All of it within a minute. */
 const ROUNDS = { door: 15, other: 4, nginx: 3, grpc: 6, tail: 4 };
@@ -36,10 +35,9 @@ const GOALS = { cpu: 1.25, nginx: 0.9, grpc: 1.3, tail: 1 };
 const bench = benchmark('door');
 const program = fileURLToPath(new URL('../src/grantgate.mjs', import.meta.url));
 const key = Buffer.alloc(64, 7);
-const directory = await mkdtemp(join(tmpdir(), 'grantgate-door-'));
-await chmod(directory, 0o711); // the server's account passes through
+const directory = temporaryDirectory('door');
 /** What is to be ended, last first. @type {(() => Promise<unknown>)[]} */
-const ends = [() => rm(directory, { recursive: true, force: true })];
+const ends = [];
 try {
   await measure();
 } finally {
@@ -98,11 +96,7 @@ async function startOurs() {
   const postgres = await startEmbedded(directory);
   ends.push(() => postgres.stop());
   const env = { DATABASE_URL: postgres.url, GRANTGATE_IDENTITY_THINGSBOARD_SIGNING_KEY: key.toString('base64') };
-  const run = async (/** @type {string[]} */ ...args) => {
-    const { exited, said } = start(process.execPath, [program, ...args], { env });
-    const [code] = /** @type {[number | null]} */ (await exited);
-    assert.equal(code, 0, said());
-  };
+  const run = (/** @type {string[]} */ ...args) => succeeded(start(process.execPath, [program, ...args], { env }), `grantgate ${args[0]}`);
   const file = join(directory, 'world.json');
   await writeFile(file, JSON.stringify(world()));
   await run('migrate');
@@ -112,7 +106,7 @@ async function startOurs() {
   const serve = start(process.execPath, [program, 'serve', ...settings.flatMap((setting) => ['--set', setting])], { env });
   ends.push(() => serve.stop());
   const port = (/** @type {string} */ what) => Number(new RegExp(`${what} on 127\\.0\\.0\\.1:(\\d+)`).exec(serve.said())?.[1]);
-  await until(async () => port('api') > 0 && (await fetch(`http://127.0.0.1:${port('api')}/readyz`)).status === 200, { what: 'grantgate serve' });
+  await until(async () => port('api') > 0 && (await fetch(`http://127.0.0.1:${port('api')}/readyz`)).status === 200, { what: 'grantgate serve', of: serve });
   return { pid: serve.pid, socket, http: port('doors'), grpc: port('gRPC') };
 }
 
@@ -137,7 +131,7 @@ async function startStub(kind, answer) {
   const stub = start(process.execPath, [fileURLToPath(new URL('stubs.mjs', import.meta.url)), kind, socket, answer]);
   ends.push(() => stub.stop());
   const port = () => Number(/port (\d+)/.exec(stub.said())?.[1] ?? 0);
-  await until(() => port() > 0, { what: `the ${kind} floor` });
+  await until(() => port() > 0, { what: `the ${kind} floor`, of: stub });
   return { pid: stub.pid, socket, port: port() };
 }
 

@@ -5,15 +5,14 @@
 // five million entities: an hour and 10 GB; `medium`, the default, a tenth of it. On the embedded Postgres, beside whatever else this machine does.
 
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import postgres from 'postgres';
 import { decided, openClient, requestOf } from './checks.mjs';
 import { benchmark, median } from './figures.mjs';
 import { herd } from './herd.mjs';
-import { cpuNs } from './processes.mjs';
+import { cpuNs, temporaryDirectory } from './processes.mjs';
 import { bareStart, serve } from './served.mjs';
 import { PROGRAM, startServer, worldOf } from './worlds.mjs';
 
@@ -37,7 +36,7 @@ if (!(size in SIZES)) throw new Error(`--size: one of ${Object.keys(SIZES).join(
 const whole = SIZES[/** @type {keyof typeof SIZES} */ (size)];
 const only = new Set(String(given['only']).split(','));
 const kept = typeof given['directory'] === 'string';
-const directory = kept ? String(given['directory']) : await mkdtemp(join(tmpdir(), 'grantgate-scale-'));
+const directory = kept ? String(given['directory']) : temporaryDirectory('scale');
 const server = await startServer(directory);
 let version = '';
 try {
@@ -51,7 +50,6 @@ try {
   if (only.has('herd')) await herds();
 } finally {
   await server.stop();
-  if (!kept) await rm(directory, { recursive: true, force: true });
 }
 finish({ PostgreSQL: version });
 

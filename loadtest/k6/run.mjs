@@ -43,16 +43,12 @@ const closing = [];
 const closeAll = async () => {
   for (let end = closing.pop(); end; end = closing.pop()) await end();
 };
-/** Once, whoever asks for it: the end, or a signal, by which what is under way fails, too. @type {Promise<void> | undefined} */
-let closed;
-const close = () => (closed ??= closeAll());
-for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM'])) process.once(signal, () => void close().finally(() => process.exit(130)));
 try {
   const scene = await build();
   for (const [name, scenario] of Object.entries(SCENARIOS)) if (only.includes(name)) await scenario(scene);
   bench.finish(Object.fromEntries(Object.entries({ k6: 'version', nginx: '-v', envoy: '--version' }).flatMap(versionOf)));
 } finally {
-  await close();
+  await closeAll();
 }
 
 /** @typedef {Awaited<ReturnType<typeof build>>} Scene */

@@ -4,12 +4,10 @@
 // `--quick` two (slow peers are then asked the first 1,000 questions before they are timed). `--only opa,grantgate`, `--seconds N` of a lane.
 // What is missing is installed first, and told if it cannot be had.
 
-import { rmSync } from 'node:fs';
-import { chmod, mkdtemp } from 'node:fs/promises';
-import { availableParallelism, tmpdir } from 'node:os';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { benchmark } from '../figures.mjs';
-import { residentMb } from '../processes.mjs';
+import { residentMb, temporaryDirectory } from '../processes.mjs';
 import { results } from './figures.mjs';
 import { commandOf, install, programOf } from './install.mjs';
 import { beginWrites, nameOf, openClient } from './lane.mjs';
@@ -42,13 +40,9 @@ const world = createWorld(SEED);
 const subject = { world, judge: reference(world) };
 const revokes = createRevokes(world, subject.judge).length;
 const found = results(bench);
-const directory = await mkdtemp(join(tmpdir(), 'grantgate-peers-'));
-await chmod(directory, 0o711);
+const directory = temporaryDirectory('peers');
 /** Started for the first that needs it. @type {{ postgres: Awaited<ReturnType<typeof startPostgres>> | null }} */ const running = { postgres: null };
 /** @type {Record<string, string>} */ const versions = {};
-// Programs are killed as this one exits; Postgres stops when it is gone.
-for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
-process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
 const wanted = (/** @type {string} */ name) => only === null || only.includes(name);
 const plans = PLANS.filter(({ peer }) => wanted(peer));
 const libraries = LIBRARIES.filter(wanted);
