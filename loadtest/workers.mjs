@@ -14,7 +14,7 @@ import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { startEmbedded } from '../dist/embedded.js';
-import { benchmark, median } from './figures.mjs';
+import { benchmark, median, refuse } from './figures.mjs';
 import { cpuNs, residentMb, start, temporaryDirectory, until } from './processes.mjs';
 
 const program = fileURLToPath(new URL('../src/grantgate.mjs', import.meta.url));
@@ -24,13 +24,14 @@ const CONNECTIONS = 16;
 const ROUNDS = 7;
 const CORES = availableParallelism();
 
-const { given, say, figure, finish } = benchmark('workers', { seconds: { type: 'string', default: '2' } });
+const { number, say, figure, finish } = benchmark('workers', { seconds: { type: 'string', default: '2' } });
+const seconds = number('seconds');
 const run = promisify(execFile);
 const wrkVersion = await run('wrk', ['-v']).then(
   ({ stdout }) => stdout,
   (/** @type {{ code?: string, stdout?: string }} */ { code, stdout = '' }) => (code === 'ENOENT' ? null : stdout), // it ends with 1 and its version
 );
-if (wrkVersion === null) throw new Error('wrk is not installed: apt-get install wrk');
+if (wrkVersion === null) refuse('wrk is not installed: apt-get install wrk');
 
 const key = randomBytes(64).toString('base64');
 const database = await startEmbedded(temporaryDirectory('workers'));
@@ -53,7 +54,7 @@ try {
   // In turn, so that whatever else the machine does meets both.
   for (let round = 0; round < ROUNDS; round++)
     for (const each of served) {
-      const found = await load(each, token, Number(given['seconds']));
+      const found = await load(each, token, seconds);
       rounds.get(each.workers)?.push(found);
       say(
         `workers ${each.workers}: ${Math.round(found.rate)} checks/s, ${(found.ns / 1000).toFixed(1)} µs of processor each, client ${(found.client / 1000).toFixed(1)}`,

@@ -6,7 +6,7 @@
 
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { benchmark } from '../figures.mjs';
+import { benchmark, refuse } from '../figures.mjs';
 import { residentMb, temporaryDirectory } from '../processes.mjs';
 import { results } from './figures.mjs';
 import { commandOf, install, programOf } from './install.mjs';
@@ -29,9 +29,9 @@ const QUICK = { seconds: 0.5, first: 1_000 };
 const bench = benchmark('peers', { quick: { type: 'boolean', default: false }, only: { type: 'string' }, seconds: { type: 'string' } });
 const { given, say } = bench;
 const quick = given['quick'] === true;
-const seconds = Number(given['seconds'] ?? (quick ? QUICK.seconds : 3));
-const only = typeof given['only'] === 'string' ? given['only'].split(',') : null;
-if (availableParallelism() < 2) throw new Error('needs two processors: one for a server, one for its client');
+const seconds = given['seconds'] === undefined ? (quick ? QUICK.seconds : 3) : bench.number('seconds', 0.1);
+const only = bench.listed('only', [...new Set(PLANS.map(({ peer }) => peer)), ...LIBRARIES]);
+if (availableParallelism() < 2) refuse('needs two processors: one for a server, one for its client');
 
 /** What takes minutes is told with `--json` too, beside the object. */
 const tell = (/** @type {string} */ line) => void process.stderr.write(`${line}\n`);
@@ -43,7 +43,7 @@ const found = results(bench);
 const directory = temporaryDirectory('peers');
 /** Started for the first that needs it. @type {{ postgres: Awaited<ReturnType<typeof startPostgres>> | null }} */ const running = { postgres: null };
 /** @type {Record<string, string>} */ const versions = {};
-const wanted = (/** @type {string} */ name) => only === null || only.includes(name);
+const wanted = (/** @type {string} */ name) => only.includes(name);
 const plans = PLANS.filter(({ peer }) => wanted(peer));
 const libraries = LIBRARIES.filter(wanted);
 for (const program of [...plans.flatMap(({ program }) => program ?? []), ...libraries]) install(program, tell);
@@ -65,9 +65,9 @@ try {
 } finally {
   await running.postgres?.stop();
 }
-found.goals(only === null);
+found.goals();
 say(`${((performance.now() - begun) / 60_000).toFixed(1)} minutes`);
-bench.finish({ ...versions, ...(quick ? { run: 'quick: short lanes, slow peers not asked everything' } : {}) });
+bench.finish(versions);
 
 /** @param {import('./plan.mjs').Plan} plan */
 async function measure({ module, peer: name, start, entries, postgres: needs }) {
@@ -118,14 +118,16 @@ async function measureEntry(entry, { module, name, peer, server, database }) {
     say(`        ${entry.name}: ${asked} questions, 0 mismatches, ${((performance.now() - began) / 1000).toFixed(1)} s`);
     // A compiler at run time has seen its questions by then, Node's above all.
     await client.run({ ring: 'wide', concurrency: 16, writes: false }, seconds);
+    /** @type {number[]} */ const written = [];
     for (const lane of entry.lanes) {
       const writes = lane.writes && writing !== undefined ? beginWrites(writing) : null;
       try {
         found.lane(entry.name, nameOf(lane), await client.run(lane, seconds));
       } finally {
-        await writes?.stop();
+        if (writes !== null) written.push(await writes.stop());
       }
     }
+    found.writes(entry.name, written);
     found.server(entry.name, { load: server.loadSeconds, memory: residentMb(server.pid) });
     if (entry.freshness === undefined) return;
     const watching = { ...entry.freshness, ...(quick ? { rounds: 1 } : {}) };
