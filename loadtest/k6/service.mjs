@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import postgres from 'postgres';
 import { startEmbedded } from '../../dist/embedded.js';
 import { start, temporaryDirectory, until } from '../processes.mjs';
+import { grpcPermits } from '../served.mjs';
 import { requireProgram } from './programs.mjs';
 import { freePort } from './proxies.mjs';
 
@@ -15,7 +16,7 @@ const stub = fileURLToPath(new URL('stub.mjs', import.meta.url));
 /** Debian's nginx runs its workers as this group, which must be able to connect. */
 const GROUP = process.getuid?.() === 0 ? { 'doors.socketGroup': 'www-data', 'grpc.socketGroup': 'www-data' } : {};
 
-/** @typedef {{ pid: number, socket: string, port: number, grpcSocket: string, grpcPort: number }} Door where a proxy asks */
+/** @typedef {{ pid: number, socket: string, port: number, grpcSocket: string, grpcPort: number, permits?: () => Promise<number> }} Door where a proxy asks; `permits` that its gRPC door has counted */
 /** @typedef {() => Promise<unknown>} Close */
 
 /**
@@ -79,6 +80,7 @@ async function serve(settings, env) {
     grpcSocket: settings['grpc.socket'],
     port: port('doors'),
     grpcPort: port('gRPC'),
+    permits: () => grpcPermits(port('api')),
     stop: () => child.stop(),
   };
 }
