@@ -70,15 +70,16 @@ export async function grpcCheck(port, request) {
 }
 
 /**
- * Calls as fast as they are answered; each must have been. The time of each is from its request to the end of its answer.
- * @param {number} port @param {{ connections: number, streams: number, checks: number, file: string, log: string }} options
+ * Calls as fast as they are answered; each must have been, with as many bytes as a permit has where `bytes` says how many. The time of each is from its request to the end of its answer.
+ * @param {number} port @param {{ connections: number, streams: number, checks: number, file: string, log: string, bytes?: number }} options
  */
-export async function h2load(port, { connections, streams, checks, file, log }) {
+export async function h2load(port, { connections, streams, checks, file, log, bytes }) {
   const headers = ['content-type: application/grpc', 'te: trailers', 'grpc-timeout: 5S'].flatMap((header) => ['-H', header]);
   await rm(log, { force: true });
   const options = ['-c', connections, '-m', streams, '-n', checks, '-t', 1, '-d', file].map(String);
   const { stdout } = await run('h2load', [...options, '--log-file', log, ...headers, `http://127.0.0.1:${port}${PATH}`]);
   assert.match(stdout, new RegExp(`${checks} succeeded, 0 failed, 0 errored`), stdout);
+  if (bytes !== undefined) assert.match(stdout, new RegExp(`\\(${checks * bytes}\\) data`), stdout);
   const times = (await readFile(log, 'utf8'))
     .trimEnd()
     .split('\n')

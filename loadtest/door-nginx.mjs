@@ -8,6 +8,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { requireProgram } from './k6/programs.mjs';
 import { start, until } from './processes.mjs';
 
 const run = promisify(execFile);
@@ -39,8 +40,8 @@ export async function startNginx(directory, socket) {
     [/127\.0\.0\.1:8088/, `127.0.0.1:${port}`],
   ]);
   await replace('grantgate.conf', [[/^location \/ \{$/m, 'location /api/device/ { empty_gif; }\nlocation / {']]);
-  const nginx = start('nginx', ['-p', directory, '-c', join(directory, 'local.conf')]);
-  await until(async () => (await fetch(`http://127.0.0.1:${port}/`).catch(() => null)) !== null, { what: `nginx: ${nginx.said()}` });
+  const nginx = start(requireProgram('nginx'), ['-p', directory, '-c', join(directory, 'local.conf')]);
+  await until(async () => (await fetch(`http://127.0.0.1:${port}/`).catch(() => null)) !== null, { what: 'nginx', of: nginx });
   return { port, stop: () => nginx.stop() };
 }
 

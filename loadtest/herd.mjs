@@ -5,10 +5,9 @@
 
 import assert from 'node:assert/strict';
 import postgres from 'postgres';
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { percentile } from './figures.mjs';
 import { decided, openClient, requestOf } from './checks.mjs';
+import { start, succeeded } from './processes.mjs';
 import { serve } from './served.mjs';
 import { PROGRAM } from './worlds.mjs';
 
@@ -93,13 +92,13 @@ async function giveRole(sql, url) {
       { kind: 'roles', id: ROLE, owner: tenant?.['id'], type: 'GENERIC', permissions: { DEVICE: ['WRITE'] } },
       ...groups.map(({ id }) => ({ kind: 'grants', userGroup: id, role: ROLE })),
     ];
-    const child = spawn(process.execPath, [PROGRAM, 'import', '--mode', 'upsert', '-'], {
-      env: { ...process.env, ADMIN_DATABASE_URL: url },
-      stdio: ['pipe', 'ignore', 'inherit'],
+    const importer = start(process.execPath, [PROGRAM, 'import', '--mode', 'upsert', '-'], {
+      env: { ADMIN_DATABASE_URL: url },
+      stdin: 'pipe',
+      stdout: 'ignore',
     });
-    child.stdin.end(rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
-    const [code] = await once(child, 'exit');
-    assert.equal(code, 0);
+    importer.child.stdin?.end(rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+    await succeeded(importer, 'grantgate import');
   }
   await edit(sql, true);
 }

@@ -2,7 +2,9 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync, readdirSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 
 /** Nanoseconds of processor that a process and its threads that still run have used. @param {number} pid */
 export function cpuNs(pid) {
@@ -36,20 +38,47 @@ function text(path) {
   }
 }
 
-/** Those that run: none outlives this process, however it ends. @type {Set<import('node:child_process').ChildProcess>} */
+/** Those that run, and where they wrote: none outlives this process, however it ends. @type {Set<import('node:child_process').ChildProcess>} */
 const running = new Set();
-process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
+/** @type {Set<string>} */
+const directories = new Set();
+// A signal by itself ends a process without its `exit` handlers.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, () => process.exit(1));
+process.on('exit', () => {
+  for (const { pid } of running) if (pid !== undefined) family(pid).forEach(kill);
+  // The embedded Postgres ends when it is left alone, and may write until then.
+  for (const directory of directories) rmSync(directory, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
+});
+
+/** @param {number} pid */
+function kill(pid) {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // ended by itself
+  }
+}
+
+/** A directory that is gone when this process is. Accounts that servers run as pass through it. @param {string} name of the benchmark */
+export function temporaryDirectory(name) {
+  const directory = mkdtempSync(join(tmpdir(), `grantgate-${name}-`));
+  directories.add(directory);
+  chmodSync(directory, 0o711);
+  return directory;
+}
+
+/** @typedef {ReturnType<typeof start>} Program */
 
 /**
  * A program of its own, on one processor where that is said.
  * @param {string} program
  * @param {readonly string[]} args
- * @param {{ core?: number, env?: Readonly<Record<string, string>>, cwd?: string, quiet?: boolean, stdout?: 'pipe' | 'ignore' }} [options]
- * `stdout: 'ignore'`: nobody reads it, so that reading a decision log takes no processor from what is measured
+ * @param {{ core?: number, env?: Readonly<Record<string, string>>, cwd?: string, quiet?: boolean, stdin?: 'pipe' | 'ignore', stdout?: 'pipe' | 'ignore' | import('node:stream').Stream }} [options]
+ * `stdout: 'ignore'`: nobody reads it, so that reading a decision log takes no processor from what is measured; a stream: another program's `stdin`
  */
-export function start(program, args, { core, env = {}, cwd, quiet = true, stdout = 'pipe' } = {}) {
+export function start(program, args, { core, env = {}, cwd, quiet = true, stdin = 'ignore', stdout = 'pipe' } = {}) {
   const [command, ...all] = core === undefined ? [program, ...args] : ['taskset', '-c', String(core), program, ...args];
-  const child = spawn(command ?? program, all, { cwd, env: { ...process.env, ...env }, stdio: ['ignore', stdout, 'pipe'] });
+  const child = spawn(command ?? program, all, { cwd, env: { ...process.env, ...env }, stdio: [stdin, stdout, 'pipe'] });
   let said = '';
   for (const stream of [child.stdout, child.stderr])
     stream?.setEncoding('utf8').on('data', (/** @type {string} */ part) => {
@@ -68,18 +97,33 @@ export function start(program, args, { core, env = {}, cwd, quiet = true, stdout
     /** The last of what it wrote. */
     said: () => said,
     async stop(/** @type {NodeJS.Signals} */ signal = 'SIGTERM') {
-      if (child.exitCode === null && child.signalCode === null) child.kill(signal);
+      if (!hasEnded(child)) child.kill(signal);
       await exited;
     },
   };
 }
 
-/** Until it is so. @param {() => boolean | Promise<boolean>} isSo @param {{ ms?: number, every?: number, what: string }} options */
-export async function until(isSo, { ms = 60_000, every = 20, what }) {
+/** @param {import('node:child_process').ChildProcess} child */
+const hasEnded = ({ exitCode, signalCode }) => exitCode !== null || signalCode !== null;
+
+/** From its start to its end. @throws if that is not with 0 @param {Program} program @param {string} what */
+export async function succeeded({ child, exited, said }, what) {
+  await exited;
+  if (child.exitCode !== 0) throw new Error(`${what} ended with ${child.exitCode ?? child.signalCode}: ${said()}`);
+}
+
+/**
+ * Until it is so.
+ * @param {() => boolean | Promise<boolean>} isSo
+ * @param {{ ms?: number, every?: number, what: string, of?: Program }} options `of`: whom it is waited for; its end is the end of the wait, and what it said is told
+ */
+export async function until(isSo, { ms = 60_000, every = 20, what, of }) {
   const end = performance.now() + ms;
   for (;;) {
-    if (await isSo()) return;
-    if (performance.now() > end) throw new Error(`${what}: not within ${ms} ms`);
+    const ended = of !== undefined && hasEnded(of.child);
+    if (!ended && (await isSo())) return;
+    if (ended || performance.now() > end)
+      throw new Error(`${what}: ${ended ? 'has ended' : `not within ${ms} ms`}${of === undefined ? '' : `; it said: ${of.said()}`}`);
     await new Promise((resolve) => setTimeout(resolve, every));
   }
 }

@@ -35,9 +35,17 @@ function section(name) {
   /** @type {import('./figures.mjs').Report} */
   const { machine, figures } = JSON.parse(readFileSync(resultsOf(name), 'utf8'));
   const { rest, lines } = name === 'peers' ? peerTables(figures) : { rest: figures, lines: [] };
-  const { cpu, cores, memoryGiB, kernel, node, load, date, ...versions } = machine;
+  const { cpu, cores, memoryGiB, kernel, node, load, date, run, ...versions } = machine;
   const programs = Object.entries(versions).map(([program, version]) => `${program} ${version}`);
-  const on = [`${cpu}, ${cores} cores, ${memoryGiB} GiB`, `Linux ${kernel}`, `Node ${node}`, ...programs, `load before the end ${load}`, date].join('; ');
+  const on = [
+    `${cpu}, ${cores} cores, ${memoryGiB} GiB`,
+    `Linux ${kernel}`,
+    `Node ${node}`,
+    ...programs,
+    `load before the end ${load}`,
+    date,
+    ...(run === undefined ? [] : [`run with \`${run}\``]),
+  ].join('; ');
   const notes = rest.flatMap(({ name: figure, note }) => (note === undefined ? [] : [`- \`${figure}\`: ${note}`]));
   return [
     `### \`npm run ${name === 'bench' ? 'bench' : `bench:${name}`}\``,
@@ -54,7 +62,7 @@ function section(name) {
 /** @param {import('./figures.mjs').Figure} figure */
 function row({ name, value, unit, floor, ratio, goal, met, spread }) {
   const range = spread === undefined ? '' : ` (${spread[0]}–${spread[1]})`;
-  const verdict = met === null ? '' : met ? 'yes' : '**no**';
+  const verdict = met === null ? (goal === null ? '' : 'not measured') : met ? 'yes' : '**no**';
   return `| \`${name}\` | ${value === null ? '–' : `${value} ${unit}`}${range} | ${floor ?? ''} | ${ratio ?? ''} | ${goal ?? ''} | ${verdict} |`;
 }
 

@@ -5,15 +5,14 @@
 // five million entities: an hour and 10 GB; `medium`, the default, a tenth of it. On the embedded Postgres, beside whatever else this machine does.
 
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import postgres from 'postgres';
 import { decided, openClient, requestOf } from './checks.mjs';
-import { benchmark, median } from './figures.mjs';
+import { benchmark, median, refuse } from './figures.mjs';
 import { herd } from './herd.mjs';
-import { cpuNs } from './processes.mjs';
+import { cpuNs, temporaryDirectory } from './processes.mjs';
 import { bareStart, serve } from './served.mjs';
 import { PROGRAM, startServer, worldOf } from './worlds.mjs';
 
@@ -27,17 +26,17 @@ const STARTS = 5;
 const HOT_PAIRS = 1_000;
 const HOT_SECONDS = 3;
 
-const { given, say, figure, finish } = benchmark('scale', {
+const { given, listed, say, figure, finish } = benchmark('scale', {
   size: { type: 'string', default: 'medium' },
   directory: { type: 'string' },
-  only: { type: 'string', default: 'start,growth,herd' },
+  only: { type: 'string' },
 });
 const size = String(given['size']);
-if (!(size in SIZES)) throw new Error(`--size: one of ${Object.keys(SIZES).join(', ')}, not ${size}`);
+if (!Object.hasOwn(SIZES, size)) refuse(`--size: ${size} is none of ${Object.keys(SIZES).join(', ')}`);
 const whole = SIZES[/** @type {keyof typeof SIZES} */ (size)];
-const only = new Set(String(given['only']).split(','));
+const only = listed('only', ['start', 'growth', 'herd']);
 const kept = typeof given['directory'] === 'string';
-const directory = kept ? String(given['directory']) : await mkdtemp(join(tmpdir(), 'grantgate-scale-'));
+const directory = kept ? String(given['directory']) : temporaryDirectory('scale');
 const server = await startServer(directory);
 let version = '';
 try {
@@ -46,12 +45,13 @@ try {
     /** @type {unknown} */ (await sql`select split_part(current_setting('server_version'), ' ', 1) as version`)
   );
   await sql.end();
-  if (only.has('start')) await starts();
-  if (only.has('growth')) await growth();
-  if (only.has('herd')) await herds();
+  if (only.includes('start')) await starts();
+  if (only.includes('growth')) await growth();
+  if (!only.includes('growth') || whole !== MILLION)
+    figure('start.million', Number.NaN, { unit: 's', most: 3, of: 'value', note: 'measured by `npm run bench:scale -- --size full`: an hour, and 10 GB' });
+  if (only.includes('herd')) await herds();
 } finally {
   await server.stop();
-  if (!kept) await rm(directory, { recursive: true, force: true });
 }
 finish({ PostgreSQL: version });
 

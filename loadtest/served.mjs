@@ -72,11 +72,19 @@ export async function serve(program, url, settings = {}) {
     ...running,
     port: doors,
     memoryMb: () => residentMb(running.pid),
-    /** Sum over the labels that match. @param {string} name @param {RegExp} [labels] */
-    async metric(name, labels = /./) {
-      const text = await (await fetch(`http://127.0.0.1:${api}/metrics`)).text();
-      const lines = text.split('\n').filter((line) => line.startsWith(`${name}{`) || line.startsWith(`${name} `));
-      return lines.filter((line) => labels.test(line)).reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0);
-    },
+    metric: (/** @type {string} */ name, /** @type {RegExp} */ labels = /./) => metricOf(api, name, labels),
   };
+}
+
+/** Sum over the labels that match. @param {number} api port of it @param {string} name @param {RegExp} labels */
+export async function metricOf(api, name, labels) {
+  const text = await (await fetch(`http://127.0.0.1:${api}/metrics`)).text();
+  const lines = text.split('\n').filter((line) => line.startsWith(`${name}{`) || line.startsWith(`${name} `));
+  return lines.filter((line) => labels.test(line)).reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0);
+}
+
+/** Calls that the gRPC door has answered with an allow: to a client that only sees 200 they are all the same. @param {number} api port of it */
+export async function grpcPermits(api) {
+  const labels = ['protocol="envoy_grpc"', 'decision="allow"'].map((label) => `(?=.*${label})`).join('');
+  return metricOf(api, 'authz_decisions_total', new RegExp(labels));
 }

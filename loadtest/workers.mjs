@@ -8,15 +8,14 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { request } from 'node:http';
-import { availableParallelism, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { startEmbedded } from '../dist/embedded.js';
-import { benchmark, median } from './figures.mjs';
-import { cpuNs, residentMb, start, until } from './processes.mjs';
+import { benchmark, median, refuse } from './figures.mjs';
+import { cpuNs, residentMb, start, temporaryDirectory, until } from './processes.mjs';
 
 const program = fileURLToPath(new URL('../src/grantgate.mjs', import.meta.url));
 const world = fileURLToPath(new URL('../deploy/demo/smart-building.yaml', import.meta.url));
@@ -25,17 +24,17 @@ const CONNECTIONS = 16;
 const ROUNDS = 7;
 const CORES = availableParallelism();
 
-const { given, say, figure, finish } = benchmark('workers', { seconds: { type: 'string', default: '2' } });
+const { number, say, figure, finish } = benchmark('workers', { seconds: { type: 'string', default: '2' } });
+const seconds = number('seconds');
 const run = promisify(execFile);
 const wrkVersion = await run('wrk', ['-v']).then(
   ({ stdout }) => stdout,
   (/** @type {{ code?: string, stdout?: string }} */ { code, stdout = '' }) => (code === 'ENOENT' ? null : stdout), // it ends with 1 and its version
 );
-if (wrkVersion === null) throw new Error('wrk is not installed: apt-get install wrk');
+if (wrkVersion === null) refuse('wrk is not installed: apt-get install wrk');
 
 const key = randomBytes(64).toString('base64');
-const directory = await mkdtemp(join(tmpdir(), 'grantgate-workers-'));
-const database = await startEmbedded(directory);
+const database = await startEmbedded(temporaryDirectory('workers'));
 const env = { DATABASE_URL: database.url, GRANTGATE_IDENTITY_THINGSBOARD_SIGNING_KEY: key };
 /** @param {readonly string[]} args */
 const grantgate = async (...args) => (await run(process.execPath, [program, ...args], { env: { ...process.env, ...env } })).stdout.trim();
@@ -55,7 +54,7 @@ try {
   // In turn, so that whatever else the machine does meets both.
   for (let round = 0; round < ROUNDS; round++)
     for (const each of served) {
-      const found = await load(each, token, Number(given['seconds']));
+      const found = await load(each, token, seconds);
       rounds.get(each.workers)?.push(found);
       say(
         `workers ${each.workers}: ${Math.round(found.rate)} checks/s, ${(found.ns / 1000).toFixed(1)} µs of processor each, client ${(found.client / 1000).toFixed(1)}`,
@@ -66,7 +65,6 @@ try {
 } finally {
   for (const { service } of served) await service.stop();
   await database.stop();
-  await rm(directory, { recursive: true, force: true });
 }
 
 /** @param {ReadonlyMap<number, readonly { rate: number, ns: number, client: number, supervisor: number }[]>} rounds */
@@ -102,9 +100,9 @@ async function serve(workers) {
   const args = Object.entries(set).flatMap(([path, value]) => ['--set', `${path}=${value}`]);
   const service = start(process.execPath, [program, 'serve', ...args], { env });
   const found = (/** @type {RegExp} */ where) => Number(where.exec(service.said())?.[1] ?? Number.NaN);
-  await until(() => service.said().includes('api on'), { what: `the service with ${workers} workers, which says ${service.said()}` });
+  await until(() => service.said().includes('api on'), { what: `the service with ${workers} workers`, of: service });
   const [port, api] = [found(/doors on 127\.0\.0\.1:(\d+)/), found(/api on 127\.0\.0\.1:(\d+)/)];
-  await until(async () => (await fetch(`http://127.0.0.1:${api}/readyz`)).ok, { what: 'a world' });
+  await until(async () => (await fetch(`http://127.0.0.1:${api}/readyz`)).ok, { what: 'a world', of: service });
   const children = (await readFile(`/proc/${service.pid}/task/${service.pid}/children`, 'utf8')).split(' ').filter(Boolean).map(Number);
   return { workers, service, port, pids: () => [service.pid, ...children], falls: /** @type {readonly number[]} */ ([]) };
 }

@@ -3,12 +3,11 @@
 // The server is the one that `grantgate demo` starts. A world is lost if the machine goes down while it is made, and then made anew: so nothing is flushed, which
 // halves the time of a large import; reads of a benchmark do not feel it.
 
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { chmod, mkdir } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import postgres from 'postgres';
 import { startEmbedded } from '../dist/embedded.js';
+import { start, succeeded } from './processes.mjs';
 
 export const PROGRAM = fileURLToPath(new URL('../dist/main.js', import.meta.url));
 
@@ -40,7 +39,7 @@ export async function worldOf(server, size, say) {
     if (known?.['whole'] === 'whole') return { name, url };
     if (known !== undefined) await admin.unsafe(`drop database ${name} with (force)`);
     await admin.unsafe(`create database ${name}`);
-    await grantgate(['migrate'], { OWNER_DATABASE_URL: url });
+    await succeeded(start(process.execPath, [PROGRAM, 'migrate'], { env: { OWNER_DATABASE_URL: url } }), 'grantgate migrate');
     const begun = performance.now();
     const numbers = Object.entries(size).flatMap(([flag, value]) => [`--${flag}`, String(value)]);
     // Foreign keys are left out: the importer has seen every reference, and for a large world they are half of the time. The triggers of ours fire all the same.
@@ -62,21 +61,12 @@ export async function worldOf(server, size, say) {
   }
 }
 
-/** A command from start to end. @throws if it does not end with 0. @param {readonly string[]} args @param {Readonly<Record<string, string>>} env */
-async function grantgate(args, env) {
-  const child = spawn(process.execPath, [PROGRAM, ...args], { env: { ...process.env, ...env }, stdio: ['ignore', 'ignore', 'inherit'] });
-  const [code] = await once(child, 'exit');
-  if (code !== 0) throw new Error(`grantgate ${args[0]} ended with ${code}`);
-}
-
 /** What one command prints is what `grantgate import` reads. @param {readonly string[]} args @param {Readonly<Record<string, string>>} env */
 async function imported(args, env) {
-  const generator = spawn(process.execPath, [PROGRAM, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
-  const importer = spawn(process.execPath, [PROGRAM, 'import', '--json', '-'], {
-    env: { ...process.env, ...env },
-    stdio: [generator.stdout, 'ignore', 'inherit'],
-  });
-  generator.stdout.destroy(); // it is the importer's
-  const [[generated], [read]] = await Promise.all([once(generator, 'exit'), once(importer, 'exit')]);
-  if (generated !== 0 || read !== 0) throw new Error(`generate ended with ${generated}, import with ${read}`);
+  const importer = start(process.execPath, [PROGRAM, 'import', '--json', '-'], { env, stdin: 'pipe', stdout: 'ignore' });
+  const { stdin } = importer.child;
+  if (stdin === null) throw new Error('the import reads nothing');
+  const generator = start(process.execPath, [PROGRAM, ...args], { stdout: stdin });
+  stdin.destroy(); // it is the generator's
+  await Promise.all([succeeded(generator, 'grantgate generate'), succeeded(importer, 'grantgate import')]);
 }

@@ -109,10 +109,7 @@ export async function startProxy(way, { door, application, below }) {
   const child = start(requireProgram(way.program), way.args(addresses), { cwd: directory, ...(way.env ? { env: way.env(addresses) } : {}) });
   // Without a token: 401 of a door, 200 of the floor. (Traefik listens before it has read its routes, and answers 404 until then.)
   const ready = async () => [200, 401].includes((await fetch(`http://127.0.0.1:${port}/api/device/none`).catch(() => null))?.status ?? 0);
-  await until(ready, { ms: 15_000, what: `${way.program} in front of the door` }).catch(async (/** @type {Error} */ error) => {
-    await child.stop('SIGKILL');
-    throw new Error(`${error.message}: ${child.said()}`);
-  });
+  await until(ready, { ms: 15_000, what: `${way.program} in front of the door`, of: child });
   return {
     port,
     pid: child.pid,

@@ -24,8 +24,8 @@ const MOVERS = 8;
 /** @typedef {import('./service.mjs').Door} Door */
 
 const bench = benchmark('k6', {
-  only: { type: 'string', default: Object.keys(SCENARIOS).join(',') },
-  through: { type: 'string', default: THROUGH.join(',') },
+  only: { type: 'string' },
+  through: { type: 'string' },
   seconds: { type: 'string', default: '3' },
   rate: { type: 'string', default: '800' },
   bound: { type: 'string', default: '250' },
@@ -33,9 +33,10 @@ const bench = benchmark('k6', {
   customers: { type: 'string', default: '1000' },
   set: { type: 'string', multiple: true, default: [] },
 });
-const only = listed('only', Object.keys(SCENARIOS));
-const through = listed('through', THROUGH);
-const [seconds, rate, bound, users, customers] = [number('seconds'), number('rate'), number('bound'), number('users'), number('customers')];
+const only = bench.listed('only', Object.keys(SCENARIOS));
+const through = bench.listed('through', THROUGH);
+const [seconds, rate, bound] = [bench.number('seconds'), bench.number('rate'), bench.number('bound')];
+const [users, customers] = [bench.number('users'), bench.number('customers', 0)];
 const settings = Object.fromEntries(/** @type {string[]} */ (bench.given['set']).map((text) => text.split(/=(.*)/s, 2)));
 
 /** The last first. @type {(() => Promise<unknown>)[]} */
@@ -43,16 +44,12 @@ const closing = [];
 const closeAll = async () => {
   for (let end = closing.pop(); end; end = closing.pop()) await end();
 };
-/** Once, whoever asks for it: the end, or a signal, by which what is under way fails, too. @type {Promise<void> | undefined} */
-let closed;
-const close = () => (closed ??= closeAll());
-for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM'])) process.once(signal, () => void close().finally(() => process.exit(130)));
 try {
   const scene = await build();
   for (const [name, scenario] of Object.entries(SCENARIOS)) if (only.includes(name)) await scenario(scene);
   bench.finish(Object.fromEntries(Object.entries({ k6: 'version', nginx: '-v', envoy: '--version' }).flatMap(versionOf)));
 } finally {
-  await close();
+  await closeAll();
 }
 
 /** @typedef {Awaited<ReturnType<typeof build>>} Scene */
@@ -104,21 +101,6 @@ async function build() {
       }
     },
   };
-}
-
-/** @param {'only' | 'through'} option @param {readonly string[]} known */
-function listed(option, known) {
-  const asked = String(bench.given[option]).split(',');
-  const unknown = asked.filter((name) => !known.includes(name));
-  if (unknown.length > 0) throw new Error(`--${option}: ${unknown.join(', ')} is none of ${known.join(', ')}`);
-  return asked;
-}
-
-/** @param {string} option */
-function number(option) {
-  const value = Number(bench.given[option]);
-  if (!(value >= 0)) throw new Error(`--${option}: a number, got ${String(bench.given[option])}`);
-  return value;
 }
 
 /** @param {[program: string, flag: string]} of */

@@ -162,6 +162,8 @@ function asked(found) {
 function answers(bench, name, found) {
   wrong(bench, name, found);
   bench.figure(`${name}.errors`, found.value('undecided'), { unit: 'checks', most: 0 });
+  // What k6 did not even ask, for all of its users were waiting, is in no other figure.
+  bench.figure(`${name}.dropped`, found.value('dropped_iterations'), { unit: 'checks', most: 0 });
   bench.figure(`${name}.rate`, found.value('iterations', 'rate'), { unit: '1/s' });
 }
 
@@ -170,6 +172,7 @@ function wrong(bench, name, found) {
   if (found.value('judged') === 0) throw new Error(`${name}: no answer was judged\n${found.said}`);
   const kinds = ['let_in', 'mixed_up', 'kept_out'].map((kind) => /** @type {const} */ ([kind, found.value(kind)]));
   const sum = kinds.reduce((sum, [, count]) => sum + count, 0);
+  if (sum > 0) process.exitCode = 1;
   const note = sum === 0 ? {} : { note: kinds.map(([kind, count]) => `${kind} ${count}`).join(', ') };
   bench.figure(`${name}.wrong`, sum, { unit: 'answers', most: 0, ...note });
 }

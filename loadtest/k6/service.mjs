@@ -1,14 +1,13 @@
 // What is behind the proxies? A Postgres with a generated world and the estate in it, `grantgate serve`, and the application.
 
 import { once } from 'node:events';
-import { chmodSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import postgres from 'postgres';
 import { startEmbedded } from '../../dist/embedded.js';
-import { start, until } from '../processes.mjs';
+import { start, temporaryDirectory, until } from '../processes.mjs';
+import { grpcPermits } from '../served.mjs';
 import { requireProgram } from './programs.mjs';
 import { freePort } from './proxies.mjs';
 
@@ -17,7 +16,7 @@ const stub = fileURLToPath(new URL('stub.mjs', import.meta.url));
 /** Debian's nginx runs its workers as this group, which must be able to connect. */
 const GROUP = process.getuid?.() === 0 ? { 'doors.socketGroup': 'www-data', 'grpc.socketGroup': 'www-data' } : {};
 
-/** @typedef {{ pid: number, socket: string, port: number, grpcSocket: string, grpcPort: number }} Door where a proxy asks */
+/** @typedef {{ pid: number, socket: string, port: number, grpcSocket: string, grpcPort: number, permits?: () => Promise<number> }} Door where a proxy asks; `permits` that its gRPC door has counted */
 /** @typedef {() => Promise<unknown>} Close */
 
 /**
@@ -25,9 +24,7 @@ const GROUP = process.getuid?.() === 0 ? { 'doors.socketGroup': 'www-data', 'grp
  * `customers` of the generated world beside the estate, with five users and twenty entities each; `closing`: what is to be done at the end, the last first
  */
 export async function startWorld({ rows, customers, key, closing }) {
-  const directory = mkdtempSync(join(tmpdir(), 'grantgate-k6-'));
-  chmodSync(directory, 0o711); // workers and the database's account pass through
-  closing.push(() => rm(directory, { recursive: true, force: true }));
+  const directory = temporaryDirectory('k6');
   const server = await startEmbedded(directory);
   closing.push(() => server.stop());
   await run(['migrate'], { OWNER_DATABASE_URL: server.url });
@@ -62,7 +59,7 @@ export async function startWorld({ rows, customers, key, closing }) {
     async floor() {
       const { 'doors.socket': socket, 'grpc.socket': grpcSocket } = place();
       const child = start(process.execPath, [stub, socket, grpcSocket]);
-      await until(() => /ports \d+ \d+/.test(child.said()), { what: 'the stub' });
+      await until(() => /ports \d+ \d+/.test(child.said()), { what: 'the stub', of: child });
       const [, port, grpcPort] = /ports (\d+) (\d+)/.exec(child.said()) ?? [];
       return { pid: child.pid, socket, grpcSocket, port: Number(port), grpcPort: Number(grpcPort), stop: () => child.stop() };
     },
@@ -76,19 +73,14 @@ async function serve(settings, env) {
   const child = start(process.execPath, [grantgate, 'serve', ...all.flatMap(([path, value]) => ['--set', `${path}=${value}`])], { env, stdout: 'ignore' });
   const port = (/** @type {string} */ what) => Number(new RegExp(`${what} on 127\\.0\\.0\\.1:(\\d+)`).exec(child.said())?.[1]);
   const ready = async () => port('api') > 0 && (await fetch(`http://127.0.0.1:${port('api')}/readyz`)).status === 200;
-  await until(
-    () => {
-      if (child.child.exitCode !== null) throw new Error(`grantgate serve: ${child.said()}`);
-      return ready();
-    },
-    { what: 'grantgate serve' },
-  );
+  await until(ready, { what: 'grantgate serve', of: child });
   return {
     pid: child.pid,
     socket: settings['doors.socket'],
     grpcSocket: settings['grpc.socket'],
     port: port('doors'),
     grpcPort: port('gRPC'),
+    permits: () => grpcPermits(port('api')),
     stop: () => child.stop(),
   };
 }
@@ -106,7 +98,7 @@ async function startApplication(directory) {
        server { listen 127.0.0.1:${port}; location / { add_header X-Seen-User $http_x_auth_user; return 200 "the application\\n"; } } }`,
   );
   const child = start(requireProgram('nginx'), ['-p', home, '-c', join(home, 'nginx.conf'), '-e', 'stderr']);
-  await until(async () => (await fetch(`http://127.0.0.1:${port}/`).catch(() => null))?.status === 200, { what: `the application (${child.said()})` });
+  await until(async () => (await fetch(`http://127.0.0.1:${port}/`).catch(() => null))?.status === 200, { what: 'the application', of: child });
   return { port, stop: () => child.stop() };
 }
 

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { start, until } from '../processes.mjs';
 import { grpcFrame } from './client-grpc.mjs';
 import { httpRequest } from './client-http.mjs';
-import { alive, answers, freePort } from './peer.mjs';
+import { answers, freePort } from './peer.mjs';
 import { field, message, read } from './protobuf.mjs';
 import { chain } from './world.mjs';
 
@@ -26,7 +26,7 @@ export const cerbos = {
     writeFileSync(configuration, JSON.stringify({ server: listen, storage: { driver: 'disk', disk: { directory: policies } }, telemetry: { disabled: true } }));
     chmodSync(bin('cerbos'), 0o755);
     const server = start(bin('cerbos'), ['server', `--config=${configuration}`, '--log-level=error'], { core });
-    await until(() => alive(server) && answers(`http://127.0.0.1:${http}/_cerbos/health`), { what: 'Cerbos answers' });
+    await until(() => answers(`http://127.0.0.1:${http}/_cerbos/health`), { what: 'Cerbos answers', of: server });
     return { at: { http, grpc }, pid: server.pid, loadSeconds: (performance.now() - begun) / 1000, version: '0.55.0', said: server.said, stop: server.stop };
   },
   asking({ http, grpc }, { judge }, variant) {

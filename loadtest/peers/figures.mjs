@@ -1,16 +1,16 @@
-// What is told of the peers? Names of figures: `peer.NAME.LANE.METRIC`; without a lane, the wide ring at sixteen at once. And the goals, as ratios of one run.
+// What is told of the peers? Names of figures: `peer.NAME.LANE.METRIC`; without a lane, the wide ring at sixteen at once.
 
 import { percentile } from '../figures.mjs';
+import { judge } from './goals.mjs';
 
 const PLAIN = 'wide.16';
-/** All others are peers. */
-const OURS = /^(?:grantgate|floor)\b/;
 const MICRO = 'µs';
 
 /** @param {ReturnType<typeof import('../figures.mjs').benchmark>} bench */
 export function results(bench) {
   const { figure, say } = bench;
   /** @type {Map<string, import('./client.mjs').Measured>} */ const lanes = new Map();
+  /** Acknowledged a second, the least of a peer's lanes. @type {Map<string, number>} */ const written = new Map();
   /** @type {Map<string, import('./freshness.mjs').Found>} */ const fresh = new Map();
   const nothing = (/** @type {string} */ name, /** @type {string} */ note) => {
     figure(`peer.${name}.rate`, Number.NaN, { unit: '1/s', note });
@@ -24,7 +24,10 @@ export function results(bench) {
     /** @param {string} name @param {number} minutes */
     late: (name, minutes) => nothing(name, `not measured: the run had taken ${minutes} minutes already`),
     /** @param {string} name @param {{ asked: number, mismatches: number, examples: readonly string[] }} answers */
-    wrong: (name, { asked, mismatches, examples }) => nothing(name, `not timed: ${mismatches} of ${asked} answers were wrong, as ${examples.join('; ')}`),
+    wrong(name, { asked, mismatches, examples }) {
+      process.exitCode = 1;
+      nothing(name, `not timed: ${mismatches} of ${asked} answers were wrong, as ${examples.join('; ')}`);
+    },
 
     /** @param {string} name @param {string} lane @param {import('./client.mjs').Measured} measured */
     lane(name, lane, measured) {
@@ -41,8 +44,14 @@ export function results(bench) {
       if (undecided > 0)
         figure(`${at}.undecided`, undecided, {
           unit: `of ${measured.checks}`,
-          note: 'answers that say "cannot decide now": of an overloaded machine, not of a decision',
+          note: 'checks answered by "cannot decide now": their times and processor are counted, in the rate they are not',
         });
+    },
+    /** @param {string} name @param {readonly number[]} rates of acknowledged writes, in each lane beside them */
+    writes(name, rates) {
+      if (rates.length === 0) return;
+      written.set(name, Math.min(...rates));
+      figure(`peer.${name}.writes.done`, Math.min(...rates), { unit: '1/s' });
     },
     /** @param {string} name @param {{ load: number, memory: number }} server */
     server(name, { load, memory }) {
@@ -70,55 +79,11 @@ export function results(bench) {
     },
     /** After the server's own proof. @param {string} name @param {import('./freshness.mjs').Found} seen */
     proof(name, { late, first, letIn, stale }) {
+      if (letIn + stale > 0) process.exitCode = 1; // the server itself said that nobody would be
       figure(`peer.${name}.barrier.stale`, stale, { unit: `of ${late.length} revokes`, most: 0 });
       figure(`peer.${name}.barrier.firsttimers`, letIn, { unit: `of ${first}`, most: 0 });
     },
 
-    /** Once everybody was to be measured, a goal that could not be judged is told too. @param {boolean} everybody */
-    goals(everybody) {
-      /** @param {string} name @param {string} note @param {{ unit: string, value: number | undefined, floor?: number | undefined, most?: number, least?: number }} goal */
-      const judge = (name, note, { unit, value, floor, most, least }) => {
-        const whole = value !== undefined && !Number.isNaN(floor ?? 0);
-        if (!whole && !everybody) return;
-        const bound = { ...(most === undefined ? {} : { most }), ...(least === undefined ? {} : { least }) };
-        if (whole) figure(name, value, { unit, note, ...(floor === undefined ? {} : { floor }), ...bound });
-        else figure(name, Number.NaN, { unit, note: `${note}; one of them was not measured`, ...bound });
-      };
-      const of = (/** @type {string} */ name) => lanes.get(name);
-      const ours = of(`grantgate.http ${PLAIN}`);
-      judge('peers.cpu.opa', 'server CPU a check at the HTTP door; floor: OPA', {
-        unit: MICRO,
-        value: ours?.cpu,
-        floor: of(`opa ${PLAIN}`)?.cpu ?? Number.NaN,
-        most: 0.333,
-      });
-      for (const ring of ['hot', 'wide']) {
-        const [mine, consistent] = ['grantgate.http', 'spicedb.full'].map((name) => of(`${name} ${ring}.16.writes`));
-        const name = `peers.writes.spicedb${ring === 'hot' ? '' : '.wide'}`;
-        judge(name, 'beside five writes a second; floor: SpiceDB, fully consistent', {
-          unit: '1/s',
-          value: mine?.rate,
-          floor: consistent?.rate ?? Number.NaN,
-          least: 20,
-        });
-      }
-      const theirs = Array.from(lanes).filter(([name]) => name.endsWith(` ${PLAIN}`) && !OURS.test(name));
-      const best = theirs.toSorted(([, a], [, b]) => a.p99 - b.p99)[0];
-      judge('peers.p99', `floor: the best peer's${best ? `, ${best[0].split(' ')[0]}` : ''}`, {
-        unit: 'ms',
-        value: ours?.p99,
-        floor: best?.[1].p99 ?? Number.NaN,
-        most: 1,
-      });
-      const seen = fresh.get('grantgate.http');
-      const commit = 'from the acknowledgement of the commit by the database';
-      judge('peers.freshness.p99', commit, { unit: 'ms', value: seen && percentile(seen.late, 0.99), most: 2 });
-      judge('peers.cameback', 'an allow after the first refusal', {
-        unit: seen ? `of ${seen.late.length} revokes` : 'revokes',
-        value: seen?.cameBack,
-        most: 0,
-      });
-      judge('peers.firsttimers', `let in by their first check, ${commit}`, { unit: seen ? `of ${seen.first}` : 'users', value: seen?.letIn, most: 0 });
-    },
+    goals: () => judge(figure, { lanes, fresh, written }),
   };
 }

@@ -4,7 +4,6 @@ import { fileURLToPath } from 'node:url';
 import { start, until } from '../processes.mjs';
 import { grpcFrame } from './client-grpc.mjs';
 import { httpRequest } from './client-http.mjs';
-import { alive } from './peer.mjs';
 
 const PROGRAM = fileURLToPath(new URL('floor-server.mjs', import.meta.url));
 
@@ -18,7 +17,7 @@ export const floor = {
     const begun = performance.now();
     const server = start(process.execPath, [PROGRAM, variant], { core });
     const port = () => Number(/port (\d+)/.exec(server.said())?.[1] ?? 0);
-    await until(() => alive(server) && port() > 0, { what: 'the floor listens' });
+    await until(() => port() > 0, { what: 'the floor listens', of: server });
     return {
       at: { port: port() },
       pid: server.pid,

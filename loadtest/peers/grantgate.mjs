@@ -9,7 +9,7 @@ import postgres from 'postgres';
 import { start, until } from '../processes.mjs';
 import { grpcFrame } from './client-grpc.mjs';
 import { httpRequest } from './client-http.mjs';
-import { alive, answers } from './peer.mjs';
+import { answers } from './peer.mjs';
 import { field, message, read } from './protobuf.mjs';
 import { OPERATIONS, TENANT, rowsOf } from './world.mjs';
 
@@ -51,7 +51,7 @@ export const grantgate = {
       stdout: 'ignore',
     });
     const port = (/** @type {string} */ what) => Number(new RegExp(`${what} on 127\\.0\\.0\\.1:(\\d+)`).exec(server.said())?.[1] ?? 0);
-    await until(() => alive(server) && port('api') > 0 && answers(`http://127.0.0.1:${port('api')}/readyz`), { what: 'grantgate is ready' });
+    await until(() => port('api') > 0 && answers(`http://127.0.0.1:${port('api')}/readyz`), { what: 'grantgate is ready', of: server });
     const at = { http: port('doors'), grpc: port('gRPC'), api: port('api'), url };
     const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
     return { at, pid: server.pid, loadSeconds: (performance.now() - begun) / 1000, version, said: server.said, stop: server.stop };

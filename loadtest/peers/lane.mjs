@@ -56,20 +56,23 @@ export async function openClient(opening) {
 
 /** Unrelated writes, each after the other is acknowledged, until it is stopped. @param {import('./peer.mjs').Writing} writing */
 export function beginWrites(writing) {
-  const state = { over: false, count: 0 };
+  const state = { over: false, count: 0, done: 0 };
+  const began = performance.now();
   const writes = (async () => {
     for (let due = performance.now(); !state.over || state.count % 2 === 1; due += 1000 / WRITES_A_SECOND) {
       await (state.count++ % 2 === 0 ? writing.join() : writing.leave());
+      state.done++;
       await new Promise((resolve) => setTimeout(resolve, Math.max(0, due + 1000 / WRITES_A_SECOND - performance.now())));
     }
   })();
   writes.catch(() => undefined); // told by stop
   return {
-    /** How many were acknowledged. */
+    /** How many a second were acknowledged. */
     async stop() {
+      const rate = state.done / ((performance.now() - began) / 1000);
       state.over = true;
       await writes;
-      return state.count;
+      return rate;
     },
   };
 }

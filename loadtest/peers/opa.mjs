@@ -5,7 +5,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { start, until } from '../processes.mjs';
 import { httpRequest } from './client-http.mjs';
-import { alive, answers, freePort, sendJson } from './peer.mjs';
+import { answers, freePort, sendJson } from './peer.mjs';
 import { chain } from './world.mjs';
 
 /** @typedef {import('./peer.mjs').Subject} Subject */
@@ -45,7 +45,7 @@ export const opa = {
     const server = start(bin('opa'), ['run', '--server', '--addr', `127.0.0.1:${port}`, '--log-level', 'error', '--skip-version-check', policy, json], {
       core,
     });
-    await until(() => alive(server) && answers(`http://127.0.0.1:${port}/health`), { what: 'OPA answers' });
+    await until(() => answers(`http://127.0.0.1:${port}/health`), { what: 'OPA answers', of: server });
     return { at: { port }, pid: server.pid, loadSeconds: (performance.now() - begun) / 1000, version: '1.19.1', said: server.said, stop: server.stop };
   },
   asking({ port }, _, variant) {

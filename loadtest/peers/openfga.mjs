@@ -3,7 +3,7 @@
 
 import { start, until } from '../processes.mjs';
 import { grpcFrame } from './client-grpc.mjs';
-import { alive, answers, freePort, sendJson } from './peer.mjs';
+import { answers, freePort, sendJson } from './peer.mjs';
 import { field, message, read } from './protobuf.mjs';
 import { RELATIONS, membership, tuples } from './tuples.mjs';
 
@@ -29,7 +29,7 @@ export const openfga = {
     const addresses = ['--http-addr', `127.0.0.1:${http}`, '--grpc-addr', `127.0.0.1:${grpc}`, '--playground-enabled=false', '--metrics-enabled=false'];
     const server = start(bin('openfga'), ['run', ...engine, ...addresses, ...(variant === 'caches' ? CACHES : [])], { core });
     const base = `http://127.0.0.1:${http}`;
-    await until(() => alive(server) && answers(`${base}/healthz`), { what: 'OpenFGA answers' });
+    await until(() => answers(`${base}/healthz`), { what: 'OpenFGA answers', of: server });
     stored ??= { url, ...(await load(base, subject)), loadSeconds: (performance.now() - begun) / 1000 };
     const { store, model, loadSeconds } = stored;
     return { at: { base, grpc, store, model }, pid: server.pid, loadSeconds, version: '1.18.1', said: server.said, stop: server.stop };

@@ -70,9 +70,3 @@ export async function sendJson(url, { method, headers = {}, body }) {
   if (!reply.ok) throw new Error(`${method} ${url}: ${reply.status} ${text.slice(0, 500)}`);
   return text === '' ? null : /** @type {unknown} */ (JSON.parse(text));
 }
-
-/** Ready or ended. @param {ReturnType<typeof import('../processes.mjs').start>} program */
-export function alive({ child, said }) {
-  if (child.exitCode !== null || child.signalCode !== null) throw new Error(`ended: ${said().slice(-2_000)}`);
-  return true;
-}

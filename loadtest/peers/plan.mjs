@@ -37,7 +37,7 @@ export const PLANS = [
     ...{ module: 'cerbos.mjs', peer: 'cerbos', start: '', program: 'cerbos', postgres: false },
     entries: [
       { name: 'cerbos', variant: 'http', lanes: ALONE },
-      { name: 'cerbos.grpc', variant: 'grpc', lanes: WIDE },
+      { name: 'cerbos.grpc', variant: 'grpc', lanes: ALONE },
     ],
   },
   {

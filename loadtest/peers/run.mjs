@@ -4,12 +4,10 @@
 // `--quick` two (slow peers are then asked the first 1,000 questions before they are timed). `--only opa,grantgate`, `--seconds N` of a lane.
 // What is missing is installed first, and told if it cannot be had.
 
-import { rmSync } from 'node:fs';
-import { chmod, mkdtemp } from 'node:fs/promises';
-import { availableParallelism, tmpdir } from 'node:os';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { benchmark } from '../figures.mjs';
-import { residentMb } from '../processes.mjs';
+import { benchmark, refuse } from '../figures.mjs';
+import { residentMb, temporaryDirectory } from '../processes.mjs';
 import { results } from './figures.mjs';
 import { commandOf, install, programOf } from './install.mjs';
 import { beginWrites, nameOf, openClient } from './lane.mjs';
@@ -31,9 +29,9 @@ const QUICK = { seconds: 0.5, first: 1_000 };
 const bench = benchmark('peers', { quick: { type: 'boolean', default: false }, only: { type: 'string' }, seconds: { type: 'string' } });
 const { given, say } = bench;
 const quick = given['quick'] === true;
-const seconds = Number(given['seconds'] ?? (quick ? QUICK.seconds : 3));
-const only = typeof given['only'] === 'string' ? given['only'].split(',') : null;
-if (availableParallelism() < 2) throw new Error('needs two processors: one for a server, one for its client');
+const seconds = given['seconds'] === undefined ? (quick ? QUICK.seconds : 3) : bench.number('seconds', 0.1);
+const only = bench.listed('only', [...new Set(PLANS.map(({ peer }) => peer)), ...LIBRARIES]);
+if (availableParallelism() < 2) refuse('needs two processors: one for a server, one for its client');
 
 /** What takes minutes is told with `--json` too, beside the object. */
 const tell = (/** @type {string} */ line) => void process.stderr.write(`${line}\n`);
@@ -42,14 +40,10 @@ const world = createWorld(SEED);
 const subject = { world, judge: reference(world) };
 const revokes = createRevokes(world, subject.judge).length;
 const found = results(bench);
-const directory = await mkdtemp(join(tmpdir(), 'grantgate-peers-'));
-await chmod(directory, 0o711);
+const directory = temporaryDirectory('peers');
 /** Started for the first that needs it. @type {{ postgres: Awaited<ReturnType<typeof startPostgres>> | null }} */ const running = { postgres: null };
 /** @type {Record<string, string>} */ const versions = {};
-// Programs are killed as this one exits; Postgres stops when it is gone.
-for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
-process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
-const wanted = (/** @type {string} */ name) => only === null || only.includes(name);
+const wanted = (/** @type {string} */ name) => only.includes(name);
 const plans = PLANS.filter(({ peer }) => wanted(peer));
 const libraries = LIBRARIES.filter(wanted);
 for (const program of [...plans.flatMap(({ program }) => program ?? []), ...libraries]) install(program, tell);
@@ -71,9 +65,9 @@ try {
 } finally {
   await running.postgres?.stop();
 }
-found.goals(only === null);
+found.goals();
 say(`${((performance.now() - begun) / 60_000).toFixed(1)} minutes`);
-bench.finish({ ...versions, ...(quick ? { run: 'quick: short lanes, slow peers not asked everything' } : {}) });
+bench.finish(versions);
 
 /** @param {import('./plan.mjs').Plan} plan */
 async function measure({ module, peer: name, start, entries, postgres: needs }) {
@@ -124,14 +118,16 @@ async function measureEntry(entry, { module, name, peer, server, database }) {
     say(`        ${entry.name}: ${asked} questions, 0 mismatches, ${((performance.now() - began) / 1000).toFixed(1)} s`);
     // A compiler at run time has seen its questions by then, Node's above all.
     await client.run({ ring: 'wide', concurrency: 16, writes: false }, seconds);
+    /** @type {number[]} */ const written = [];
     for (const lane of entry.lanes) {
       const writes = lane.writes && writing !== undefined ? beginWrites(writing) : null;
       try {
         found.lane(entry.name, nameOf(lane), await client.run(lane, seconds));
       } finally {
-        await writes?.stop();
+        if (writes !== null) written.push(await writes.stop());
       }
     }
+    found.writes(entry.name, written);
     found.server(entry.name, { load: server.loadSeconds, memory: residentMb(server.pid) });
     if (entry.freshness === undefined) return;
     const watching = { ...entry.freshness, ...(quick ? { rounds: 1 } : {}) };

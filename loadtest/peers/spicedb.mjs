@@ -3,7 +3,7 @@
 
 import { start, until } from '../processes.mjs';
 import { NO_MESSAGE, connectGrpc, grpcFrame } from './client-grpc.mjs';
-import { alive, freePort } from './peer.mjs';
+import { freePort } from './peer.mjs';
 import { field, message, read } from './protobuf.mjs';
 import { RELATIONS, membership, tuples } from './tuples.mjs';
 
@@ -40,7 +40,7 @@ export const spicedb = {
       '1h',
     ];
     const server = start(bin('spicedb'), ['serve', ...store, ...flags], { core });
-    await until(() => alive(server) && writeSchema(port), { what: 'SpiceDB takes a schema' });
+    await until(() => writeSchema(port), { what: 'SpiceDB takes a schema', of: server });
     const { write, close } = await writer(port);
     const all = tuples(subject).all();
     for (let i = 0; i < all.length; i += BATCH) await write(TOUCH, all.slice(i, i + BATCH));

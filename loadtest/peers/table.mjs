@@ -5,11 +5,11 @@ import { LIBRARIES } from './plan.mjs';
 /** @typedef {import('../figures.mjs').Figure} Figure */
 
 const LANE = /^peer\.(.+?)(?:\.((?:wide|hot)\.\d+(?:\.writes)?))?\.(rate|p50|p99|cpu|database|client)$/;
-const SERVER = /^peer\.(.+?)\.(revoke\.p50|revoke\.max|revoke|stale|cameback|firsttimers|load|memory)$/;
+const SERVER = /^peer\.(.+?)\.(revoke\.p50|revoke\.max|revoke|writes\.done|stale|cameback|firsttimers|load|memory)$/;
 const LANE_COLUMNS = { rate: 'checks/s', p50: 'p50 ms', p99: 'p99 ms', cpu: 'server µs', database: 'database µs', client: 'client µs' };
 const SERVER_COLUMNS = {
   ...{ 'revoke.p50': 'revoke p50 ms', revoke: 'p99 ms', 'revoke.max': 'max ms', stale: 'stale', cameback: 'came back', firsttimers: 'first-timers let in' },
-  ...{ load: 'load s', memory: 'memory MB' },
+  ...{ 'writes.done': 'writes/s', load: 'load s', memory: 'memory MB' },
 };
 
 /** @param {readonly Figure[]} figures @returns {{ rest: Figure[], lines: string[] }} */
