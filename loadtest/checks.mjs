@@ -89,6 +89,14 @@ export async function decided(client, requests) {
   return all;
 }
 
+/** Fails if one of them was answered otherwise; a few may not have been decided in time. @param {readonly Answer[]} answers @param {number} status @param {string} what */
+export function assertAll(answers, status, what) {
+  const late = answers.filter((answer) => answer.status === 503).length;
+  const wrong = answers.filter((answer) => answer.status !== status && answer.status !== 503).length;
+  assert.ok(answers.length > 0 && wrong === 0, `${what}: ${wrong} of ${answers.length} answers are not ${status}`);
+  assert.ok(late <= answers.length / 100, `${what}: ${late} of ${answers.length} were not decided`);
+}
+
 /** One connection: a request at a time, resolved with its status; 0: it was lost. @param {number} port */
 async function lane(port) {
   const socket = connect({ host: '127.0.0.1', port, noDelay: true });

@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import postgres from 'postgres';
 import { percentile } from './figures.mjs';
-import { decided, openClient, requestOf } from './checks.mjs';
+import { assertAll, decided, openClient, requestOf } from './checks.mjs';
 import { start, succeeded } from './processes.mjs';
 import { serve } from './served.mjs';
 import { PROGRAM } from './worlds.mjs';
@@ -42,6 +42,7 @@ export async function herd({ url }, { users, rate, say }) {
 
     const requests = await questions(sql, client);
     const calm = await client.paced(requests, { rate, seconds: 6, draw: Math.random });
+    assertAll(calm, 200, 'before the first edit');
     const counts = async () => [
       await service.metric('authz_cache_requests_total', /policy.*miss/),
       await service.metric('authz_store_query_duration_seconds_count'),

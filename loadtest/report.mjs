@@ -94,5 +94,5 @@ function scenarios(figures) {
 function cell(figure) {
   if (figure === undefined) return '';
   const { value, floor, met } = figure;
-  return `${value}${floor === null ? '' : ` (floor ${floor})`}${met === false ? ' **not met**' : ''}`;
+  return `${value ?? '–'}${floor === null ? '' : ` (floor ${floor})`}${met === false ? ' **not met**' : ''}`;
 }

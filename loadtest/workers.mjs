@@ -47,6 +47,7 @@ try {
   for (const workers of [1, 2]) served.push(await serve(workers));
   for (const each of served) {
     each.falls = await connectionsOf(each.port, token);
+    await refuses(each.port, token);
     await load(each, token, 1);
   }
   /** @type {Map<number, { rate: number, ns: number, client: number, supervisor: number }[]>} */
@@ -107,9 +108,21 @@ async function serve(workers) {
   return { workers, service, port, pids: () => [service.pid, ...children], falls: /** @type {readonly number[]} */ ([]) };
 }
 
-/** The headers of a subrequest as nginx sends it. @param {string} token */
-function headersOf(token) {
-  return { 'X-Original-Method': 'GET', 'X-Original-URI': '/api/device/tower-meter', 'X-Request-ID': 'bench', Authorization: `Bearer ${token}` };
+/** The headers of a subrequest as nginx sends it. @param {string} token @param {string} [target] one that the user may read */
+function headersOf(token, target = 'tower-meter') {
+  return { 'X-Original-Method': 'GET', 'X-Original-URI': `/api/device/${target}`, 'X-Request-ID': 'bench', Authorization: `Bearer ${token}` };
+}
+
+/** What its user may not read, and a token that nobody signed; over as many connections as reach every worker. @param {number} port @param {string} token */
+async function refuses(port, token) {
+  const statusOf = async (/** @type {Record<string, string>} */ headers) => {
+    const [{ statusCode }] = await once(request({ port, host: '127.0.0.1', path: '/auth/nginx', headers, agent: false }).end(), 'response');
+    return /** @type {unknown} */ (statusCode);
+  };
+  for (let i = 0; i < CONNECTIONS; i++) {
+    assert.equal(await statusOf(headersOf(token, 'mill-boiler')), 403);
+    assert.equal(await statusOf(headersOf(`${token}x`)), 401);
+  }
 }
 
 /** How many connections of a burst each worker answers: the ids of its decisions begin with letters of its own. @param {number} port @param {string} token */
