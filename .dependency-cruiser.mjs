@@ -6,11 +6,13 @@ const levels = [
   ['errors'],
   ['model'],
   ['vocabulary', 'source', 'observer', 'idtable'],
-  ['tree', 'recent', 'effective', 'options', 'predefined'],
+  ['tree', 'recent', 'effective', 'predefined'],
   ['flatten', 'decide'],
-  ['explain', 'world', 'worldrows', 'worldfile', 'worldnames', 'tables', 'placement', 'compile'],
+  ['covers'],
+  ['options', 'explain', 'world', 'worldrows', 'worldfile', 'worldnames', 'tables', 'placement', 'compile'],
   ['flights', 'follower', 'driver'],
   ['cache', 'memory'],
+  ['held'],
 ];
 
 const core = (/** @type {readonly string[]} */ names) => `^policy-cache/src/(${names.join('|')})\\.ts$`;

@@ -83,7 +83,8 @@ export async function decided(client, requests) {
     const asked = left;
     const answers = await client.flood(asked.map((i) => requests[i] ?? ''));
     const at = (/** @type {Answer} */ { question }) => asked[question] ?? 0;
-    all.push(...answers.filter(({ status }) => status !== 503).map((answer) => ({ ...answer, question: at(answer) })));
+    // One by one: a million arguments are more than a call can have.
+    for (const answer of answers) if (answer.status !== 503) all.push({ ...answer, question: at(answer) });
     left = answers.filter(({ status }) => status === 503).map(at);
   }
   return all;

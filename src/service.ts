@@ -30,6 +30,8 @@ type Settings = Config['settings'];
 
 /** A lease is a second longer than the staleness; the rest is for the ways. */
 const BARRIER_GRACE_MS = 3_000;
+/** A person waits for it, and a change of many things asks about each of them. */
+const ADMIN_DEADLINE_MS = 2_000;
 /** To load the first world and the keys in, before another process loses its socket. */
 const TAKE_OVER_LIMIT_MS = 30_000;
 const TAKE_OVER_LOOK_MS = 50;
@@ -189,8 +191,26 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   const admission = createAdmission({ clock, delay: overload.delay }); // its timer runs from here on: behind whatever refuses settings
   telemetry.watch({ cache, tokens: authenticator, log: decisions, doors: [doors, grpc], keys, admission });
 
+  const { adminUrl } = settings.database;
+  // A fifth of the modules there are: loaded where there is something to administer.
+  const administration =
+    adminUrl === undefined
+      ? undefined
+      : (await import('./api/admin/start.ts')).startAdministration({
+          database: { ...database, url: adminUrl },
+          operator: settings.operator.secrets ?? [],
+          authenticate: (token) => authenticator.authenticate(token),
+          cache,
+          pdp: createPdp(cache, { deadline: ADMIN_DEADLINE_MS }),
+          vocabulary: policy.vocabulary,
+          deadline: ADMIN_DEADLINE_MS,
+          appliedWithin: settings.cache.maxStaleness,
+          newId: parts.uuid,
+          version: parts.version,
+        });
   const api = apiServer(
     createApi({
+      administration: administration?.routes,
       readiness: parts.whole?.readiness ?? readiness,
       scrape: settings.api.metrics ? (parts.whole?.scrape ?? (() => telemetry.scrape())) : undefined,
       callers: {
@@ -209,6 +229,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     await Promise.all([doors.close(settings.shutdown.timeout), grpc.close(settings.shutdown.timeout)]);
     await hotSet?.close();
     cache.close();
+    administration?.close();
     for (const source of keys) source.close();
     [idle] = await Promise.all([traces?.close(settings.shutdown.timeout) ?? true, decisions.flush(settings.shutdown.timeout)]);
     await closeServer(api);

@@ -130,7 +130,8 @@ export const settings = z.strictObject({
         alias: 'DATABASE_URL',
       }),
       adminUrl: databaseUrl.optional().register(notes, {
-        description: 'The same database, as a role that may write (`grantgate_writer`): `import`, `export`, `trim`. Default: `database.url`.',
+        description:
+          'The same database, as a role that may write (`grantgate_writer`): the administration (`/v1` of the api), of which without it there is none; `import`, `export` and `trim`, for which the default is `database.url`.',
         secret: true,
         alias: 'ADMIN_DATABASE_URL',
       }),
@@ -204,6 +205,15 @@ export const settings = z.strictObject({
           clockTolerance: duration(0, 300_000).default(0).register(notes, { description: 'How far its clock may be off, for `exp` and `nbf`.', time: true }),
         })
         .prefault({}),
+    })
+    .prefault({}),
+  operator: z
+    .strictObject({
+      secrets: apiKeys.optional().register(notes, {
+        description:
+          "The operator's secret (32 characters or more) for the administration, as `Authorization: Bearer …`: makes and removes tenants and their first administrators. Several with commas, while it is being changed. Without any, nobody does.",
+        secret: true,
+      }),
     })
     .prefault({}),
   replica: z

@@ -5,11 +5,14 @@
 // a value handed over by a fill is never used directly (coherence 3.6).
 
 import { LRUCache } from 'lru-cache';
+import type { Held } from './covers.ts';
 import { decideSubject, decideTarget, isAny, virtualGroup, type Facts } from './decide.ts';
 import { PolicyError } from './errors.ts';
 import { Driver, type DriverSettings } from './driver.ts';
+import type { EffectivePermissions } from './effective.ts';
+import { flatten } from './flatten.ts';
 import { wantName, type Want } from './flights.ts';
-import { ANY, formatRevision } from './model.ts';
+import { ANY, NONE, formatRevision } from './model.ts';
 import type { AccessRequest, Decision, Placement } from './model.ts';
 import { newStats, type CacheStats } from './observer.ts';
 import type { CacheLimits, CacheSettings, CacheSizes, CacheState, CheckOptions, CheckStatus, HotIds } from './options.ts';
@@ -54,6 +57,8 @@ export class PolicyCache {
   readonly #driver: CheckDriver;
   /** Reused by every turn: nothing of it outlives one. */
   readonly #facts: Facts;
+  /** Stands for what the subject holds while nobody has looked. */
+  readonly #nothing: EffectivePermissions;
   readonly #pending = new Set<Pending>();
   readonly #byName = new Map<string, Set<Pending>>();
   readonly #readyWaiters = new Set<{ done(): void; closed(): void }>();
@@ -86,7 +91,8 @@ export class PolicyCache {
       settled: (names, failed) => this.#settled(names, failed),
       moved: (newWorld) => this.#moved(newWorld),
     });
-    this.#facts = { tree: null!, subject: null, effective: null!, target: null, groups: [] };
+    this.#nothing = flatten(settings.vocabulary, [], { group: () => NONE, node: () => NONE });
+    this.#facts = { tree: null!, subject: null, effective: this.#nothing, target: null, groups: [] };
   }
 
   /** Begins to attach. Never throws: failures show in `state()` and are tried again. */
@@ -192,6 +198,7 @@ export class PolicyCache {
     facts.subject = subject.value;
     if (marks) subject.used = true;
     const early = decideSubject(this.#vocabulary, world.tree, subject.value, request);
+    facts.effective = this.#nothing;
     if (early !== null) return early;
     const { cell } = subject;
     if (cell === null || !provedClass(world, cell)) return null;
@@ -244,6 +251,11 @@ export class PolicyCache {
     status.customer = owner < 0 || tree.isTenant(owner) ? '' : tree.id(owner);
     status.revision = world.head;
     status.hit = hit;
+    if (status.seen !== undefined && this.#facts.effective !== this.#nothing) status.seen(this.#held(world, owner));
+  }
+
+  #held({ tree, groupNumbers }: World, scope: number): Held {
+    return { tree, scope, effective: this.#facts.effective, group: (id) => groupNumbers.number(id) };
   }
 
   // ---- checks that wait --------------------------------------------------------------------------------------------------

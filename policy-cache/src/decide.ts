@@ -181,7 +181,7 @@ function decideCreate(vocabulary: Vocabulary, facts: Facts, request: AccessReque
 }
 
 /** P of an entity group: an own grant sleeps while the group's owner is out of the subject's scope (semantics 1.4). */
-function groupMask(vocabulary: Vocabulary, effective: EffectivePermissions, group: Placement, inScope: boolean): number {
+export function groupMask(vocabulary: Vocabulary, effective: EffectivePermissions, group: Placement, inScope: boolean): number {
   const number = group.groups[0];
   return number === undefined ? allGroupMask(vocabulary, effective, group, inScope) : explicitMask(effective, number, inScope);
 }

@@ -1,6 +1,7 @@
 // What can a cache be told, and what does it tell beside its decisions? Types only.
 
 import type { Revision } from './model.ts';
+import type { Held } from './covers.ts';
 import type { CacheObserver } from './observer.ts';
 import type { Clock, Source } from './source.ts';
 import type { Vocabulary } from './vocabulary.ts';
@@ -15,6 +16,8 @@ export interface CheckStatus {
   revision: Revision | null;
   /** False if the check had to wait. */
   hit: boolean;
+  /** Shown what the subject holds, in the deciding turn, where that decided; of a check that was decided without it, nobody is told anything. */
+  readonly seen?: (held: Held) => void;
 }
 
 export interface CheckOptions {

@@ -6,6 +6,7 @@
 import type { Server } from 'node:http';
 import { createAdaptorServer } from '@hono/node-server';
 import { Hono } from 'hono';
+import type { AdminEnv } from './admin/route.ts';
 import { authzenRoutes, type AuthzenParts } from './authzen.ts';
 import { barrierRoutes, type Barrier } from './barrier.ts';
 import { callers, type CallerSettings } from './credentials.ts';
@@ -23,13 +24,16 @@ export interface ApiParts {
   readonly barrier?: Barrier;
   /** What a barrier may take where the caller names no time, ms; default 5,000. */
   readonly barrierTimeout?: number;
+  /** Everything else below `/v1`; absent: nothing is administered here. */
+  readonly administration?: Hono<AdminEnv> | undefined;
   /** Nobody is here to answer anything but health and metrics: why. */
   readonly nobody?: string;
   /** Told of what an answer threw; the client gets a bare 500. */
   readonly failed?: (error: unknown) => void;
 }
 
-export function createApi({ readiness, scrape, callers: settings = { keys: [] }, authzen, barrier, barrierTimeout, nobody, failed }: ApiParts): Hono {
+export function createApi(parts: ApiParts): Hono {
+  const { readiness, scrape, callers: settings = { keys: [] }, authzen, barrier, barrierTimeout, administration, nobody, failed } = parts;
   const app = new Hono();
   const requireKey = callers(settings);
   // Outermost, and after the answer: a header set before is lost where somebody answers with a response of his own.
@@ -42,6 +46,7 @@ export function createApi({ readiness, scrape, callers: settings = { keys: [] },
   if (scrape) app.get('/metrics', async (c) => c.text(await scrape(), 200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }));
   if (authzen) app.route('/', authzenRoutes(authzen, requireKey));
   if (barrier) app.route('/', barrierRoutes(barrier, requireKey, barrierTimeout));
+  if (administration) app.route('/', administration);
   app.notFound(() =>
     nobody === undefined
       ? problem({ status: 404, code: 'no-path', detail: 'there is no such path here' })

@@ -11,6 +11,15 @@ export type ProblemCode =
   | 'bad-revision'
   | 'bad-timeout'
   | 'media-type'
+  /** Administration: the caller may not; is nobody here; there is no such thing; its id is used; it is another by now; a rule is against it. */
+  | 'forbidden'
+  | 'bad-credential'
+  | 'not-found'
+  | 'exists'
+  | 'changed'
+  | 'violation'
+  /** Done, and not yet seen here: the receipt says when it is. */
+  | 'unconfirmed'
   | 'too-large'
   | 'no-key'
   | 'bad-key'

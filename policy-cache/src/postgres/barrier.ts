@@ -4,21 +4,12 @@
 // is committed by now. The wait therefore ends within the longest lease, whoever has crashed, frozen or been cut off: what is reported after
 // the first look, from wherever, belongs to a pull that sees the revision, so a lease that begins then lets nobody answer from before it.
 
-import { PolicyError } from '../errors.ts';
 import { formatRevision, type Revision } from '../model.ts';
-import { describeAddress, parseAddresses, type Address } from './address.ts';
-import { choosePrimary } from './choice.ts';
-import type { Certificates } from './dial.ts';
-import { openLink, type Link, type Statement } from './link.ts';
+import type { Statement } from './link.ts';
+import { openPrimary, type PrimaryOptions } from './primary.ts';
 import { parseBarrier, type BarrierRow } from './rows.ts';
-import { readTimeline } from './session.ts';
 
-export interface BarrierOptions {
-  /** As `PostgresSourceOptions.url`. */
-  readonly url: string | readonly string[];
-  readonly certificates?: Certificates;
-  readonly insecureTls?: boolean;
-}
+export type BarrierOptions = PrimaryOptions;
 
 export interface BarrierWait {
   /** Milliseconds after which it gives up; longer than the longest lease, it never needs to. */
@@ -52,9 +43,7 @@ export interface BarrierReport {
 }
 
 const BARRIER: Statement = { name: 'barrier', text: 'select grantgate.barrier($1::bigint, $2::text) r' };
-const RECOVERY: Statement = { name: 'barrier', text: 'select pg_is_in_recovery() r' };
 const LIMIT_MS = 2_000;
-const OTHERS_MS = 250;
 const POLL_MS = { first: 1, longest: 10 };
 
 /**
@@ -64,7 +53,7 @@ const POLL_MS = { first: 1, longest: 10 };
  */
 export async function barrier(options: BarrierOptions, revision: Revision, wait: BarrierWait): Promise<BarrierReport> {
   const started = performance.now();
-  const link = await primary(options);
+  const link = await openPrimary(options);
   /** When the leases end that were given before the first look. */
   let ends: ReadonlyMap<string, number> | null = null;
   const abort = (): void => link.destroy();
@@ -106,22 +95,4 @@ function reportOf(revision: Revision, row: BarrierRow, leftOf: (id: string) => n
   });
   const open = row.lostMs > 0 || replicas.some(({ state }) => state === 'waiting');
   return { revision: formatRevision(revision), outcome: !row.known ? 'unknown-revision' : open ? 'timeout' : 'applied', lostMs: row.lostMs, replicas };
-}
-
-/** A connection to the primary with the newest history: a deposed one does not hear of the others. */
-async function primary({ url, certificates, insecureTls }: BarrierOptions): Promise<Link> {
-  const addresses = [url].flat().flatMap((one) => parseAddresses(one, insecureTls));
-  const open = async (address: Address): Promise<{ link: Link; timeline: string | null }> => {
-    const link = await openLink(address, { certificates, connectMs: LIMIT_MS });
-    try {
-      const [row] = await link.rows(RECOVERY, [], LIMIT_MS);
-      if ((row as { r?: unknown } | undefined)?.r !== false)
-        throw new PolicyError('source', `${describeAddress(address)}: it is a standby, which nobody reports to`);
-      return { link, timeline: await readTimeline(link, LIMIT_MS) };
-    } catch (error) {
-      link.destroy();
-      throw error;
-    }
-  };
-  return (await choosePrimary(addresses, { open, othersMs: OTHERS_MS, newest: null })).session.link;
 }

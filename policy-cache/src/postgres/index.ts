@@ -19,3 +19,7 @@ export type { ExportOptions, ExportReport, ExportScope, OutsideReference } from 
 export type { RowList } from './world-rows.ts';
 export { examine } from './doctor.ts';
 export type { DoctorOptions, Finding } from './finding.ts';
+export { Refusal, openWriter, writeAudit } from './writer.ts';
+export type { AuditEntry, Statements, Writer, WriterOptions } from './writer.ts';
+export { addMembers, changeOwner, insertObjects, lockObjects, readGrants, readObjects, removeMembers, removeObjects, updateObject } from './writes.ts';
+export type { NewGrant, NewObject, ObjectChange, StoredGrant, StoredObject } from './writes.ts';

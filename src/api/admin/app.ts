@@ -1,0 +1,77 @@
+// What is served below /v1? Tenants, customers, users, groups, roles, grants and entities, each a collection of the same verbs.
+//
+// A route reads the request and names an action; who may do it, how it is written and what the audit log says of it is the action's
+// and the performer's (perform.ts). The OpenAPI document is made of the same schemas that check what comes.
+
+import { Hono } from 'hono';
+import { bodyLimit } from 'hono/body-limit';
+import { parseJsonObject } from '../json.ts';
+import { problem, reply } from '../problems.ts';
+import type { CallerProblem } from './caller.ts';
+import { COLLECTIONS, collectionRoutes, groupRoutes, readable, type CollectionParts } from './collections.ts';
+import { CHALLENGE, refusalAnswer } from './http.ts';
+import { readOne } from './model.ts';
+import type { Caller } from './needs.ts';
+import { createRoutes, type AdminEnv } from './route.ts';
+import * as schemas from './schemas.ts';
+import { tenantRoutes } from './tenants.ts';
+
+export interface AdminParts extends CollectionParts {
+  /** Who asks, by `Authorization`. */
+  readonly caller: (authorization: string | undefined) => Promise<Caller | CallerProblem>;
+  readonly version: string;
+}
+
+/** 100,000 members of 36 characters each. */
+const BODY_BYTES = 8 * 1024 * 1024;
+const WITH_BODY: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH']);
+
+export function adminRoutes(parts: AdminParts): Hono<AdminEnv> {
+  const { writer, authority, caller, version } = parts;
+  const app = new Hono<AdminEnv>();
+
+  // Who asks, before anything of the body is read.
+  app.use('/v1/*', async (c, next) => {
+    const asked = await caller(c.req.header('authorization'));
+    if ('problem' in asked) {
+      const detail = asked.problem === 'no-credential' ? 'send Authorization: Bearer and a token, once' : `the credential is refused: ${asked.problem}`;
+      return problem({ status: 401, code: 'bad-credential', detail, headers: CHALLENGE, more: { reason: asked.problem } });
+    }
+    c.set('who', await authority.identify(asked));
+    return next();
+  });
+  app.use(
+    '/v1/*',
+    bodyLimit({ maxSize: BODY_BYTES, onError: () => problem({ status: 413, code: 'too-large', detail: `the body must be ${BODY_BYTES} bytes at most` }) }),
+  );
+  app.use('/v1/*', async (c, next) => {
+    if (!WITH_BODY.has(c.req.method)) return next();
+    const body = parseJsonObject(await c.req.arrayBuffer());
+    return 'wrong' in body ? problem({ status: 400, code: 'bad-request', detail: body.wrong }) : next();
+  });
+  app.onError((error) => {
+    const answer = refusalAnswer(error);
+    if (answer === null) throw error;
+    return answer;
+  });
+
+  const routes = createRoutes(app);
+  routes.add({
+    method: 'get',
+    path: '/v1/me',
+    summary: 'Who am I?',
+    answer: { status: 200, description: 'The caller.', schema: schemas.me },
+    handle({ c }) {
+      const { caller: who, tenant, owner } = c.get('who');
+      const { kind } = who;
+      return reply(kind === 'operator' ? { kind, subject: '', actor: '', tenant, owner } : { kind, subject: who.subject, actor: who.actor, tenant, owner });
+    },
+  });
+  tenantRoutes(routes, parts, async (who, id) => readable(parts, who, await writer.read((db) => readOne(db, who, { list: 'tenants', id }))));
+  for (const list of COLLECTIONS) collectionRoutes(routes, list, parts);
+  groupRoutes(routes, parts);
+
+  let document: object | null = null;
+  app.get('/v1/openapi.json', () => reply((document ??= routes.document(version))));
+  return app;
+}

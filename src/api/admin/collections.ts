@@ -1,0 +1,188 @@
+// What can be asked of a collection? Of every one the same verbs: make one or many, read, change, remove, and give to another owner.
+
+import { z } from 'zod';
+import type { Context } from 'hono';
+import type { Vocabulary } from 'policy-cache';
+import type { ObjectChange, StoredObject, Writer } from 'policy-cache/postgres';
+import { membersAction, ownerAction, removeAction, updateAction } from './change.ts';
+import { createAction, type NewRow } from './create.ts';
+import { changeAnswer, ifMatchOf, objectAnswer } from './http.ts';
+import { readOne, resourceOf, singular, type List } from './model.ts';
+import type { Authority, Who } from './needs.ts';
+import type { Asked, Performer } from './perform.ts';
+import type { AdminEnv, Routes } from './route.ts';
+import * as schemas from './schemas.ts';
+
+export interface CollectionParts {
+  readonly vocabulary: Vocabulary;
+  readonly writer: Pick<Writer, 'read'>;
+  readonly authority: Authority;
+  readonly performer: Performer;
+  /** A new id for what is given none. */
+  readonly newId: () => string;
+}
+
+/** What is inside of a tenant. */
+export type Collection = Exclude<List, 'tenants'>;
+export const COLLECTIONS = ['customers', 'users', 'groups', 'roles', 'grants', 'entities'] as const satisfies readonly Collection[];
+const OWNED: readonly Collection[] = ['customers', 'users', 'entities'];
+
+export function askedOf(c: Context<AdminEnv>): Asked {
+  return { who: c.get('who'), ifMatch: ifMatchOf(c), requestId: (c.req.header('x-request-id') ?? '').slice(0, 200) };
+}
+
+/** @throws Forbidden if the caller may not read it */
+export async function readable(
+  { authority, vocabulary }: Pick<CollectionParts, 'authority' | 'vocabulary'>,
+  who: Who,
+  object: StoredObject,
+): Promise<StoredObject> {
+  await authority.require(who, [{ kind: 'may', operation: 'READ', resource: resourceOf(vocabulary, object), target: object.id }]);
+  return object;
+}
+
+export function collectionRoutes(routes: Routes, list: Collection, parts: CollectionParts): void {
+  const { vocabulary, writer, performer, newId } = parts;
+  const one = singular(list);
+  const object = schemas.objects[list];
+  const rowOf = (given: unknown): NewRow => {
+    const row = given as { readonly id?: string };
+    // Of a grant the id is made of what it gives, so that the same grant is the same id everywhere.
+    return { list, row: row.id === undefined && list !== 'grants' ? { ...row, id: newId() } : row } as NewRow;
+  };
+  const stored = { status: 200, description: 'As it is stored now.', schema: object, tagged: true } as const;
+
+  routes.add({
+    method: 'post',
+    path: `/v1/${list}`,
+    summary: `Make a ${one}`,
+    body: schemas.created[list] as z.ZodType,
+    answer: { ...stored, status: 201, changes: true },
+    async handle({ c, body }) {
+      const done = await performer.perform(askedOf(c), createAction(vocabulary, [rowOf(body)], { one: true }));
+      const made = done.value[0]!;
+      return objectAnswer(made, { status: 201, done, location: `/v1/${list}/${encodeURIComponent(made.id)}` });
+    },
+  });
+  routes.add({
+    method: 'post',
+    path: `/v1/${list}/bulk`,
+    summary: 'Make many: all of them, or none',
+    body: z.strictObject({
+      items: z
+        .array(schemas.created[list] as z.ZodType)
+        .min(1)
+        .max(schemas.MOST_ITEMS),
+    }),
+    answer: { status: 201, description: 'As they are stored, in the order of the request.', schema: z.object({ items: z.array(object) }), changes: true },
+    async handle({ c, body: { items } }) {
+      const done = await performer.perform(askedOf(c), createAction(vocabulary, items.map(rowOf), { one: false }));
+      return changeAnswer({ items: done.value.map(({ row }) => row) }, done, 201);
+    },
+  });
+  routes.add({
+    method: 'post',
+    path: `/v1/${list}/bulk-delete`,
+    summary: 'Remove many: all of them, or none',
+    body: schemas.removedIds,
+    answer: { status: 200, description: 'How many.', schema: schemas.removedCount, changes: true },
+    async handle({ c, body: { ids } }) {
+      const done = await performer.perform(
+        askedOf(c),
+        removeAction(
+          vocabulary,
+          [...new Set(ids)].map((id) => ({ list, id })),
+        ),
+      );
+      return changeAnswer({ removed: done.value }, done);
+    },
+  });
+  routes.add({
+    method: 'get',
+    path: `/v1/${list}/{id}`,
+    summary: `Read a ${one}`,
+    params: schemas.inPath,
+    answer: stored,
+    async handle({ c, params: { id } }) {
+      const who = c.get('who');
+      return objectAnswer(await readable(parts, who, await writer.read((db) => readOne(db, who, { list, id }))));
+    },
+  });
+  routes.add({
+    method: 'patch',
+    path: `/v1/${list}/{id}`,
+    summary: `Change a ${one}`,
+    params: schemas.inPath,
+    body: schemas.changed[list] as z.ZodType<Readonly<Record<string, unknown>>>,
+    conditional: true,
+    answer: { ...stored, changes: true },
+    async handle({ c, params: { id }, body }) {
+      const done = await performer.perform(askedOf(c), updateAction(vocabulary, { list, id }, changeOf(body)));
+      return objectAnswer(done.value, { done });
+    },
+  });
+  routes.add({
+    method: 'delete',
+    path: `/v1/${list}/{id}`,
+    summary: `Remove a ${one}`,
+    params: schemas.inPath,
+    conditional: true,
+    answer: { status: 200, description: 'It is gone.', schema: schemas.removedCount, changes: true },
+    async handle({ c, params: { id } }) {
+      const done = await performer.perform(askedOf(c), removeAction(vocabulary, [{ list, id }]));
+      return changeAnswer({ removed: done.value }, done);
+    },
+  });
+  if (!OWNED.includes(list)) return;
+  routes.add({
+    method: 'put',
+    path: `/v1/${list}/{id}/owner`,
+    summary: 'Change the owner, and the groups',
+    params: schemas.inPath,
+    body: schemas.ownerChange,
+    conditional: true,
+    answer: { ...stored, changes: true },
+    async handle({ c, params: { id }, body: { owner, groups = [] } }) {
+      const done = await performer.perform(askedOf(c), ownerAction(vocabulary, { list, id }, { owner, groups: [...new Set(groups)] }));
+      return objectAnswer(done.value, { done });
+    },
+  });
+}
+
+/** Of groups alone. */
+export function groupRoutes(routes: Routes, { vocabulary, performer }: CollectionParts): void {
+  routes.add({
+    method: 'post',
+    path: '/v1/groups/{id}/members',
+    summary: 'Put in, and take out',
+    params: schemas.inPath,
+    body: schemas.membersChange,
+    answer: { status: 200, description: 'How many were not in it, and how many were.', schema: schemas.membersChanged, changes: true },
+    async handle({ c, params: { id }, body: { add = [], remove = [] } }) {
+      const done = await performer.perform(askedOf(c), membersAction(vocabulary, id, { add, remove }));
+      return changeAnswer(done.value, done);
+    },
+  });
+  routes.add({
+    method: 'post',
+    path: '/v1/groups/{id}/share',
+    summary: 'Share a group with the users of a group, of whatever owner of the tenant',
+    params: schemas.inPath,
+    body: schemas.share,
+    answer: { status: 201, description: 'The grant that does it.', schema: schemas.objects.grants, tagged: true, changes: true },
+    async handle({ c, params: { id: entityGroup }, body }) {
+      const { userGroup, role, id, name } = body;
+      const row = { userGroup, role, entityGroup, ...(id === undefined ? {} : { id }), ...(name === undefined ? {} : { name }) };
+      const done = await performer.perform(askedOf(c), createAction(vocabulary, [{ list: 'grants', row }], { one: true, shared: true }));
+      const made = done.value[0]!;
+      return objectAnswer(made, { status: 201, done, location: `/v1/grants/${encodeURIComponent(made.id)}` });
+    },
+  });
+}
+
+/** The names of the API to those of the tables. */
+function changeOf(given: Readonly<Record<string, unknown>>): ObjectChange {
+  const { name, title, ...more } = given;
+  const label = name === undefined ? title : name;
+  return { ...more, ...(label === undefined ? {} : { label: label as string | null }) };
+}

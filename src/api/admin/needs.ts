@@ -1,0 +1,183 @@
+// What must a caller be allowed, and have, for a change? (semantics 5)
+//
+// An action lists its needs as values, made of what is stored; here they are asked of the decision point at the newest revision. So the
+// rules can be read in one place each, and an administrator can do only what its own effective permissions allow.
+
+import { ANY, requestOf, uncovered, withHeld } from 'policy-cache';
+import type { CheckStatus, HandedGrant, Held, PolicyCache, Revision, Uncovered, Vocabulary } from 'policy-cache';
+import type { Pdp } from '../../pdp.ts';
+import { Forbidden, Unauthenticated } from './refusals.ts';
+
+export type Need =
+  /** A decision of section 4. */
+  | {
+      readonly kind: 'may';
+      readonly operation: string;
+      readonly resource: string;
+      readonly target: string;
+      readonly owner?: string | undefined;
+      readonly groups?: readonly string[] | undefined;
+    }
+  /** *covers* of section 5; `what` names it to whoever is refused. */
+  | { readonly kind: 'covers'; readonly handed: HandedGrant; readonly what: string }
+  /** The owner is of the caller's own subtree. */
+  | { readonly kind: 'scope'; readonly owner: string }
+  /** A user of a tenant itself. */
+  | { readonly kind: 'tenant-admin' }
+  /** Every entity of this type and owner may be READ (then nobody need look at 50,000 of them one by one), or else each of these. */
+  | { readonly kind: 'read-all'; readonly resource: string; readonly owner: string; readonly targets: readonly string[] };
+
+/** Who asks for a change. */
+export type Caller =
+  | { readonly kind: 'operator' }
+  | {
+      readonly kind: 'user';
+      /** Whose permissions are used. */
+      readonly subject: string;
+      /** Who it really is, where somebody has logged in as the subject; else the subject. */
+      readonly actor: string;
+      /** Tenants that whoever vouches for it may speak for. */
+      readonly tenants: '*' | readonly string[];
+    };
+
+/** Where a caller belongs. */
+export interface Who {
+  readonly caller: Caller;
+  /** '' for the operator. */
+  readonly tenant: string;
+  /** Its owner, a tenant or customer; '' for the operator. */
+  readonly owner: string;
+}
+
+export interface Authority {
+  /** @throws Unauthenticated; PolicyError where it cannot be known */
+  identify(caller: Caller): Promise<Who>;
+  /** @throws Forbidden with the first need that is not met; PolicyError where it cannot be decided */
+  require(who: Who, needs: readonly Need[]): Promise<void>;
+  /** Which of these may be read, in their order. */
+  readable(who: Who, asked: readonly { readonly resource: string; readonly target: string }[]): Promise<readonly boolean[]>;
+}
+
+export interface AuthorityParts {
+  readonly pdp: Pdp;
+  readonly cache: Pick<PolicyCache, 'check'>;
+  readonly vocabulary: Vocabulary;
+  /** Milliseconds for one question. */
+  readonly deadline: number;
+}
+
+type May = Extract<Need, { kind: 'may' }>;
+
+export function createAuthority({ pdp, cache, vocabulary, deadline }: AuthorityParts): Authority {
+  const subjectOf = ({ caller }: Who): string => {
+    // Of a tenant the operator sees nothing (semantics 1.6).
+    if (caller.kind === 'operator') throw new Forbidden('users-only', '1.6', 'this is for users: the operator sees and changes nothing inside of a tenant');
+    return caller.subject;
+  };
+  const request = (subject: string, { operation, resource, target, owner, groups }: May) =>
+    requestOf(vocabulary, {
+      user: subject,
+      operation,
+      resource,
+      target,
+      ...(owner === undefined ? {} : { owner }),
+      ...(groups === undefined || groups.length === 0 ? {} : { groups }),
+    });
+
+  const allMay = async (subject: string, needs: readonly May[]): Promise<Revision | 'latest'> => {
+    if (needs.length === 0) return 'latest';
+    const distinct = [...new Map(needs.map((need) => [JSON.stringify(need), need])).values()];
+    const { decision, index, status } = await pdp.check(
+      distinct.map((need) => request(subject, need)),
+      'latest',
+    );
+    if (!decision.allow) {
+      const { operation, resource, target } = distinct[index]!;
+      throw new Forbidden(decision.reason, decision.rule, `${operation} on ${resource} ${target === ANY ? '(any)' : JSON.stringify(target)} is denied`);
+    }
+    return status.revision ?? 'latest';
+  };
+
+  return {
+    async identify(caller) {
+      if (caller.kind === 'operator') return { caller, tenant: '', owner: '' };
+      const { subject, tenants } = caller;
+      const status: CheckStatus = { tenant: '', customer: '', revision: null, hit: true };
+      const asked = { subject, operation: 0, resource: 0, target: ANY };
+      const decision = await cache.check(asked, status, { atLeast: 'latest', deadline });
+      if (decision.reason === 'unknown-subject' || decision.reason === 'subject-disabled')
+        throw new Unauthenticated(
+          decision.reason,
+          `user ${JSON.stringify(subject)} is ${decision.reason === 'unknown-subject' ? 'not known' : 'disabled'} here`,
+        );
+      if (tenants !== '*' && !tenants.includes(status.tenant))
+        throw new Unauthenticated('foreign-tenant', 'whoever vouches for this user does not speak for its tenant');
+      return { caller, tenant: status.tenant, owner: status.customer === '' ? status.tenant : status.customer };
+    },
+
+    async require(who, needs) {
+      if (needs.length === 0) return;
+      const subject = subjectOf(who);
+      const atLeast = await allMay(
+        subject,
+        needs.filter((need) => need.kind === 'may'),
+      );
+      const rest = needs.filter((need) => need.kind !== 'may');
+      if (rest.length === 0) return;
+      // In one turn, of one state: a refusal, or what is left to be asked one by one.
+      const left = await withHeld(cache, { vocabulary, subject, options: { atLeast, deadline } }, (held) => {
+        const singly: May[] = [];
+        for (const need of rest) {
+          const refusal = refusalOf(vocabulary, held, need, singly);
+          if (refusal !== null) return refusal;
+        }
+        return singly;
+      });
+      if (left === null) throw new Unauthenticated('unknown-subject', 'the caller has been removed or disabled meanwhile');
+      if (left instanceof Forbidden) throw left;
+      await allMay(subject, left);
+    },
+
+    async readable(who, asked) {
+      const subject = subjectOf(who);
+      const rulings = await Promise.all(
+        asked.map(async ({ resource, target }) => pdp.check([request(subject, { kind: 'may', operation: 'READ', resource, target })], undefined)),
+      );
+      return rulings.map(({ decision }) => decision.allow);
+    },
+  };
+}
+
+function refusalOf(vocabulary: Vocabulary, held: Held, need: Exclude<Need, May>, singly: May[]): Forbidden | null {
+  const { tree, scope, effective } = held;
+  const inScope = (owner: string): boolean => {
+    const node = tree.node(owner);
+    return node >= 0 && tree.inChain(scope, node);
+  };
+  switch (need.kind) {
+    case 'covers': {
+      const lacking = uncovered(vocabulary, held, need.handed);
+      return lacking === null ? null : new Forbidden('not-covered', '5', `${need.what} gives more than you have: ${lackingText(lacking)}`);
+    }
+    case 'scope':
+      return inScope(need.owner) ? null : new Forbidden('out-of-scope', '5', `${JSON.stringify(need.owner)} is not at or below your own owner`);
+    case 'tenant-admin':
+      return tree.isTenant(scope) ? null : new Forbidden('tenant-admin-only', '5', "only a tenant's own users hand anything to the tenant");
+    case 'read-all': {
+      const read = vocabulary.operation('READ');
+      const resource = vocabulary.resource(need.resource);
+      // What rule 6a would answer for each of them.
+      const all = read >= 0 && resource >= 0 && inScope(need.owner) && (effective.generic[resource]! & (1 << read)) !== 0;
+      if (!all) for (const target of need.targets) singly.push({ kind: 'may', operation: 'READ', resource: need.resource, target });
+      return null;
+    }
+    default:
+      return need satisfies never;
+  }
+}
+
+function lackingText(lacking: Uncovered): string {
+  if (lacking.lacks === 'scope') return `its users are of ${JSON.stringify(lacking.owner)}, which is not at or below your own owner`;
+  const { operations, resource, group } = lacking;
+  return `${operations.slice(0, 5).join(', ')}${operations.length > 5 ? ', …' : ''} on ${resource}${group === null ? '' : ` ${JSON.stringify(group)}`}`;
+}

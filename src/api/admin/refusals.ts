@@ -1,0 +1,72 @@
+// Why is a change not made? Each as an error of its own, which the listener answers with the problem that it stands for.
+
+import type { Reason, Revision } from 'policy-cache';
+
+/** A rule of the access model, by its number there. */
+export type RuleNumber = string;
+
+/** 403: the caller may not. */
+export class Forbidden extends Error {
+  override readonly name = 'Forbidden';
+  readonly reason: Reason | 'not-covered' | 'tenant-admin-only' | 'operator-only' | 'users-only';
+  readonly rule: RuleNumber;
+  constructor(reason: Forbidden['reason'], rule: RuleNumber, message: string) {
+    super(message);
+    this.reason = reason;
+    this.rule = rule;
+  }
+}
+
+/** 401: the caller is nobody here (unknown, disabled, of a tenant that its issuer does not speak for). */
+export class Unauthenticated extends Error {
+  override readonly name = 'Unauthenticated';
+  readonly reason: 'unknown-subject' | 'subject-disabled' | 'foreign-tenant';
+  constructor(reason: Unauthenticated['reason'], message: string) {
+    super(message);
+    this.reason = reason;
+  }
+}
+
+/** 404: there is no such thing, as far as the caller can know. */
+export class NotFound extends Error {
+  override readonly name = 'NotFound';
+}
+
+/** 409: the id is used already. */
+export class Exists extends Error {
+  override readonly name = 'Exists';
+}
+
+/** 412: it is not as the caller has seen it. */
+export class Changed extends Error {
+  override readonly name = 'Changed';
+  /** As it is now. */
+  readonly current: object;
+  constructor(message: string, current: object) {
+    super(message);
+    this.current = current;
+  }
+}
+
+/** 422: well formed, and against a rule. */
+export class Violation extends Error {
+  override readonly name = 'Violation';
+  /** Where in the request. */
+  readonly field: string;
+  readonly rule: RuleNumber;
+  constructor(field: string, rule: RuleNumber, message: string) {
+    super(field === '' ? message : `${field}: ${message}`);
+    this.field = field;
+    this.rule = rule;
+  }
+}
+
+/** 503: it is done, and this process has not seen it yet. */
+export class Unconfirmed extends Error {
+  override readonly name = 'Unconfirmed';
+  readonly revision: Revision;
+  constructor(revision: Revision, options: { cause: unknown }) {
+    super('the change is made, and this process has not seen it in time: ask the barrier for its revision', options);
+    this.revision = revision;
+  }
+}

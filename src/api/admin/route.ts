@@ -1,0 +1,147 @@
+// What is a route? Schemas of what comes and goes, and what is done: the same value answers the request and is its place in the document.
+
+import { OpenAPIRegistry, OpenApiGeneratorV31, type RouteConfig } from '@asteasolutions/zod-to-openapi';
+import type { Context, Hono } from 'hono';
+import { z } from 'zod';
+import { problem } from '../problems.ts';
+import type { Who } from './needs.ts';
+import { problemSchema } from './schemas.ts';
+
+export interface AdminEnv {
+  Variables: { who: Who };
+}
+
+/** `P`: of the path, `Q`: of the query, `B`: of the body. */
+export interface Route<P, Q, B> {
+  readonly method: 'get' | 'post' | 'put' | 'patch' | 'delete';
+  /** As OpenAPI writes it: `/v1/users/{id}`. */
+  readonly path: string;
+  readonly summary: string;
+  readonly params?: z.ZodObject & z.ZodType<P>;
+  readonly query?: z.ZodObject & z.ZodType<Q>;
+  readonly body?: z.ZodType<B>;
+  /** It reads `If-Match`. */
+  readonly conditional?: boolean;
+  readonly answer: {
+    readonly status: 200 | 201;
+    readonly description: string;
+    readonly schema: z.ZodType;
+    /** It is one object, with its ETag. */
+    readonly tagged?: boolean;
+    /** It is a change, with its revision. */
+    readonly changes?: boolean;
+  };
+  readonly handle: (asked: { readonly c: Context<AdminEnv>; readonly params: P; readonly query: Q; readonly body: B }) => Response | Promise<Response>;
+}
+
+export interface Routes {
+  add<P, Q, B>(route: Route<P, Q, B>): void;
+  /** The OpenAPI document of what was added. */
+  document(version: string): object;
+}
+
+const PROBLEMS: Readonly<Record<number, string>> = {
+  400: 'The request is malformed.',
+  401: 'Nobody is known by this credential.',
+  403: 'The caller may not: `reason` and `rule` say why.',
+  404: 'There is no such thing, as far as the caller can know.',
+  409: 'The id is used already.',
+  412: 'It is not as `If-Match` says: `current` is what it is.',
+  413: 'The body is too large.',
+  415: 'The body is not JSON.',
+  422: 'A rule of the access model is against it.',
+  503: 'It cannot be decided or done now.',
+};
+const TEXT = { type: 'string' } as const;
+
+/** Adds routes to the app, and to a document. */
+export function createRoutes(app: Hono<AdminEnv>): Routes {
+  const registry = new OpenAPIRegistry();
+  registry.registerComponent('securitySchemes', 'bearer', {
+    type: 'http',
+    scheme: 'bearer',
+    description: "A user's token, as at the doors, or the operator's secret.",
+  });
+  return {
+    add(route) {
+      registry.registerPath(documented(route));
+      app.on(route.method.toUpperCase(), route.path.replaceAll(/\{(\w+)\}/g, ':$1'), async (c) => {
+        const { params, query, body } = route;
+        const wrong: Wrong[] = [];
+        const read = {
+          c,
+          params: parsed(params, () => c.req.param(), wrong),
+          query: parsed(query, () => c.req.query(), wrong),
+          body: parsed(body, body === undefined ? () => undefined : await bodyOf(c, wrong), wrong),
+        };
+        const [first] = wrong;
+        if (first !== undefined) {
+          const detail = wrong.map(({ field, message }) => `${field}: ${message}`).join('; ');
+          return problem({ status: first.status, code: first.status === 415 ? 'media-type' : 'bad-request', detail, more: { field: first.field } });
+        }
+        return route.handle(read as Parameters<typeof route.handle>[0]);
+      });
+    },
+    document(version) {
+      return new OpenApiGeneratorV31(registry.definitions).generateDocument({
+        openapi: '3.1.0',
+        info: {
+          title: 'grantgate: administration',
+          version,
+          description: 'Tenants, customers, users, groups, roles, grants and entities. Whoever asks can do what its own effective permissions allow.',
+        },
+        servers: [{ url: '/' }],
+      });
+    },
+  };
+}
+
+interface Wrong {
+  readonly status: 400 | 415;
+  readonly field: string;
+  readonly message: string;
+}
+
+function parsed<T>(schema: z.ZodType<T> | undefined, given: () => unknown, wrong: Wrong[]): T | undefined {
+  if (schema === undefined || wrong.length > 0) return undefined;
+  const { success, data, error } = schema.safeParse(given());
+  if (success) return data;
+  for (const { path, message } of error.issues) wrong.push({ status: 400, field: path.map(String).join('.') || 'body', message });
+  return undefined;
+}
+
+/** That it is JSON was seen before (app.ts). */
+async function bodyOf(c: Context, wrong: Wrong[]): Promise<() => unknown> {
+  const type = c.req.header('content-type') ?? '';
+  if (!/^application\/(?:json|merge-patch\+json)[ \t]*(?:;|$)/i.test(type))
+    wrong.push({ status: 415, field: 'Content-Type', message: 'must be application/json' });
+  const value: unknown = wrong.length > 0 ? undefined : await c.req.json();
+  return () => value;
+}
+
+function documented<P, Q, B>({ method, path, summary, params, query, body, conditional, answer }: Route<P, Q, B>): RouteConfig {
+  const { status, description, schema, tagged, changes } = answer;
+  const headers = {
+    ...(tagged ? { ETag: { schema: TEXT, description: 'A hash of the object, for If-Match.' } } : {}),
+    ...(changes ? { 'X-Authz-Revision': { schema: TEXT, description: 'The revision of this change: send it as X-Authz-At-Least to see it.' } } : {}),
+  };
+  const json = (of: z.ZodType) => ({ 'application/json': { schema: of } });
+  const refusals = Object.entries(PROBLEMS).map(([code, words]) => [
+    code,
+    { description: words, content: { 'application/problem+json': { schema: problemSchema } } },
+  ]);
+  const ifMatch = z.object({ 'if-match': z.string().optional().openapi({ description: 'Do it only if the object has this ETag.' }) });
+  return {
+    method,
+    path,
+    summary,
+    security: [{ bearer: [] }],
+    request: {
+      ...(params ? { params } : {}),
+      ...(query ? { query } : {}),
+      ...(conditional ? { headers: ifMatch } : {}),
+      ...(body ? { body: { required: true, content: json(body) } } : {}),
+    },
+    responses: { [status]: { description, headers, content: json(schema) }, ...(Object.fromEntries(refusals) as RouteConfig['responses']) },
+  };
+}

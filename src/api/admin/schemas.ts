@@ -1,0 +1,189 @@
+// What is in a request and an answer of the administration? One schema each: it checks what comes, and is what the OpenAPI document says.
+
+import { extendZodWithOpenApi } from '@asteasolutions/zod-to-openapi';
+import { InputError, isReserved, parseId, utf8Length } from 'policy-cache';
+import { z } from 'zod';
+
+extendZodWithOpenApi(z);
+
+/** Bulk variants take so many at once. */
+export const MOST_ITEMS = 10_000;
+/** Members in one call: their ids alone. */
+export const MOST_MEMBERS = 100_000;
+
+/** What is wrong with an id, or null (semantics 1.1). */
+function idProblem(id: string): string | null {
+  try {
+    parseId(id, '');
+    return null;
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    return error.message.replace(/^: /, '');
+  }
+}
+const anId = (message: (id: string) => string | null) =>
+  z
+    .string('must be a string')
+    .min(1, 'an id is never empty')
+    .max(255, 'an id has 255 bytes at most')
+    .superRefine((id, context) => {
+      const problem = id.length === 0 || id.length > 255 ? null : message(id);
+      if (problem !== null) context.addIssue({ code: 'custom', message: problem });
+    });
+
+export const id = anId(idProblem).openapi('Id', {
+  description: '1 to 255 bytes of UTF-8 without control characters, compared byte by byte.',
+  example: 'tower',
+});
+/** One segment, percent-encoded. */
+export const inPath = z.object({ id });
+const newId = anId((given) => idProblem(given) ?? (isReserved(given) ? 'is reserved to the server; choose another id' : null)).openapi('NewId', {
+  description: 'As Id, and not `*`, nor beginning with `all:`, `admins:`, `users:` or `role:`. Left out: one is made.',
+});
+const newOwnerId = anId(
+  (given) =>
+    idProblem(given) ??
+    (isReserved(given)
+      ? 'is reserved to the server; choose another id'
+      : utf8Length(given) > 200
+        ? 'has 200 bytes at most (others are derived from it)'
+        : null),
+).openapi('NewOwnerId', { description: 'As NewId, 200 bytes at most: the ids of predefined groups are derived from it.' });
+
+/** Postgres stores no U+0000, and half a character is none. */
+// oxlint-disable-next-line no-control-regex
+const UNSTORABLE = /\u0000|\p{Surrogate}/u;
+const name = z
+  .string('must be a string')
+  .max(1000, 'has 1,000 bytes at most')
+  .refine((given) => utf8Length(given) <= 1000, 'has 1,000 bytes at most')
+  .refine((given) => !UNSTORABLE.test(given), 'cannot be stored: it has U+0000 or half a character');
+const email = name.openapi({ format: 'email' });
+const details = z.record(z.string(), z.unknown()).openapi({ description: 'What else is known of it; decides nothing.' });
+const operations = z.array(z.string()).max(100);
+const permissions = z.record(z.string(), operations).openapi('Permissions', { description: 'Resource (or ALL) to operations (or ALL).' });
+const groups = z.array(id).max(1000).openapi({ description: 'Explicit groups that it is in. The All group of its owner holds it without being named.' });
+const owner = id.openapi({ description: 'A tenant or a customer. Left out: your own owner.' });
+
+const nullable = <T extends z.ZodType>(schema: T) => schema.nullable().optional();
+
+/** As it is stored: what every answer holds. */
+export const objects = {
+  tenants: z.object({ id, name: name.optional() }).openapi('Tenant'),
+  customers: z.object({ id, owner: id, title: name.optional(), groups, details }).openapi('Customer'),
+  users: z
+    .object({
+      id,
+      owner: id,
+      enabled: z.boolean(),
+      groups,
+      name: name.optional(),
+      email: email.optional(),
+      firstName: name.optional(),
+      lastName: name.optional(),
+      lastLogin: z.string().optional(),
+    })
+    .openapi('User'),
+  groups: z.object({ id, type: z.string(), owner: id, name: name.optional() }).openapi('Group'),
+  roles: z
+    .object({
+      id,
+      owner: id,
+      type: z.enum(['GENERIC', 'GROUP']),
+      permissions: z.union([permissions, operations]),
+      excluded: permissions.optional(),
+      name: name.optional(),
+    })
+    .openapi('Role'),
+  grants: z.object({ id, userGroup: id, role: id, entityGroup: id.optional(), shared: z.boolean(), name: name.optional() }).openapi('Grant'),
+  entities: z.object({ id, type: z.string(), owner: id, groups, name: name.optional() }).openapi('Entity'),
+} as const;
+
+const genericRole = z.strictObject({
+  id: newId.optional(),
+  owner: owner.optional(),
+  type: z.literal('GENERIC'),
+  permissions,
+  excluded: permissions.optional(),
+  name: name.optional(),
+});
+const groupRole = z.strictObject({ id: newId.optional(), owner: owner.optional(), type: z.literal('GROUP'), permissions: operations, name: name.optional() });
+
+/** What may be said of a new one. */
+export const created = {
+  tenants: z.strictObject({ id: newOwnerId.optional(), name: name.optional() }).openapi('NewTenant'),
+  customers: z
+    .strictObject({ id: newOwnerId.optional(), owner: owner.optional(), title: name.optional(), groups: groups.optional(), details: details.optional() })
+    .openapi('NewCustomer'),
+  users: z
+    .strictObject({
+      id: newId.optional(),
+      owner: owner.optional(),
+      enabled: z.boolean().optional(),
+      groups: groups.optional(),
+      name: name.optional(),
+      email: email.optional(),
+      firstName: name.optional(),
+      lastName: name.optional(),
+    })
+    .openapi('NewUser'),
+  groups: z.strictObject({ id: newId.optional(), type: z.string(), owner: owner.optional(), name: name.optional() }).openapi('NewGroup'),
+  roles: z.discriminatedUnion('type', [genericRole, groupRole]).openapi('NewRole'),
+  grants: z
+    .strictObject({ id: newId.optional(), userGroup: id, role: id, entityGroup: id.optional(), name: name.optional() })
+    .openapi('NewGrant', { description: 'A GENERIC role takes no entityGroup, a GROUP role must have one. Left out, the id is made of the three.' }),
+  entities: z
+    .strictObject({ id: newId.optional(), type: z.string(), owner: owner.optional(), groups: groups.optional(), name: name.optional() })
+    .openapi('NewEntity'),
+} as const;
+
+/** What may be changed: what is left out stays, null takes it away. */
+export const changed = {
+  tenants: z.strictObject({ name: nullable(name) }).openapi('TenantChange'),
+  customers: z.strictObject({ title: nullable(name), details: details.optional() }).openapi('CustomerChange'),
+  users: z
+    .strictObject({
+      enabled: z.boolean().optional(),
+      name: nullable(name),
+      email: nullable(email),
+      firstName: nullable(name),
+      lastName: nullable(name),
+    })
+    .openapi('UserChange'),
+  groups: z.strictObject({ name: nullable(name) }).openapi('GroupChange'),
+  roles: z
+    .strictObject({ name: nullable(name), permissions: z.union([permissions, operations]).optional(), excluded: permissions.optional() })
+    .openapi('RoleChange'),
+  grants: z.strictObject({ name: nullable(name) }).openapi('GrantChange'),
+  entities: z.strictObject({ name: nullable(name) }).openapi('EntityChange'),
+} as const;
+
+export const ownerChange = z
+  .strictObject({ owner: id, groups: groups.optional() })
+  .openapi('OwnerChange', { description: 'It leaves the groups that it is in, and enters these of its new owner.' });
+export const membersChange = z
+  .strictObject({ add: z.array(id).max(MOST_MEMBERS).optional(), remove: z.array(id).max(MOST_MEMBERS).optional() })
+  .openapi('MembersChange');
+export const membersChanged = z.object({ added: z.int(), removed: z.int() }).openapi('MembersChanged');
+export const share = z.strictObject({ userGroup: id, role: id, id: newId.optional(), name: name.optional() }).openapi('Share');
+export const administrator = z
+  .strictObject({ id: newId.optional(), name: name.optional(), email: email.optional(), firstName: name.optional(), lastName: name.optional() })
+  .openapi('NewAdministrator');
+export const removedIds = z.strictObject({ ids: z.array(id).min(1).max(MOST_ITEMS) }).openapi('RemovedIds');
+export const removedCount = z.object({ removed: z.int() }).openapi('Removed');
+export const me = z
+  .object({ kind: z.enum(['user', 'operator']), subject: z.string(), actor: z.string(), tenant: z.string(), owner: z.string() })
+  .openapi('Caller');
+
+export const problemSchema = z
+  .object({
+    title: z.string(),
+    status: z.int(),
+    code: z.string(),
+    detail: z.string(),
+    reason: z.string().optional().openapi({ description: 'Why it is denied (403).' }),
+    rule: z.string().optional().openapi({ description: 'Number of the rule of the access model.' }),
+    field: z.string().optional(),
+    current: z.record(z.string(), z.unknown()).optional().openapi({ description: 'The object as it is now (412).' }),
+  })
+  .openapi('Problem');

@@ -1,0 +1,46 @@
+// What does the administration need of the rest, and how is it put together?
+
+import type { Hono } from 'hono';
+import type { CheckOptions, PolicyCache, Revision, Vocabulary } from 'policy-cache';
+import { openWriter, type WriterOptions } from 'policy-cache/postgres';
+import type { Pdp } from '../../pdp.ts';
+import { adminRoutes } from './app.ts';
+import { createCaller, type CallerParts } from './caller.ts';
+import { createAuthority } from './needs.ts';
+import { createPerformer } from './perform.ts';
+import type { AdminEnv } from './route.ts';
+
+export interface AdminSettings extends CallerParts {
+  /** By a role that may write. */
+  readonly database: WriterOptions;
+  readonly cache: Pick<PolicyCache, 'check'>;
+  readonly pdp: Pdp;
+  readonly vocabulary: Vocabulary;
+  /** Milliseconds for one question. */
+  readonly deadline: number;
+  /** Milliseconds until this process must have seen what it wrote. */
+  readonly appliedWithin: number;
+  readonly newId: () => string;
+  readonly version: string;
+}
+
+export interface Administration {
+  readonly routes: Hono<AdminEnv>;
+  close(): void;
+}
+
+export function startAdministration(settings: AdminSettings): Administration {
+  const { database, cache, pdp, vocabulary, deadline, appliedWithin, newId, version } = settings;
+  const writer = openWriter(database);
+  const authority = createAuthority({ pdp, cache, vocabulary, deadline });
+  const applied = async (atLeast: Revision): Promise<void> => {
+    const options: CheckOptions = { atLeast, deadline: appliedWithin };
+    // Decided without any entry, once the world is there.
+    await cache.check({ subject: '', operation: -1, resource: -1, target: '' }, undefined, options);
+  };
+  const performer = createPerformer({ writer, authority, applied });
+  return {
+    routes: adminRoutes({ vocabulary, writer, authority, performer, caller: createCaller(settings), newId, version }),
+    close: () => writer.close(),
+  };
+}

@@ -1,0 +1,76 @@
+// The administration over a database of the test's own: the real cache that follows it, the real writer, and requests without a socket.
+
+import { randomUUID } from 'node:crypto';
+import type { Hono } from 'hono';
+import { PolicyCache } from 'policy-cache';
+import { postgresSource } from 'policy-cache/postgres';
+import { startAdministration } from '../../src/api/admin/start.ts';
+import type { AdminEnv } from '../../src/api/admin/route.ts';
+import { hostClock } from '../../src/clock.ts';
+import { createPdp } from '../../src/pdp.ts';
+import { vocabulary } from './doors.ts';
+import type { TestDatabase } from './postgres.ts';
+
+export const OPERATOR = 'the-operator-of-the-tests.0123456789abcdef';
+
+export interface AdminAnswer {
+  readonly status: number;
+  readonly headers: Headers;
+  /** The parsed body; null where it has none. */
+  // oxlint-disable-next-line typescript/no-explicit-any -- a test looks into it
+  readonly body: any;
+}
+
+export interface TestAdministration {
+  readonly cache: PolicyCache;
+  readonly routes: Hono<AdminEnv>;
+  /** `by`: a user id, or OPERATOR. The path's parts are encoded by the caller. */
+  ask(by: string, request: string, body?: unknown, headers?: Readonly<Record<string, string>>): Promise<AdminAnswer>;
+  close(): void;
+}
+
+/** Every bearer token but the operator's is a user id, as if somebody had proved it. */
+export async function startTestAdministration(database: TestDatabase): Promise<TestAdministration> {
+  const cache = new PolicyCache({
+    vocabulary,
+    source: postgresSource({ url: await database.urlAs('grantgate_reader') }),
+    clock: hostClock(),
+    random: Math.random,
+  });
+  cache.start();
+  await cache.ready(20_000);
+  const administration = startAdministration({
+    database: { url: await database.urlAs('grantgate_writer') },
+    operator: [OPERATOR],
+    authenticate: (token) => ({ kind: 'user', subject: Buffer.from(token, 'base64url').toString(), authority: { tenants: '*' } }),
+    cache,
+    pdp: createPdp(cache, { deadline: 5_000 }),
+    vocabulary,
+    deadline: 5_000,
+    appliedWithin: 5_000,
+    newId: randomUUID,
+    version: '0',
+  });
+  return {
+    cache,
+    routes: administration.routes,
+    async ask(by, request, body, headers = {}) {
+      const [method = 'GET', path = '/'] = request.split(' ');
+      const answer = await administration.routes.request(path, {
+        method,
+        headers: {
+          authorization: `Bearer ${by === OPERATOR ? OPERATOR : Buffer.from(by).toString('base64url')}`,
+          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+          ...headers,
+        },
+        ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+      });
+      const text = await answer.text();
+      return { status: answer.status, headers: answer.headers, body: text === '' ? null : (JSON.parse(text) as unknown) };
+    },
+    close() {
+      administration.close();
+      cache.close();
+    },
+  };
+}
