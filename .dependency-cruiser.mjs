@@ -9,7 +9,7 @@ const levels = [
   ['tree', 'recent', 'effective', 'predefined'],
   ['flatten', 'decide'],
   ['covers'],
-  ['options', 'explain', 'world', 'worldrows', 'worldfile', 'worldnames', 'tables', 'placement', 'compile'],
+  ['explain', 'options', 'world', 'worldrows', 'worldfile', 'worldnames', 'tables', 'placement', 'compile'],
   ['flights', 'follower', 'driver'],
   ['cache', 'memory'],
   ['held'],

@@ -7,6 +7,8 @@ export const IN_DG = { type: 'DEVICE', owner: 'a' };
 const DROP_OBJECT_KEY = 'alter table grantgate.group_permission drop constraint group_permission_object_fkey';
 export const permission = (role: string, type: string, permissions: string, excluded = '{}'): string =>
   `${object(role, 't', 'role', { type: 'ROLE', owner: 't' })}; insert into grantgate.role (id, tenant, type, permissions, excluded) values ('${role}', 't', '${type}', '${permissions}', '${excluded}')`;
+const AUDIT = (kind: string, actor: string): string =>
+  `select grantgate.write_audit('[{"tenant": "t", "owner": "t", "actor_kind": "${kind}", "actor": "${actor}", "as_user": "${actor}", "action": "x", "target": "d", "request_id": ""}]')`;
 
 /** Each constraint with statements that it alone refuses. */
 export const REFUSED: readonly (readonly [constraint: string, statements: string])[] = [
@@ -153,6 +155,10 @@ export const REFUSED: readonly (readonly [constraint: string, statements: string
   ['lease_one', `insert into grantgate.lease (one, longest_ms) values (false, 1)`],
   ['tenant_tree_pkey', `insert into grantgate.tenant_tree select * from grantgate.tenant_tree`],
   ['tenant_tree_tenant_fkey', `insert into grantgate.tenant_tree values ('nobody', 0, pg_current_xact_id())`],
+  ['audit_pkey', `${AUDIT('user', 'ada')}; insert into grantgate.audit overriding system value select * from grantgate.audit`],
+  ['audit_actor_kind', AUDIT('somebody', 'ada')],
+  ['audit_actor', AUDIT('operator', 'ada')],
+  ['audit_actor', AUDIT('user', '')],
   ['migration_pkey', `insert into grantgate.migration select * from grantgate.migration`],
 ];
 

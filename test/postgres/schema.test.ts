@@ -216,7 +216,7 @@ describe.each(servers)('on %s', (kind) => {
 
   test('no table is truncated', async () => {
     const tables = await sql<{ name: string }[]>`select relname as name from pg_class where relnamespace = 'grantgate'::regnamespace and relkind = 'r'`;
-    expect(tables).toHaveLength(14);
+    expect(tables).toHaveLength(15);
     for (const { name } of tables) expect(await refusal(sql, `truncate grantgate.${name} cascade`)).toMatch(/^0A000 .* cannot be truncated$/);
   });
 
@@ -254,7 +254,8 @@ describe.each(servers)('on %s', (kind) => {
       expect(await refusal(reader, 'select email from grantgate.user_account')).toMatch(/^42501 /);
       for (const call of ['revision()', 'trim()', `report('f', null, null, 1000)`, `barrier(0, 'x')`, 'broken_triggers()'])
         expect(await refusal(reader, `select grantgate.${call}`)).toBe(null);
-      for (const call of [`touch('*')`, `append_touched('o', '{x}')`, 'grant_roles()'])
+      expect(await refusal(reader, 'select * from grantgate.audit')).toMatch(/^42501 /);
+      for (const call of [`touch('*')`, `append_touched('o', '{x}')`, 'grant_roles()', `write_audit('[]')`])
         expect(await refusal(reader, `select grantgate.${call}`)).toMatch(/^42501 /);
       for (const statement of [
         tenant('x'),
@@ -272,7 +273,7 @@ describe.each(servers)('on %s', (kind) => {
           writer,
           `${PREDEFINED}; ${entity('x', 'DEVICE', 'a')}; ${member('x', 'dg', IN_DG)}; update grantgate.object set owner = 'b' where id = 'x';
         update grantgate.object set owner = 't' where id = 'b'; update grantgate.user_account set enabled = false, email = 'a@b.c'; update grantgate.role set permissions = permissions;
-        delete from grantgate.group_permission; delete from grantgate.role where id = 'grp'; delete from grantgate.object where id = 'n'; select grantgate.touch('*')`,
+        delete from grantgate.group_permission; delete from grantgate.role where id = 'grp'; delete from grantgate.object where id = 'n'; select grantgate.touch('*'); select grantgate.write_audit('[]'); select * from grantgate.audit`,
         ),
       ).toBe(null);
       for (const statement of [
@@ -286,6 +287,8 @@ describe.each(servers)('on %s', (kind) => {
         'alter table grantgate.object disable trigger all',
         'select grantgate.seal()',
         'delete from grantgate.migration',
+        'delete from grantgate.audit',
+        `insert into grantgate.audit (revision, tenant, owner, actor_kind, actor, as_user, action, target, request_id) values ('', '', '', 'operator', '', '', '', '', '')`,
         `update grantgate.follower set version = 0`,
       ])
         expect(await refusal(writer, statement)).toMatch(/^42501 /);
