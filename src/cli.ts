@@ -5,6 +5,7 @@
 
 import { Command, CommanderError, Option } from 'commander';
 import { InputError, PolicyError } from 'policy-cache';
+import { addAdministration } from './commands/administer-cli.ts';
 import type { CheckQuestion } from './commands/check.ts';
 import type { DemoOptions } from './commands/demo.ts';
 import { PROXY_OPTIONS, type ProxyOptions } from './commands/doctor-options.ts';
@@ -43,8 +44,8 @@ export async function runCli(args: readonly string[], host: Host): Promise<ExitC
 Settings come from a file, the environment (GRANTGATE_*, DATABASE_URL) and flags; the later wins, and grantgate config shows which.`,
     );
 
-  const command = (name: string, description: string, examples: readonly string[]): Command => {
-    const made = program
+  const below = (parent: Command, name: string, description: string, examples: readonly string[]): Command => {
+    const made = parent
       .command(name)
       .description(description)
       .option('--config <file>', 'configuration, YAML or JSON (GRANTGATE_CONFIG)')
@@ -56,6 +57,7 @@ Settings come from a file, the environment (GRANTGATE_*, DATABASE_URL) and flags
       .option('--json', 'print JSON');
     return made.addHelpText('after', `\nExamples:\n${examples.map((example) => `  ${example}`).join('\n')}`);
   };
+  const command = (name: string, description: string, examples: readonly string[]): Command => below(program, name, description, examples);
   const runs =
     <A extends readonly unknown[]>(run: (context: Context, ...given: A) => ExitCode | Promise<ExitCode>) =>
     async (...given: [...A, Command]): Promise<void> => {
@@ -210,11 +212,17 @@ Settings come from a file, the environment (GRANTGATE_*, DATABASE_URL) and flags
     'GRANTGATE_DOORS_PORT=9000 grantgate config',
   ]).action(runs(async (context) => (await import('./commands/config.ts')).configCommand(context)));
 
+  addAdministration(program, { command: below, runs });
+
+  command('completion', 'Completion for a shell, to be sourced', ['source <(grantgate completion bash)'])
+    .argument('<shell>', 'bash, zsh or fish')
+    .action(runs(async (context, shell: string) => (await import('./commands/completion.ts')).completionCommand(context, { shell, program })));
+
   command('healthcheck', 'Is the service of this configuration ready?', ['grantgate healthcheck', 'HEALTHCHECK CMD ["grantgate", "healthcheck"]']).action(
     runs(async (context) => (await import('./commands/healthcheck.ts')).healthcheckCommand(context)),
   );
 
-  for (const each of [program, ...program.commands]) {
+  for (const each of [program, ...program.commands, ...program.commands.flatMap(({ commands }) => commands)]) {
     each
       .exitOverride()
       .configureOutput({ writeOut: (text) => void host.stdout.write(text), writeErr: (text) => void host.stderr.write(text) })

@@ -207,6 +207,17 @@ export const settings = z.strictObject({
         .prefault({}),
     })
     .prefault({}),
+  client: z
+    .strictObject({
+      server: text
+        .default('http://127.0.0.1:9190')
+        .register(notes, { description: 'Where the administration is that `apply`, `diff` and the commands for one thing ask (an api listener).' }),
+      token: text.optional().register(notes, {
+        description: "What they ask it with: a user's token, or the operator's secret.",
+        secret: true,
+      }),
+    })
+    .prefault({}),
   operator: z
     .strictObject({
       secrets: apiKeys.optional().register(notes, {

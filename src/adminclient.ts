@@ -1,0 +1,94 @@
+// How does a command ask the administration of a running service? Over HTTP, as anybody does.
+
+import { InputError, PolicyError } from 'policy-cache';
+
+/** What an answer holds. */
+export interface AdminAnswer {
+  readonly status: number;
+  readonly body: Readonly<Record<string, unknown>>;
+  readonly etag: string | null;
+  /** Of a change. */
+  readonly revision: string | null;
+}
+
+/** The service would not: its own words, and what kind of no it is. */
+export class AdminRefusal extends Error {
+  override readonly name = 'AdminRefusal';
+  readonly status: number;
+  readonly problem: Readonly<Record<string, unknown>>;
+  constructor(status: number, problem: Readonly<Record<string, unknown>>) {
+    const rule = typeof problem['rule'] === 'string' ? `, rule ${problem['rule']}` : '';
+    super(`${String(problem['detail'] ?? problem['title'] ?? 'no words')} (${String(problem['reason'] ?? problem['code'] ?? status)}${rule})`);
+    this.status = status;
+    this.problem = problem;
+  }
+}
+
+export interface AdminClient {
+  /** Rejects with AdminRefusal, or with PolicyError `source` where nobody answers. */
+  call(method: string, path: string, more?: { readonly body?: unknown; readonly ifMatch?: string }): Promise<AdminAnswer>;
+  /** Every item of a list, page by page. */
+  items(path: string): AsyncGenerator<Readonly<Record<string, unknown>>>;
+}
+
+const LIMIT_MS = 60_000;
+const PAGE = 1000;
+
+/** @throws InputError if the address is none */
+export function createAdminClient(server: string, token: string, ask: typeof fetch = fetch): AdminClient {
+  if (!URL.canParse(server) || !/^https?:$/.test(new URL(server).protocol))
+    throw new InputError('--server', `must be the address of the api listener, as http://127.0.0.1:9190, got ${JSON.stringify(server)}`);
+  const base = server.replace(/\/+$/, '');
+  const client: AdminClient = {
+    async call(method, path, { body, ifMatch } = {}) {
+      const headers = {
+        authorization: `Bearer ${token}`,
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...(ifMatch === undefined ? {} : { 'if-match': ifMatch }),
+      };
+      let response: Response;
+      let text: string;
+      try {
+        response = await ask(base + path, {
+          method,
+          headers,
+          redirect: 'error', // a token goes to whom it was meant for
+          signal: AbortSignal.timeout(LIMIT_MS),
+          ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+        });
+        text = await response.text();
+      } catch (error) {
+        throw new PolicyError('source', `${base}: ${wordsOf(error)}`, { cause: error });
+      }
+      const parsed = parse(text);
+      if (!response.ok) throw new AdminRefusal(response.status, parsed ?? { detail: `${base} answered ${response.status} to ${method} ${path}` });
+      if (parsed === null) throw new PolicyError('source', `${base} answered ${method} ${path} with something that is no JSON object: is it the api listener?`);
+      return { status: response.status, body: parsed, etag: response.headers.get('etag'), revision: response.headers.get('x-authz-revision') };
+    },
+    async *items(path) {
+      const join = path.includes('?') ? '&' : '?';
+      for (let cursor: string | null = ''; cursor !== null; ) {
+        const { body } = await client.call('GET', `${path}${join}limit=${PAGE}${cursor === '' ? '' : `&cursor=${encodeURIComponent(cursor)}`}`);
+        yield* body['items'] as readonly Readonly<Record<string, unknown>>[];
+        cursor = typeof body['next'] === 'string' ? body['next'] : null;
+      }
+    },
+  };
+  return client;
+}
+
+function parse(text: string): Readonly<Record<string, unknown>> | null {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : null;
+  } catch {
+    return null;
+  }
+}
+
+/** `fetch` says "fetch failed", and why only in its cause. */
+function wordsOf(error: unknown): string {
+  const cause = error instanceof Error ? (error.cause ?? error) : error;
+  if (cause instanceof AggregateError) return cause.errors.map((each) => (each instanceof Error ? each.message : String(each))).join(', ');
+  return cause instanceof Error ? cause.message : String(cause);
+}

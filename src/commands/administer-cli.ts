@@ -1,0 +1,106 @@
+// Which commands are there for the administration, one thing at a time or a whole file?
+
+import { Option, type Command } from 'commander';
+import { FIELDS, KINDS, type Kind } from './administer-fields.ts';
+import type { Verb, VerbOptions } from './administer.ts';
+import type { ApplyFlags } from './apply.ts';
+import type { BootstrapOptions } from './bootstrap.ts';
+import type { Context, ExitCode } from './host.ts';
+
+export interface Registering {
+  /** A command with the options of every command, below `parent`. */
+  readonly command: (parent: Command, name: string, description: string, examples: readonly string[]) => Command;
+  readonly runs: <A extends readonly unknown[]>(
+    run: (context: Context, ...given: A) => ExitCode | Promise<ExitCode>,
+  ) => (...given: [...A, Command]) => Promise<void>;
+}
+
+const repeated = (value: string, before: readonly string[] | undefined): readonly string[] => [...(before ?? []), value];
+
+function asked(command: Command): Command {
+  return command
+    .option('--server <url>', 'the api listener of a running service (client.server)')
+    .option('--token-file <file>', "who asks: a user's token, or the operator's secret (client.token)");
+}
+
+function fields(command: Command, kind: Kind, change: boolean): Command {
+  for (const { option, description, many, once } of FIELDS[kind]) {
+    if (change && once) continue;
+    if (many) command.addOption(new Option(option, description).argParser(repeated));
+    else command.option(option, description);
+  }
+  return command;
+}
+
+const EXAMPLES: Readonly<Record<Kind, readonly string[]>> = {
+  tenant: ['grantgate tenant create acme --name Acme', 'grantgate tenant administrator acme ada --email ada@acme.example'],
+  customer: ['grantgate customer create tower --title Tower', 'grantgate customer move tower --owner north'],
+  user: ['grantgate user create bob --owner tower --group users:tower', 'grantgate user update bob --enabled false'],
+  group: ['grantgate group create meters --type DEVICE --owner tower', 'grantgate group add meters m1 m2', 'grantgate group share meters --user-group night --role look'],
+  role: ["grantgate role create look --type GROUP --permissions '[READ, READ_TELEMETRY]'"],
+  grant: ['grantgate grant create --user-group night --role look --entity-group meters'],
+  entity: ['grantgate entity create m1 --type DEVICE --group meters', 'grantgate entity list --q m'],
+};
+
+export function addAdministration(program: Command, { command, runs }: Registering): void {
+  for (const kind of KINDS) {
+    const parent = program.command(kind).description(`The ${kind === 'entity' ? 'entities' : `${kind}s`} of a running service: ${verbsOf(kind).join(', ')}`);
+    const verb = (name: Verb, usage: string, description: string): Command =>
+      asked(command(parent, `${name}${usage}`, description, EXAMPLES[kind])).action(
+        runs(async (context, ...given: readonly unknown[]) => {
+          const options = given.at(-1) as VerbOptions;
+          const ids = given.slice(0, -1).flat().filter((id) => typeof id === 'string');
+          return (await import('./administer.ts')).administerCommand(context, { kind, verb: name, ids, options });
+        }),
+      );
+    const list = verb('list', '', 'Everything that you may read').option('--q <text>', 'whose name or id begins so');
+    if (kind !== 'tenant') list.option('--owner <id>', 'of this owner').option('--type <type>', 'of this type').option('--group <id>', 'in this group');
+    verb('get', ' <id>', 'As it is stored');
+    fields(verb('create', kind === 'grant' ? '' : ' [id]', 'Make one; an id is made when left out'), kind, false);
+    fields(verb('update', ' <id>', 'Change what is said'), kind, true).option('--if-match <tag>', 'only if it has this ETag');
+    verb('delete', ' <id>', 'Remove it').option('--if-match <tag>', 'only if it has this ETag');
+    if (kind === 'customer' || kind === 'user' || kind === 'entity')
+      verb('move', ' <id>', 'Give it to another owner; it leaves its groups')
+        .requiredOption('--owner <id>', 'a tenant or a customer')
+        .addOption(new Option('--group <id>', 'of the new owner, that it enters; may be repeated').argParser(repeated))
+        .option('--if-match <tag>', 'only if it has this ETag');
+    if (kind === 'group') {
+      verb('add', ' <id> <member...>', 'Put members in');
+      verb('remove', ' <id> <member...>', 'Take members out');
+      verb('share', ' <id>', 'Share it with the users of a group, of whatever owner of the tenant')
+        .requiredOption('--user-group <id>', 'with whom')
+        .requiredOption('--role <id>', 'what they may: a GROUP role');
+    }
+    if (kind === 'tenant') fields(verb('administrator', ' <id> [user]', 'Make its first administrator (operator)'), 'user', true);
+  }
+
+  const whole = (made: Command): Command =>
+    asked(made)
+      .addOption(new Option('-f, --file <file>', 'a world: YAML, JSON or NDJSON; may be repeated').argParser(repeated).makeOptionMandatory())
+      .option('--prune', 'what is there of the owners that the file names, and not in it, is removed');
+  whole(command(program, 'diff', 'What apply would do: 0 nothing, 1 something', ['grantgate diff -f world.yaml', 'grantgate diff -f world.yaml --prune --json'])).action(
+    runs(async (context, flags: ApplyFlags) => (await import('./apply.ts')).diffCommand(context, flags)),
+  );
+  whole(
+    command(program, 'apply', 'Make what is there what the file says; the plan is shown first, and asked about', [
+      'grantgate apply -f world.yaml',
+      'grantgate apply -f world.yaml --prune --yes',
+    ]),
+  )
+    .option('--yes', 'do not ask')
+    .action(runs(async (context, flags: ApplyFlags) => (await import('./apply.ts')).applyCommand(context, flags)));
+
+  command(program, 'bootstrap', 'A tenant and its first administrator, straight in the database (ADMIN_DATABASE_URL)', [
+    'grantgate bootstrap --tenant acme --user ada --email ada@acme.example',
+  ])
+    .requiredOption('--tenant <id>', 'made if it is not there')
+    .requiredOption('--user <id>', 'the first administrator; refused if there is one')
+    .option('--name <text>', 'of the tenant')
+    .option('--email <address>', 'of the user')
+    .action(runs(async (context, options: BootstrapOptions) => (await import('./bootstrap.ts')).bootstrapCommand(context, options)));
+}
+
+function verbsOf(kind: Kind): readonly string[] {
+  const more = kind === 'group' ? ['add', 'remove', 'share'] : kind === 'tenant' ? ['administrator'] : ['customer', 'user', 'entity'].includes(kind) ? ['move'] : [];
+  return ['list', 'get', 'create', 'update', 'delete', ...more];
+}

@@ -1,0 +1,99 @@
+// Which options say the fields of one thing, on the command line of the administration?
+
+import { InputError } from 'policy-cache';
+import { readDocument } from '../worldfiles.ts';
+
+/** As the commands are called; the collection is its plural. */
+export const KINDS = ['tenant', 'customer', 'user', 'group', 'role', 'grant', 'entity'] as const;
+export type Kind = (typeof KINDS)[number];
+
+export const COLLECTION: Readonly<Record<Kind, string>> = {
+  tenant: 'tenants',
+  customer: 'customers',
+  user: 'users',
+  group: 'groups',
+  role: 'roles',
+  grant: 'grants',
+  entity: 'entities',
+};
+
+export interface Field {
+  /** As commander takes it: `--first-name <text>`. */
+  readonly option: string;
+  readonly description: string;
+  /** In the API. */
+  readonly name: string;
+  /** Of text into what the API takes; default: the text. */
+  readonly read?: (text: string, option: string) => unknown;
+  /** It may be said again. */
+  readonly many?: true;
+  /** Not of a change: it never changes, or by another verb. */
+  readonly once?: true;
+}
+
+const parsed = (text: string, option: string): unknown => {
+  const { parsed: value, broken } = readDocument(text);
+  if (broken.length > 0) throw new InputError(option, `must be YAML or JSON: ${broken[0]?.message ?? ''}`);
+  return value;
+};
+const flag = (text: string, option: string): boolean => {
+  if (text === 'true' || text === 'false') return text === 'true';
+  throw new InputError(option, `must be true or false, got ${JSON.stringify(text)}`);
+};
+
+const owner: Field = { option: '--owner <id>', description: 'a tenant or a customer; your own when left out', name: 'owner', once: true };
+const name: Field = { option: '--name <text>', description: "'' takes it away", name: 'name' };
+const groups: Field = { option: '--group <id>', description: 'that it is put into; may be repeated', name: 'groups', many: true, once: true };
+const type: Field = { option: '--type <type>', description: 'DEVICE, ASSET, …', name: 'type', once: true };
+
+export const FIELDS: Readonly<Record<Kind, readonly Field[]>> = {
+  tenant: [name],
+  customer: [
+    owner,
+    { option: '--title <text>', description: "'' takes it away", name: 'title' },
+    { option: '--details <yaml>', description: 'an object, YAML or JSON', name: 'details', read: parsed },
+    groups,
+  ],
+  user: [
+    owner,
+    groups,
+    name,
+    { option: '--email <address>', description: "'' takes it away", name: 'email' },
+    { option: '--first-name <text>', description: "'' takes it away", name: 'firstName' },
+    { option: '--last-name <text>', description: "'' takes it away", name: 'lastName' },
+    { option: '--enabled <flag>', description: 'false: it may do nothing', name: 'enabled', read: flag },
+  ],
+  group: [{ ...type, description: 'of its members: USER, DEVICE, ASSET, CUSTOMER, …' }, owner, name],
+  role: [
+    owner,
+    { option: '--type <type>', description: 'GENERIC: over everything; GROUP: over a group of entities', name: 'type', once: true },
+    { option: '--permissions <yaml>', description: 'GENERIC: {DEVICE: [READ, WRITE]}; GROUP: [READ, WRITE]', name: 'permissions', read: parsed },
+    { option: '--excluded <yaml>', description: 'GENERIC: what is taken off again, {DEVICE: [WRITE]}', name: 'excluded', read: parsed },
+    name,
+  ],
+  grant: [
+    { option: '--user-group <id>', description: 'whose users are given it', name: 'userGroup', once: true },
+    { option: '--role <id>', description: 'what they are given', name: 'role', once: true },
+    { option: '--entity-group <id>', description: 'over what, of a GROUP role', name: 'entityGroup', once: true },
+    name,
+  ],
+  entity: [type, owner, groups, name],
+};
+
+/** What the options say, as a body. `change`: an empty text takes a field away. */
+export function bodyOf(kind: Kind, options: Readonly<Record<string, unknown>>, change: boolean): Record<string, unknown> {
+  const body: Record<string, unknown> = {};
+  for (const { option, name: field, read, many } of FIELDS[kind]) {
+    const [flagName = ''] = option.split(' ');
+    const given = options[camel(flagName.slice(2))];
+    if (given === undefined) continue;
+    if (many) body[field] = given;
+    else if (change && given === '') body[field] = null;
+    else body[field] = read ? read(String(given), flagName) : given;
+  }
+  return body;
+}
+
+function camel(text: string): string {
+  return text.replaceAll(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
+}

@@ -1,0 +1,95 @@
+// `grantgate user …`, `grantgate role …`: one thing at a time, over the administration of a running service.
+
+import { InputError } from 'policy-cache';
+import type { AdminAnswer } from '../adminclient.ts';
+import { COLLECTION, bodyOf, type Kind } from './administer-fields.ts';
+import { print, type Context, type ExitCode } from './host.ts';
+import { clientOf, refusable, type ServerFlags } from './server.ts';
+
+export interface VerbOptions extends ServerFlags, Readonly<Record<string, unknown>> {
+  readonly ifMatch?: string;
+  readonly owner?: string;
+  readonly group?: readonly string[];
+}
+
+export type Verb = 'list' | 'get' | 'create' | 'update' | 'delete' | 'move' | 'add' | 'remove' | 'share' | 'administrator';
+
+export interface Asked {
+  readonly kind: Kind;
+  readonly verb: Verb;
+  /** What follows the verb. */
+  readonly ids: readonly string[];
+  readonly options: VerbOptions;
+}
+
+export async function administerCommand(context: Context, asked: Asked): Promise<ExitCode> {
+  return refusable(context, async () => {
+    if (asked.verb === 'list') return list(context, asked);
+    const answer = await request(context, asked);
+    print(context, textOf(asked, answer), { ...answer.body, ...(answer.revision === null ? {} : { revision: answer.revision }) });
+    return 0;
+  });
+}
+
+async function list(context: Context, { kind, options }: Asked): Promise<ExitCode> {
+  const { host, json } = context;
+  const { owner, type, q, group } = options;
+  const query = new URLSearchParams();
+  for (const [name, value] of Object.entries({ owner, type, q, group: group?.[0] })) if (typeof value === 'string') query.set(name, value);
+  const path = `/v1/${COLLECTION[kind]}${query.size === 0 ? '' : `?${query.toString()}`}`;
+  const all: unknown[] = [];
+  for await (const row of clientOf(context, options).items(path)) {
+    if (json) all.push(row);
+    else host.stdout.write(`${lineOf(row)}\n`);
+  }
+  if (json) host.stdout.write(`${JSON.stringify(all)}\n`);
+  return 0;
+}
+
+function request(context: Context, { kind, verb, ids, options }: Asked): Promise<AdminAnswer> {
+  const client = clientOf(context, options);
+  const [id, ...rest] = ids;
+  const collection = `/v1/${COLLECTION[kind]}`;
+  const at = `${collection}/${encodeURIComponent(id ?? '')}`;
+  const match = options.ifMatch === undefined ? {} : { ifMatch: options.ifMatch };
+  switch (verb) {
+    case 'get':
+      return client.call('GET', at);
+    case 'create':
+      return client.call('POST', collection, { body: { ...(id === undefined ? {} : { id }), ...bodyOf(kind, options, false) } });
+    case 'update': {
+      const body = bodyOf(kind, options, true);
+      if (Object.keys(body).length === 0) throw new InputError('options', `say what is to be changed (grantgate ${kind} update --help shows what there is)`);
+      return client.call('PATCH', at, { body, ...match });
+    }
+    case 'delete':
+      return client.call('DELETE', at, match);
+    case 'move':
+      return client.call('PUT', `${at}/owner`, { body: { owner: options.owner, ...(options.group === undefined ? {} : { groups: options.group }) }, ...match });
+    case 'add':
+      return client.call('POST', `${at}/members`, { body: { add: rest } });
+    case 'remove':
+      return client.call('POST', `${at}/members`, { body: { remove: rest } });
+    case 'share':
+      return client.call('POST', `${at}/share`, { body: { userGroup: options['userGroup'], role: options['role'] } });
+    case 'administrator':
+      return client.call('POST', `${at}/administrator`, { body: { ...(rest[0] === undefined ? {} : { id: rest[0] }), ...bodyOf('user', options, false) } });
+    case 'list':
+      throw new Error('a list is no single request');
+    default:
+      return verb satisfies never;
+  }
+}
+
+function textOf({ verb, ids }: Asked, { body, revision }: AdminAnswer): string {
+  const tail = revision === null ? '' : `\nrevision ${revision}`;
+  if (verb === 'delete') return `removed ${ids[0] ?? ''}${tail}`;
+  if (verb === 'add' || verb === 'remove') return `${String(body['added'])} added, ${String(body['removed'])} removed${tail}`;
+  return lineOf(body) + tail;
+}
+
+/** The id, then the other fields. */
+function lineOf({ id, ...fields }: Readonly<Record<string, unknown>>): string {
+  const words = Object.entries(fields).map(([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`);
+  return [String(id), ...words].join('  ');
+}

@@ -1,0 +1,50 @@
+// `grantgate bootstrap`: a tenant and its first administrator, straight in the database, where there is nobody yet who could ask for them.
+
+import { InputError, parseId } from 'policy-cache';
+import { openWriter } from 'policy-cache/postgres';
+import { createPerformer } from '../api/admin/perform.ts';
+import { createTenantAction, firstAdministratorAction } from '../api/admin/tenants.ts';
+import { Exists, Violation } from '../api/admin/refusals.ts';
+import { certificatesOf, databaseUrl } from '../database.ts';
+import { print, type Context, type ExitCode } from './host.ts';
+
+export interface BootstrapOptions {
+  readonly tenant: string;
+  readonly user: string;
+  readonly name?: string;
+  readonly email?: string;
+}
+
+export async function bootstrapCommand(context: Context, options: BootstrapOptions): Promise<ExitCode> {
+  const { host } = context;
+  const tenant = parseId(options.tenant, '--tenant');
+  const user = parseId(options.user, '--user');
+  const { settings } = context.config();
+  const certificates = certificatesOf(settings, host.readFile);
+  const writer = openWriter({ url: databaseUrl(settings, 'admin'), insecureTls: settings.database.insecureTls, ...(certificates ? { certificates } : {}) });
+  try {
+    const performer = createPerformer({
+      writer,
+      // Whoever may write to the database is the operator here, and what the operator does needs nothing else.
+      authority: { require: () => Promise.resolve() },
+      applied: () => Promise.resolve(),
+    });
+    const asked = { who: { caller: { kind: 'operator' }, tenant: '', owner: '' }, ifMatch: null, requestId: '' } as const;
+    let made = true;
+    try {
+      await performer.perform(asked, createTenantAction({ id: tenant, name: options.name }));
+    } catch (error) {
+      if (!(error instanceof Exists)) throw error;
+      made = false;
+    }
+    const { revision } = await performer.perform(asked, firstAdministratorAction(tenant, { id: user, email: options.email }));
+    const text = `${made ? `made tenant ${tenant} and` : `tenant ${tenant} is there; made`} its first administrator ${user}; revision ${revision.version}-${revision.id}`;
+    print(context, text, { tenant, made, user, revision: `${revision.version}-${revision.id}` });
+    return 0;
+  } catch (error) {
+    if (error instanceof Violation || error instanceof Exists) throw new InputError('--user', error.message);
+    throw error;
+  } finally {
+    writer.close();
+  }
+}
