@@ -6,6 +6,7 @@ import { compileVocabulary } from 'policy-cache';
 import { formatImportProblem, openPool } from 'policy-cache/postgres';
 import { parse } from 'yaml';
 import { importWorlds } from '../../src/commands/import.ts';
+import { OPERATOR } from './admin.ts';
 import { startApplication, type Application } from './application.ts';
 import { startClient, type Client } from './ask.ts';
 import { startNginx } from './proxies/nginx.ts';
@@ -45,6 +46,8 @@ export interface BehindOptions extends Pick<SidecarOptions, 'routes' | 'set' | '
   readonly server: TestServer;
   /** A world as text (YAML, JSON). */
   readonly world: string;
+  /** The administration is there too, and OPERATOR its operator. */
+  readonly administered?: boolean;
 }
 
 export interface StackOptions extends BehindOptions, KitOptions {
@@ -57,7 +60,7 @@ export interface StackOptions extends BehindOptions, KitOptions {
  */
 const DEADLINE = '450ms';
 
-export async function startBehind({ server, world, routes, set, env = {} }: BehindOptions): Promise<Behind> {
+export async function startBehind({ server, world, routes, set, env = {}, administered = false }: BehindOptions): Promise<Behind> {
   const database = await server.database();
   const sql = openPool({ url: database.url, max: 5 });
   const closing: (() => Promise<void> | void)[] = [() => sql.end({ timeout: 5 }), () => database.drop()];
@@ -66,7 +69,8 @@ export async function startBehind({ server, world, routes, set, env = {} }: Behi
   };
   try {
     await load(sql, world);
-    const sidecar = await startSidecar({ databaseUrl: await database.urlAs('grantgate_reader'), routes, env, set: { 'doors.deadline': DEADLINE, ...set } });
+    const secrets = administered ? { ADMIN_DATABASE_URL: await database.urlAs('grantgate_writer'), GRANTGATE_OPERATOR_SECRETS: OPERATOR } : {};
+    const sidecar = await startSidecar({ databaseUrl: await database.urlAs('grantgate_reader'), routes, env: { ...env, ...secrets }, set: { 'doors.deadline': DEADLINE, ...set } });
     closing.unshift(() => sidecar.stop());
     const application = await startApplication();
     closing.unshift(() => application.close());
