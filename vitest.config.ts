@@ -10,6 +10,9 @@ const shared = {
   hookTimeout: 60_000,
 } as const;
 
+/** How long a restart, an outage or a revocation is felt, and what a load is answered. */
+const TIMED = ['restart', 'outage', 'revocation', 'flips', 'failures', 'traces', 'access', 'k6'].map((name) => `test/proxies/**/*${name}.test.ts`);
+
 export default defineConfig({
   test: {
     globalSetup: ['test/support/postgres.global.ts'],
@@ -19,9 +22,10 @@ export default defineConfig({
       project('service', ['test/**/*.test.ts', '!test/proxies/**', '!test/abuse/**'], 1),
       // Its faults are of its own making: beside other suites it would be short of a processor, too.
       project('coherence', ['test/postgres/**/*.stress.ts'], 2, 1),
+      project('proxies', ['test/proxies/**/*.test.ts', ...TIMED.map((file) => `!${file}`)], 3),
       // They measure milliseconds, so nothing else runs beside them.
-      project('proxies', ['test/proxies/**/*.test.ts'], 3, 1),
-      project('abuse', ['test/abuse/**/*.test.ts'], 4, 1),
+      project('timed', TIMED, 4, 1),
+      project('abuse', ['test/abuse/**/*.test.ts'], 5, 1),
     ],
   },
 });
