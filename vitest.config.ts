@@ -10,8 +10,21 @@ const shared = {
   hookTimeout: 60_000,
 } as const;
 
-/** How long a restart, an outage or a revocation is felt, and what a load is answered. */
-const TIMED = ['restart', 'outage', 'revocation', 'flips', 'failures', 'traces', 'access', 'k6'].map((name) => `test/proxies/**/*${name}.test.ts`);
+/** They ask for what is answered, and not how soon: two of them at a time. */
+const UNHURRIED = [
+  'doctor.*',
+  '*.special',
+  '*.handshake',
+  '*.mtls',
+  '*.oidc',
+  '*.meshes',
+  '*.configurations',
+  '*.routes',
+  '*.paths',
+  'envoy.door',
+  'apisix',
+  'ingress-nginx',
+].map((name) => `test/proxies/${name}.test.ts`);
 
 export default defineConfig({
   test: {
@@ -22,9 +35,9 @@ export default defineConfig({
       project('service', ['test/**/*.test.ts', '!test/proxies/**', '!test/abuse/**'], 1),
       // Its faults are of its own making: beside other suites it would be short of a processor, too.
       project('coherence', ['test/postgres/**/*.stress.ts'], 2, 1),
-      project('proxies', ['test/proxies/**/*.test.ts', ...TIMED.map((file) => `!${file}`)], 3),
+      project('proxies', UNHURRIED, 3),
       // They measure milliseconds, so nothing else runs beside them.
-      project('timed', TIMED, 4, 1),
+      project('timed', ['test/proxies/**/*.test.ts', ...UNHURRIED.map((file) => `!${file}`)], 4, 1),
       project('abuse', ['test/abuse/**/*.test.ts'], 5, 1),
     ],
   },

@@ -67,7 +67,7 @@ export function createAdminClient(server: string, token: string, ask: typeof fet
     },
     async *items(path) {
       const join = path.includes('?') ? '&' : '?';
-      for (let cursor: string | null = ''; cursor !== null; ) {
+      for (let cursor: string | null = ''; cursor !== null;) {
         const { body } = await client.call('GET', `${path}${join}limit=${PAGE}${cursor === '' ? '' : `&cursor=${encodeURIComponent(cursor)}`}`);
         yield* body['items'] as readonly Readonly<Record<string, unknown>>[];
         cursor = typeof body['next'] === 'string' ? body['next'] : null;

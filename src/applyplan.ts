@@ -133,7 +133,8 @@ function creation(row: ImportRow): Step {
 function fieldsOf(row: ImportRow): Row {
   const name = row.label === undefined ? {} : { [row.kind === 'customer' ? 'title' : 'name']: row.label };
   const { kind, file, line, path, label, implied, ...fields } = row;
-  const sent = ([field, value]: readonly [string, unknown]): boolean => value !== undefined && !NOT_SENT.has(field) && !(kind === 'customer' && field === 'groups');
+  const sent = ([field, value]: readonly [string, unknown]): boolean =>
+    value !== undefined && !NOT_SENT.has(field) && !(kind === 'customer' && field === 'groups');
   const more = Object.fromEntries(Object.entries(fields).filter(sent));
   return { ...more, ...name };
 }
@@ -198,7 +199,7 @@ function prunedOf(rows: readonly ImportRow[], stored: StoredWorld): readonly Ste
   const kept = new Set(rows.map(({ id }) => id));
   const owners = new Set(rows.flatMap(({ kind, id }) => (kind === 'tenant' || kind === 'customer' ? [id] : [])));
   const gone: string[] = [];
-  for (let found = true; found; ) {
+  for (let found = true; found;) {
     found = false;
     for (const [id, { owner }] of stored.customers) {
       if (kept.has(id) || owners.has(id) || !owners.has(String(owner))) continue;
@@ -207,7 +208,9 @@ function prunedOf(rows: readonly ImportRow[], stored: StoredWorld): readonly Ste
       found = true;
     }
   }
-  const predefined = new Set([...owners].flatMap((owner) => (['tenant', 'customer'] as const).flatMap((kind) => predefinedOf(owner, kind).grants.map(({ id }) => id))));
+  const predefined = new Set(
+    [...owners].flatMap((owner) => (['tenant', 'customer'] as const).flatMap((kind) => predefinedOf(owner, kind).grants.map(({ id }) => id))),
+  );
   const steps: Step[] = [];
   for (const list of ['grants', 'entities', 'users', 'roles', 'groups'] as const) {
     for (const [id, row] of stored[list]) {
@@ -223,4 +226,3 @@ function prunedOf(rows: readonly ImportRow[], stored: StoredWorld): readonly Ste
 function ownerOfGroup(id: string, stored: StoredWorld): string {
   return id.startsWith('all:USER:') ? id.slice('all:USER:'.length) : String(stored.groups.get(id)?.['owner'] ?? '');
 }
-

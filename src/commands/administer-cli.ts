@@ -36,7 +36,11 @@ const EXAMPLES: Readonly<Record<Kind, readonly string[]>> = {
   tenant: ['grantgate tenant create acme --name Acme', 'grantgate tenant administrator acme ada --email ada@acme.example'],
   customer: ['grantgate customer create tower --title Tower', 'grantgate customer move tower --owner north'],
   user: ['grantgate user create bob --owner tower --group users:tower', 'grantgate user update bob --enabled false'],
-  group: ['grantgate group create meters --type DEVICE --owner tower', 'grantgate group add meters m1 m2', 'grantgate group share meters --user-group night --role look'],
+  group: [
+    'grantgate group create meters --type DEVICE --owner tower',
+    'grantgate group add meters m1 m2',
+    'grantgate group share meters --user-group night --role look',
+  ],
   role: ["grantgate role create look --type GROUP --permissions '[READ, READ_TELEMETRY]'"],
   grant: ['grantgate grant create --user-group night --role look --entity-group meters'],
   entity: ['grantgate entity create m1 --type DEVICE --group meters', 'grantgate entity list --q m'],
@@ -49,7 +53,10 @@ export function addAdministration(program: Command, { command, runs }: Registeri
       asked(command(parent, `${name}${usage}`, description, EXAMPLES[kind])).action(
         runs(async (context, ...given: readonly unknown[]) => {
           const options = given.at(-1) as VerbOptions;
-          const ids = given.slice(0, -1).flat().filter((id) => typeof id === 'string');
+          const ids = given
+            .slice(0, -1)
+            .flat()
+            .filter((id) => typeof id === 'string');
           return (await import('./administer.ts')).administerCommand(context, { kind, verb: name, ids, options });
         }),
       );
@@ -78,9 +85,9 @@ export function addAdministration(program: Command, { command, runs }: Registeri
     asked(made)
       .addOption(new Option('-f, --file <file>', 'a world: YAML, JSON or NDJSON; may be repeated').argParser(repeated).makeOptionMandatory())
       .option('--prune', 'what is there of the owners that the file names, and not in it, is removed');
-  whole(command(program, 'diff', 'What apply would do: 0 nothing, 1 something', ['grantgate diff -f world.yaml', 'grantgate diff -f world.yaml --prune --json'])).action(
-    runs(async (context, flags: ApplyFlags) => (await import('./apply.ts')).diffCommand(context, flags)),
-  );
+  whole(
+    command(program, 'diff', 'What apply would do: 0 nothing, 1 something', ['grantgate diff -f world.yaml', 'grantgate diff -f world.yaml --prune --json']),
+  ).action(runs(async (context, flags: ApplyFlags) => (await import('./apply.ts')).diffCommand(context, flags)));
   whole(
     command(program, 'apply', 'Make what is there what the file says; the plan is shown first, and asked about', [
       'grantgate apply -f world.yaml',
@@ -101,6 +108,7 @@ export function addAdministration(program: Command, { command, runs }: Registeri
 }
 
 function verbsOf(kind: Kind): readonly string[] {
-  const more = kind === 'group' ? ['add', 'remove', 'share'] : kind === 'tenant' ? ['administrator'] : ['customer', 'user', 'entity'].includes(kind) ? ['move'] : [];
+  const more =
+    kind === 'group' ? ['add', 'remove', 'share'] : kind === 'tenant' ? ['administrator'] : ['customer', 'user', 'entity'].includes(kind) ? ['move'] : [];
   return ['list', 'get', 'create', 'update', 'delete', ...more];
 }

@@ -44,7 +44,11 @@ export async function applyCommand(context: Context, flags: ApplyFlags): Promise
       host.stderr.write(`grantgate: ${done} of ${plan.steps.length} steps are done, the rest is not; mend what is said next and apply again\n`);
       throw error;
     }
-    host.stdout.write(json ? `${JSON.stringify({ steps: plan.steps, applied: done, revision })}\n` : `applied ${done} step${done === 1 ? '' : 's'}; revision ${revision ?? '-'}\n`);
+    host.stdout.write(
+      json
+        ? `${JSON.stringify({ steps: plan.steps, applied: done, revision })}\n`
+        : `applied ${done} step${done === 1 ? '' : 's'}; revision ${revision ?? '-'}\n`,
+    );
     return 0;
   });
 }
@@ -60,7 +64,8 @@ async function planned(context: Context, flags: ApplyFlags): Promise<{ readonly 
   const rows: ImportRow[] = [];
   for await (const piece of worlds.rows) for (const row of piece) rows.push(row);
   const { problems, omitted } = worlds.read();
-  if (problems.length > 0) throw new InputError('--file', [...worlds.withFieldLines(problems).map(formatImportProblem), ...(omitted > 0 ? [`… and ${omitted} more`] : [])].join('\n'));
+  if (problems.length > 0)
+    throw new InputError('--file', [...worlds.withFieldLines(problems).map(formatImportProblem), ...(omitted > 0 ? [`… and ${omitted} more`] : [])].join('\n'));
   const client = clientOf(context, flags);
   const { world, operator } = await storedWorld(client);
   const whole = planOf(rows, world, { prune: flags.prune === true });
@@ -130,7 +135,8 @@ async function make(client: AdminClient, steps: readonly Step[]): Promise<string
     case 'members':
       return (await client.call('POST', `${at}/members`, { body: { add: step.add, remove: step.remove } })).revision;
     case 'delete':
-      return (one ? await client.call('DELETE', at) : await client.call('POST', `/v1/${step.list}/bulk-delete`, { body: { ids: steps.map(({ id }) => id) } })).revision;
+      return (one ? await client.call('DELETE', at) : await client.call('POST', `/v1/${step.list}/bulk-delete`, { body: { ids: steps.map(({ id }) => id) } }))
+        .revision;
     default:
       return step satisfies never;
   }
@@ -160,7 +166,10 @@ function wordsOf(step: Step): string {
         .map(([field, value]) => `${field}: ${short(step.before[field])} → ${short(value)}`)
         .join('; ')}`;
     case 'members':
-      return [...step.add.map((id) => `  +${id}`), ...step.remove.map((id) => `  -${id}`)].slice(0, 10).join('') + (step.add.length + step.remove.length > 10 ? '  …' : '');
+      return (
+        [...step.add.map((id) => `  +${id}`), ...step.remove.map((id) => `  -${id}`)].slice(0, 10).join('') +
+        (step.add.length + step.remove.length > 10 ? '  …' : '')
+      );
     case 'delete':
       return '';
     default:

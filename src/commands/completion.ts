@@ -53,7 +53,9 @@ function fish(words: Words): string {
     const [first, second] = at.split(' ');
     const seen = [first, second].filter((word) => word !== undefined && word !== '').map((word) => `__fish_seen_subcommand_from ${word}`);
     const when = seen.length === 0 ? '__fish_use_subcommand' : seen.join('; and ');
-    return own.map((word) => (word.startsWith('--') ? `complete -c grantgate -n '${when}' -l ${word.slice(2)}` : `complete -c grantgate -n '${when}' -f -a ${word}`));
+    return own.map((word) =>
+      word.startsWith('--') ? `complete -c grantgate -n '${when}' -l ${word.slice(2)}` : `complete -c grantgate -n '${when}' -f -a ${word}`,
+    );
   });
   return `${lines.join('\n')}\n`;
 }

@@ -50,15 +50,16 @@ test('every file that it names is there', () => {
 test('every command and option that it names is there', async () => {
   const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { scripts: Record<string, string> };
   for (const [, script] of commands.join('\n').matchAll(/^npm (?:run )?([a-z]+)/gm)) expect(scripts).toHaveProperty(script!);
-  const used = [...commands.join('\n').matchAll(/npx grantgate (\w+)([^#)\n]*)/g)];
+  const used = [...commands.join('\n').matchAll(/npx grantgate (\w+)( [a-z]+)?([^#)\n]*)/g)];
   expect(used.length).toBeGreaterThan(6);
-  for (const [, command, rest] of used) {
-    const { code, stdout } = await cli([command!, '--help']);
+  for (const [, command, verb, rest] of used) {
+    const { code, stdout } = await cli([command!, ...(verb === undefined ? [] : [verb.trim()]), '--help']);
     expect(code, command).toBe(0);
     for (const [option] of rest!.matchAll(/--[a-z]+/g)) expect(stdout, command).toContain(option);
   }
-  const listed = [...section('Commands').matchAll(/^\| `(\w+)/gm)].map((match) => match[1]!);
-  expect(new Set(listed)).toEqual(new Set([...(await cli(['--help'])).stdout.matchAll(/^ {2}(\w+) \[options\]/gm)].map((match) => match[1]!)));
+  const listed = [...section('Commands').matchAll(/^\| (`[^|]+`) \|/gm)].flatMap((row) => [...row[1]!.matchAll(/`(\w+)/g)].map((match) => match[1]!));
+  const there = [...(await cli(['--help'])).stdout.matchAll(/^ {2}(?!help )([a-z]+) /gm)].map((match) => match[1]!);
+  expect(new Set(listed)).toEqual(new Set(there));
 });
 
 test('metrics that it names are served, settings and variables that it names exist', () => {

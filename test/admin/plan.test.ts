@@ -1,0 +1,193 @@
+// Does a plan lead from any world to any other, and leave nothing to do? And is what it removes, moves and refuses what a person would expect?
+
+import fc from 'fast-check';
+import { expandDefaults, grantId, predefinedOf } from 'policy-cache';
+import type { WorldFile } from 'policy-cache';
+import type { ImportRow } from 'policy-cache/postgres';
+import { expect, test } from 'vitest';
+import { worlds } from '../../policy-cache/test/arbitraries.ts';
+import { LISTS, planOf, type List, type Row, type Step, type StoredWorld } from '../../src/applyplan.ts';
+import { parse } from 'yaml';
+import { readFileSync } from 'node:fs';
+
+const names = parse(readFileSync(new URL('../../policy-cache/vocabulary/thingsboard.yaml', import.meta.url), 'utf8')) as Parameters<typeof worlds>[0];
+const PLACE = { file: 'world.yaml', line: 1, path: '' };
+
+/** The rows of a file. */
+function rowsOf(world: WorldFile): readonly ImportRow[] {
+  const label = (name: string | undefined) => (name === undefined ? {} : { label: name });
+  return [
+    ...world.tenants.map(({ id, name }): ImportRow => ({ ...PLACE, kind: 'tenant', id, ...label(name) })),
+    ...world.customers.map(({ id, owner, title, groups, details }): ImportRow => ({ ...PLACE, kind: 'customer', id, owner, groups, details, ...label(title) })),
+    ...world.groups.map(({ name, ...row }): ImportRow => ({ ...PLACE, kind: 'group', ...row, ...label(name) })),
+    ...world.roles.map(({ name, ...row }): ImportRow => ({ ...PLACE, kind: 'role', ...row, ...label(name) })),
+    ...world.users.map(({ name, ...row }): ImportRow => ({ ...PLACE, kind: 'user', ...row, ...label(name) })),
+    ...world.entities.map(({ name, ...row }): ImportRow => ({ ...PLACE, kind: 'entity', ...row, ...label(name) })),
+    ...world.grants.map(({ name, ...row }): ImportRow => ({ ...PLACE, kind: 'grant', ...row, derived: row.id === grantId(row), ...label(name) })),
+  ];
+}
+
+/** What the administration would list of it. */
+function storedOf(world: WorldFile): Record<List, Map<string, Row>> {
+  return Object.fromEntries(LISTS.map((list) => [list, new Map(world[list].map((row) => [row.id, { ...row } as Row]))])) as Record<List, Map<string, Row>>;
+}
+
+/** As the administration would do it, as far as lists show. */
+function perform(stored: Record<List, Map<string, Row>>, step: Step): void {
+  const at = stored[step.list];
+  const edit = (list: List, id: string, change: Row): void => void stored[list].set(id, { ...stored[list].get(id), ...change });
+  switch (step.kind) {
+    case 'create':
+    case 'share': {
+      expect(at.has(step.id), `${step.id} is made twice`).toBe(false);
+      at.set(step.id, { groups: [], ...(step.list === 'users' ? { enabled: true } : {}), shared: step.kind === 'share', ...step.row, id: step.id });
+      if (step.list !== 'customers') return;
+      const { groups, roles, grants } = predefinedOf(step.id, 'customer');
+      for (const group of groups) stored.groups.set(group.id, { ...group });
+      for (const role of roles) stored.roles.set(role.id, { ...role });
+      for (const grant of grants) stored.grants.set(grant.id, { ...grant });
+      return;
+    }
+    case 'move':
+      return edit(step.list, step.id, { owner: step.owner, groups: step.groups });
+    case 'update':
+      return edit(step.list, step.id, step.change);
+    case 'members':
+      for (const list of ['customers', 'users', 'entities'] as const)
+        for (const [id, row] of stored[list]) {
+          const groups = (row['groups'] ?? []) as readonly string[];
+          const left = groups.filter((group) => group !== step.id || !step.remove.includes(id));
+          const joined = step.add.includes(id) && !left.includes(step.id) ? [...left, step.id] : left;
+          edit(list, id, { groups: joined });
+        }
+      return;
+    case 'delete': {
+      expect(at.delete(step.id), `${step.id} is there to be removed`).toBe(true);
+      // What goes with it.
+      for (const [id, grant] of stored.grants) if ([grant['userGroup'], grant['role'], grant['entityGroup']].includes(step.id)) stored.grants.delete(id);
+      for (const list of ['groups', 'roles'] as const)
+        if (step.list === 'customers') for (const [id, { owner }] of stored[list]) if (owner === step.id) stored[list].delete(id);
+      if (step.list === 'customers') for (const [id, grant] of stored.grants) if (String(grant['userGroup']).endsWith(`s:${step.id}`)) stored.grants.delete(id);
+      return;
+    }
+    default:
+      step satisfies never;
+  }
+}
+
+/** What never changes of a thing is in its id, so that of two worlds no thing is in the way of the other's. Memberships that do not count are left out. */
+function distinct(world: WorldFile): WorldFile {
+  const group = new Map(world.groups.map(({ id, type, owner }) => [id, `${id}|${type}|${owner}`]));
+  const role = new Map(world.roles.map(({ id, type, owner }) => [id, `${id}|${type}|${owner}`]));
+  const joined = (type: string, owner: string, groups: readonly string[]): readonly string[] =>
+    world.groups.filter((each) => each.type === type && each.owner === owner && groups.includes(each.id)).map(({ id }) => group.get(id)!);
+  const renamed = expandDefaults({
+    ...world,
+    defaults: true,
+    groups: world.groups.map((row) => ({ ...row, id: group.get(row.id)! })),
+    roles: world.roles.map((row) => ({ ...row, id: role.get(row.id)! })),
+    customers: world.customers.map((row) => ({ ...row, groups: joined('CUSTOMER', row.owner, row.groups), details: {} })),
+    users: world.users.map((row) => ({ ...row, groups: joined('USER', row.owner, row.groups) })),
+    entities: world.entities.map((row) => ({ ...row, id: `${row.id}|${row.type}`, groups: joined(row.type, row.owner, row.groups) })),
+    grants: world.grants.map((row) => ({
+      ...row,
+      userGroup: group.get(row.userGroup) ?? row.userGroup,
+      role: role.get(row.role) ?? row.role,
+      ...(row.entityGroup === undefined ? {} : { entityGroup: group.get(row.entityGroup) ?? row.entityGroup }),
+    })),
+  });
+  const byId = new Map(renamed.grants.map((row) => [grantId(row), { ...row, id: grantId(row) }]));
+  return { ...renamed, grants: [...byId.values()] };
+}
+
+test('from any world to any other with nothing left to do, and with prune nothing else is there', () => {
+  const kinds = new Map<string, number>();
+  const report = fc.check(
+    fc.property(worlds(names), worlds(names), (from, to) => {
+      const before = distinct({ ...from, tenants: [{ id: 't0' }, { id: 't1' }] });
+      const after = distinct({ ...to, tenants: before.tenants });
+      const stored = storedOf(before);
+      const wanted = rowsOf(after);
+      const plan = planOf(wanted, stored, { prune: true });
+      expect(plan.problems).toEqual([]);
+      for (const step of plan.steps) {
+        perform(stored, step);
+        kinds.set(step.kind, (kinds.get(step.kind) ?? 0) + 1);
+      }
+      expect(planOf(wanted, stored, { prune: true }).steps).toEqual([]);
+      for (const list of LISTS) expect([...stored[list].keys()].toSorted(), list).toEqual(after[list].map(({ id }) => id).toSorted());
+    }),
+    { numRuns: 100 },
+  );
+  console.log(`plans: seed ${report.seed}, ${report.numRuns} pairs of worlds, ${[...kinds].map(([kind, count]) => `${count} ${kind}`).join(', ')}`);
+  expect(report.failed, report.failed ? fc.defaultReportMessage(report) : '').toBe(false);
+  expect([...kinds.keys()].toSorted()).toEqual(['create', 'delete', 'members', 'move', 'share', 'update']);
+});
+
+const T = { ...PLACE, kind: 'tenant', id: 't' } as const;
+const EMPTY: StoredWorld = storedOf({
+  defaults: false,
+  tenants: [{ id: 't' }],
+  customers: [],
+  groups: [],
+  users: [],
+  entities: [],
+  roles: [],
+  grants: [],
+  checks: [],
+});
+
+test('owners before what they own, groups before members, and a customer enters its groups when they are there', () => {
+  const rows: ImportRow[] = [
+    T,
+    { ...PLACE, kind: 'entity', id: 'd', type: 'DEVICE', owner: 'b', groups: ['g'] },
+    { ...PLACE, kind: 'customer', id: 'b', owner: 'a', groups: ['cg'] },
+    { ...PLACE, kind: 'group', id: 'cg', type: 'CUSTOMER', owner: 'a' },
+    { ...PLACE, kind: 'group', id: 'g', type: 'DEVICE', owner: 'b' },
+    { ...PLACE, kind: 'customer', id: 'a', owner: 't' },
+  ];
+  expect(planOf(rows, EMPTY, { prune: false }).steps.map(({ kind, id }) => `${kind} ${id}`)).toEqual([
+    'create a',
+    'create b',
+    'create cg',
+    'create g',
+    'create d',
+    'members cg',
+  ]);
+});
+
+test('what a row leaves out stays, what it says is changed, and a type is a problem', () => {
+  const stored = {
+    ...EMPTY,
+    users: new Map([['u', { id: 'u', owner: 't', enabled: true, groups: ['users:t'], email: 'u@t.example' }]]),
+    groups: new Map([['g', { id: 'g', type: 'DEVICE', owner: 't' }]]),
+  };
+  const user = { ...PLACE, kind: 'user', id: 'u', owner: 't' } as const;
+  expect(planOf([T, user], stored, { prune: false }).steps).toEqual([]);
+  expect(planOf([T, { ...user, enabled: false, groups: [] }], stored, { prune: false }).steps).toMatchObject([
+    { kind: 'update', change: { enabled: false } },
+    { kind: 'members', id: 'users:t', remove: ['u'] },
+  ]);
+  const { steps, problems } = planOf([T, { ...PLACE, kind: 'group', id: 'g', type: 'ASSET', owner: 't' }], stored, { prune: false });
+  expect(steps).toEqual([]);
+  expect(problems).toMatchObject([{ field: 'type' }]);
+});
+
+test('without prune nothing goes; with it, what the named owners have beside, and nothing of others', () => {
+  const stored = storedOf({
+    ...{ defaults: false, users: [], roles: [], grants: [], groups: [], checks: [], tenants: [{ id: 't' }] },
+    customers: [
+      { id: 'kept', owner: 't', groups: [] },
+      { id: 'gone', owner: 't', groups: [] },
+      { id: 'below', owner: 'gone', groups: [] },
+    ],
+    entities: [
+      { id: 'of-kept', type: 'DEVICE', owner: 'kept', groups: [] },
+      { id: 'of-below', type: 'DEVICE', owner: 'below', groups: [] },
+    ],
+  });
+  const kept = { ...PLACE, kind: 'customer', id: 'kept', owner: 't' } as const;
+  expect(planOf([T, kept], stored, { prune: false }).steps).toEqual([]);
+  expect(planOf([kept], stored, { prune: true }).steps.map(({ id }) => id)).toEqual(['of-kept']);
+  expect(planOf([T, kept], stored, { prune: true }).steps.map(({ id }) => id)).toEqual(['of-kept', 'of-below', 'below', 'gone']);
+});
