@@ -42,7 +42,12 @@ async function loaded(name: string, args: readonly string[], asked: readonly str
 test('of packages, those that answer checks; of our own, no other command, no parser and, where metrics are off, none of their exposition', async () => {
   const { packages, files } = await loaded('plain', ['--set', 'api.metrics=false'], ['/livez']);
   expect([...packages].toSorted()).toEqual(['@hono/node-server', 'commander', 'hono', 'jose', 'lru-cache', 'postgres', 'zod']);
-  expect([...files].filter((file) => file.startsWith('commands/')).toSorted()).toEqual(['commands/doctor-options', 'commands/serve']);
+  expect([...files].filter((file) => file.startsWith('commands/')).toSorted()).toEqual([
+    'commands/administer-cli',
+    'commands/administer-fields',
+    'commands/doctor-options',
+    'commands/serve',
+  ]);
   expect([...files].filter((file) => /^(?:generate|proxydoctor)\/|embedded|import|worlds|exposition|traces$/.test(file))).toEqual(['proxydoctor/mends']);
 });
 
