@@ -17,6 +17,7 @@ const SOURCES = [
   'policy-cache/tsconfig.strict.json',
   'tsconfig.json',
   'package-lock.json',
+  '.bundle.mjs',
 ];
 const stamp = join(root, 'dist', '.built');
 
@@ -38,6 +39,7 @@ export function build() {
   if (builtAt() > newest(SOURCES.map((path) => join(root, path)))) return;
   say('building (tsc -b)');
   run(process.execPath, [join('node_modules', 'typescript', 'bin', 'tsc'), '-b', ...PROJECTS]);
+  run(process.execPath, ['.bundle.mjs']);
   mkdirSync(join(root, 'dist'), { recursive: true });
   writeFileSync(stamp, String(start)); // not the end: what is saved during a build is built by the next
 }

@@ -2,7 +2,6 @@
 
 import { fork, type ChildProcess } from 'node:child_process';
 import type { Socket } from 'node:net';
-import { fileURLToPath } from 'node:url';
 import type { Clock } from 'policy-cache';
 import { isReady, type Readiness } from './api/health.ts';
 import {
@@ -15,7 +14,6 @@ import {
   type ToWorker,
 } from './workers-messages.ts';
 
-const PROGRAM = fileURLToPath(new URL('./worker.js', import.meta.url));
 /** Long before it a worker that does not answer is replaced. */
 const LONGEST_MS = 600_000;
 const NEWLINE = 0x0a;
@@ -29,6 +27,8 @@ export interface ByteSink {
 }
 
 export interface WorkerSettings {
+  /** What it runs (worker.ts, built). */
+  readonly program: string;
   readonly clock: Clock;
   readonly begin: Begin;
   readonly listeners: number;
@@ -74,9 +74,9 @@ export class WorkerProcess {
   #last = 0;
   #isAsked = false;
 
-  constructor({ clock, begin, listeners, stdout, answers, taken }: WorkerSettings) {
+  constructor({ program, clock, begin, listeners, stdout, answers, taken }: WorkerSettings) {
     // stderr is its own: its lines are short enough for the kernel to keep them whole. The number is for whoever reads `ps`.
-    this.#child = fork(PROGRAM, [String(begin.number)], { stdio: ['ignore', 'pipe', 'inherit', 'ipc'], serialization: 'advanced' });
+    this.#child = fork(program, [String(begin.number)], { stdio: ['ignore', 'pipe', 'inherit', 'ipc'], serialization: 'advanced' });
     const child = this.#child;
     this.pid = child.pid ?? 0;
     this.#open = Array.from({ length: listeners }, () => 0);

@@ -20,7 +20,7 @@ import { addressesOf, listen } from './listen.ts';
 import type { ServiceParts, Serving } from './service.ts';
 import type { Begin } from './workers-messages.ts';
 import { counted, createServiceMetrics, merged, type Metrics } from './workers-metrics.ts';
-import { WorkerProcess, type ByteSink, type End } from './workers-process.ts';
+import { WorkerProcess, type End, type WorkerSettings } from './workers-process.ts';
 import { serviceReadiness, type WorkerLook } from './workers-readiness.ts';
 import { createWaiting } from './workers-waiting.ts';
 
@@ -58,7 +58,7 @@ interface Place {
   metrics: Metrics;
 }
 
-type Parts = Omit<ServiceParts, 'listen' | 'whole'> & { readonly stdout: ByteSink };
+type Parts = Omit<ServiceParts, 'listen' | 'whole'> & Pick<WorkerSettings, 'program' | 'stdout'>;
 
 /**
  * Starts the workers, then listens. The database may come later.
@@ -129,7 +129,7 @@ export async function startWorkers(parts: Parts): Promise<Serving> {
 
   const run = (place: Place): WorkerProcess => {
     const process = new WorkerProcess({
-      ...{ clock, begin: { ...begin, number: place.number }, listeners: listeners.length, stdout: parts.stdout },
+      ...{ program: parts.program, clock, begin: { ...begin, number: place.number }, listeners: listeners.length, stdout: parts.stdout },
       ...{ answers: { readiness, exposition }, taken: () => waiting.next() },
     });
     place.process = process;

@@ -3,7 +3,7 @@
 // YAML, JSON, or NDJSON with one `{ "kind": "customers", … }` a line. Shapes are the library's (`parseWorldFile`); what is added
 // here is the file and the line, for every problem. (An import reads the same files row by row: worldstream.ts.)
 
-import { LineCounter, isCollection, isMap, isPair, isScalar, parseDocument, type Node } from 'yaml';
+import type { Node } from 'yaml';
 import {
   parseWorldFile,
   parseWorldOrigin,
@@ -16,6 +16,7 @@ import {
 } from 'policy-cache';
 import { MOST_PROBLEMS, type ImportProblem } from 'policy-cache/postgres';
 import { parserWords } from './parser-words.ts';
+import { yamlParser } from './yaml.ts';
 
 export interface WorldText {
   /** As the person named it. */
@@ -98,6 +99,7 @@ export function readDocument(text: string): Reading {
     return unreadable(`is too large for one document (${LONGEST_DOCUMENT / 1e6} MB); write it as NDJSON, a row a line: {"kind":"users","id":…}`);
   }
   if (text.trim() === '') return unreadable('is empty: whatever was to write it did not');
+  const { LineCounter, parseDocument } = yamlParser(); // not before: the command line knows this file whatever the command
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
   const lineAt = (offset: number): number => lines.linePos(offset).line;
@@ -113,6 +115,7 @@ export function readDocument(text: string): Reading {
 }
 
 function lineOfPath(root: Node | null, path: string, lineAt: (offset: number) => number): number | null {
+  const { isCollection, isMap, isPair, isScalar } = yamlParser();
   let line = root?.range ? lineAt(root.range[0]) : null;
   let node: unknown = root;
   for (const step of steps(path)) {

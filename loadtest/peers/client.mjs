@@ -4,7 +4,7 @@
 import { cpuNs, family } from '../processes.mjs';
 import { NO_MESSAGE, connectGrpc } from './client-grpc.mjs';
 import { connectHttp } from './client-http.mjs';
-import { freshness } from './freshness.mjs';
+import { freshness, listened } from './freshness.mjs';
 import { createQueries, createRevokes } from './queries.mjs';
 import { reference } from './reference.mjs';
 import { createWorld } from './world.mjs';
@@ -13,6 +13,7 @@ import { createWorld } from './world.mjs';
 /** @typedef {{ job: 'gate', first?: number }} Gate every question once, or the first so many */
 /** @typedef {{ job: 'run', ring: number, concurrency: number, ms: number, warmMs: number }} Run the first `ring` questions, round and round */
 /** @typedef {{ job: 'freshness', from: number, to: number, rounds: number, atOnce: boolean, everyMs: number, spreadMs: number, watchMs: number, proof: boolean }} Freshness of these revokes */
+/** @typedef {{ job: 'listen', from: number, to: number, rounds: number, spreadMs: number, url: string, core: number }} Listen the floor of freshness */
 /** @typedef {{ rate: number, p50: number, p99: number, checks: number, undecided: number, cpu: number, database: number, client: number }} Measured milliseconds, and microseconds of a processor a check */
 /** Null: the server says that it cannot decide now. @typedef {(bytes: Buffer) => Promise<boolean | null>} Question is it allowed? */
 
@@ -33,7 +34,7 @@ const revokes = createRevokes(world, judge);
 let position = 0;
 
 process.on('disconnect', () => process.exit(0));
-process.on('message', (/** @type {Gate | Run | Freshness} */ job) => {
+process.on('message', (/** @type {Gate | Run | Freshness | Listen} */ job) => {
   perform(job).then(
     (result) => process.send?.({ result }),
     (/** @type {unknown} */ error) => process.send?.({ error: error instanceof Error ? (error.stack ?? error.message) : String(error) }),
@@ -41,18 +42,22 @@ process.on('message', (/** @type {Gate | Run | Freshness} */ job) => {
 });
 process.send?.({ result: { queries: items.length, revokes: revokes.length } });
 
-/** @param {Gate | Run | Freshness} job */
+/** @param {Gate | Run | Freshness | Listen} job */
 async function perform(job) {
   switch (job.job) {
     case 'gate':
       return gate(items.slice(0, job.first));
     case 'run':
       return closedLoop(job);
-    case 'freshness': {
+    case 'freshness':
+    case 'listen': {
       const writing = await peer?.writing?.(opening.at, subject);
       if (writing === undefined) throw new Error(`${opening.peer} cannot be written to`);
       try {
-        return await freshness(revokes.slice(job.from, job.to), { ...job, writing, request: asking.request, connect });
+        const asked = revokes.slice(job.from, job.to);
+        return job.job === 'listen'
+          ? await listened(asked, { ...job, writing })
+          : await freshness(asked, { ...job, writing, request: asking.request, connect });
       } finally {
         await writing.close();
       }

@@ -5,6 +5,7 @@ import { judge } from './goals.mjs';
 
 const PLAIN = 'wide.16';
 const MICRO = 'µs';
+const LISTENER = 'floor: a bare listener and its one select';
 
 /** @param {ReturnType<typeof import('../figures.mjs').benchmark>} bench */
 export function results(bench) {
@@ -12,6 +13,7 @@ export function results(bench) {
   /** @type {Map<string, import('./client.mjs').Measured>} */ const lanes = new Map();
   /** Acknowledged a second, the least of a peer's lanes. @type {Map<string, number>} */ const written = new Map();
   /** @type {Map<string, import('./freshness.mjs').Found>} */ const fresh = new Map();
+  /** @type {Map<string, readonly number[]>} */ const floors = new Map();
   const nothing = (/** @type {string} */ name, /** @type {string} */ note) => {
     figure(`peer.${name}.rate`, Number.NaN, { unit: '1/s', note });
     say(`        ${name}: ${note}`);
@@ -65,13 +67,14 @@ export function results(bench) {
       figure(`peer.${name}.p99`, p99, { unit: 'ms' });
       this.server(name, { load, memory });
     },
-    /** @param {string} name @param {import('./freshness.mjs').Found} seen */
-    freshness(name, seen) {
+    /** @param {string} name @param {import('./freshness.mjs').Found} seen @param {readonly number[]} floor */
+    freshness(name, seen, floor) {
       fresh.set(name, seen);
+      if (floor.length > 0) floors.set(name, floor);
       const { late, cameBack, first, letIn, stale } = seen;
       const of = `of ${late.length} revokes`;
       figure(`peer.${name}.revoke`, percentile(late, 0.99), { unit: 'ms', note: `p99 ${of}: acknowledged to the first refusal` });
-      figure(`peer.${name}.revoke.p50`, percentile(late, 0.5), { unit: 'ms' });
+      figure(`peer.${name}.revoke.p50`, percentile(late, 0.5), { unit: 'ms', ...(floor.length > 0 ? { floor: percentile(floor, 0.5), note: LISTENER } : {}) });
       figure(`peer.${name}.revoke.max`, Math.max(...late), { unit: 'ms' });
       figure(`peer.${name}.stale`, stale, { unit: of });
       figure(`peer.${name}.cameback`, cameBack, { unit: of });
@@ -84,6 +87,6 @@ export function results(bench) {
       figure(`peer.${name}.barrier.firsttimers`, letIn, { unit: `of ${first}`, most: 0 });
     },
 
-    goals: () => judge(figure, { lanes, fresh, written }),
+    goals: () => judge(figure, { lanes, fresh, floors, written }),
   };
 }

@@ -1,6 +1,10 @@
 // How long is a permission that was taken away still given? From the acknowledgement of the write to the first refusal, asked all the time on a
 // connection of its own; whether an allow came back after that; and whether a user who never asked before is let in by its first check.
 
+import { fork } from 'node:child_process';
+import { on, once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+
 /**
  * @typedef {object} Watching
  * @property {number} rounds the first-timers are asked in the first one only
@@ -13,8 +17,10 @@
  * @property {(question: import('./peer.mjs').Question) => Buffer} request
  * @property {() => Promise<{ ask: import('./client.mjs').Question, close: () => void }>} connect
  */
+/** @typedef {{ rounds: number, spreadMs: number, url: string, core: number, writing: import('./peer.mjs').Writing }} Listening `core`: where the listener runs, as the server does */
 /** @typedef {{ late: number[], cameBack: number, first: number, letIn: number, stale: number }} Found `stale`: a check that was sent after the acknowledgement was allowed, in so many revokes */
 
+const LISTENER = fileURLToPath(new URL('listener.mjs', import.meta.url));
 const LIMIT_MS = 60_000;
 const pause = (/** @type {number} */ ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -75,6 +81,33 @@ async function revocation(revoke, { watching, asker, first, found }) {
   if (seen.cameBack) found.cameBack++;
   if (seen.stale) found.stale++;
   await writing.restore(revoke);
+}
+
+/**
+ * The floor: milliseconds from the same acknowledgement to the answer of one `select` of a bare listener (listener.mjs), which decides nothing. Nobody asks meanwhile.
+ * @param {readonly import('./peer.mjs').Revoke[]} revokes @param {Listening} listening @returns {Promise<number[]>}
+ */
+export async function listened(revokes, { rounds, spreadMs, url, core, writing }) {
+  const child = fork(LISTENER, [url], { execPath: 'taskset', execArgv: ['-c', String(core), process.execPath] });
+  const inbox = on(child, 'message', { close: ['exit'] });
+  const message = async () => /** @type {unknown} */ ((await inbox.next()).value?.[0]);
+  /** @type {number[]} */ const late = [];
+  try {
+    await message();
+    for (const revoke of Array.from({ length: rounds }, () => revokes).flat()) {
+      await pause(2 + Math.random() * spreadMs);
+      await writing.revoke(revoke);
+      const acknowledged = Number(process.hrtime.bigint()) / 1e6;
+      late.push(Math.max(0, Number(await message()) - acknowledged));
+      await writing.restore(revoke);
+      await message();
+    }
+  } finally {
+    child.disconnect();
+    await once(child, 'exit');
+  }
+  if (late.some(Number.isNaN)) throw new Error('the listener has ended');
+  return late;
 }
 
 /** @param {import('./client.mjs').Question} ask @param {Buffer} bytes */

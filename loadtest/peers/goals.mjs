@@ -8,6 +8,12 @@ const DOORS = {
   'grantgate.grpc': { over: 'gRPC', peers: ['cerbos.grpc', 'openfga', 'openfga.caches', 'spicedb.full', 'spicedb.min'], suffix: '.grpc' },
 };
 const CONSISTENT = 'spicedb.full';
+// Measured inside the server, in a run that was quiet but for a few of its 240 revokes. Two round trips are 0.94 of 1.29 ms; a bare select would take half of
+// that. The tail is no step's own: whichever of the seven turns (three of Postgres, three of the server, the client's) comes while another process has the
+// processor waits 2.5 to 5 ms, a slice of it; and one revoke in a hundred meets a young collection of the server or the client, 1 to 2 ms. (Sent with a ring's
+// pull, the follower's report was met by one in seventy: it goes with a beat's.)
+const FRESHNESS =
+  'Median by step: acknowledged to heard 0.04 ms, the pull 0.52, until the next check 0.09, the fill of its class 0.42, the answer 0.16. The tail is a turn of one of the processes that waits for a processor, as the floor shows. Less would need a pull that brings the new grants with it: one round trip and three turns fewer';
 /** Of five a second: with fewer, checks beside writes are no such thing. */
 const LEAST_WRITES = 4.5;
 
@@ -15,13 +21,14 @@ const LEAST_WRITES = 4.5;
  * @typedef {object} Seen
  * @property {ReadonlyMap<string, import('./client.mjs').Measured>} lanes by peer and lane
  * @property {ReadonlyMap<string, import('./freshness.mjs').Found>} fresh
+ * @property {ReadonlyMap<string, readonly number[]>} floors of freshness, where there is one
  * @property {ReadonlyMap<string, number>} written writes a second that were acknowledged
  */
 /** @typedef {ReturnType<typeof import('../figures.mjs').benchmark>['figure']} Tell */
 /** @typedef {{ mine?: number | undefined, theirs?: number | undefined }} Pair */
 
 /** @param {Tell} figure @param {Seen} seen */
-export function judge(figure, { lanes, fresh, written }) {
+export function judge(figure, { lanes, fresh, floors, written }) {
   const pair = { mine: lanes.get('grantgate.http wide.16')?.cpu, theirs: lanes.get('opa wide.16')?.cpu };
   against(figure, 'peers.cpu.opa', pair, { unit: 'µs', most: 0.333, note: 'server CPU a check at the HTTP door; floor: OPA' });
   for (const [door, { over, peers, suffix }] of Object.entries(DOORS)) {
@@ -40,7 +47,14 @@ export function judge(figure, { lanes, fresh, written }) {
   const ours = fresh.get('grantgate.http');
   const commit = 'from the acknowledgement of the commit by the database';
   const of = ours ? `of ${ours.late.length} revokes` : 'revokes';
-  figure('peers.freshness.p99', ours ? percentile(ours.late, 0.99) : Number.NaN, { unit: 'ms', most: 2, note: commit });
+  const floor = floors.get('grantgate.http');
+  figure('peers.freshness.p99', ours ? percentile(ours.late, 0.99) : Number.NaN, {
+    unit: 'ms',
+    most: 2,
+    of: 'value',
+    costs: FRESHNESS,
+    ...(floor === undefined ? { note: commit } : { floor: percentile(floor, 0.99), note: `${commit}; floor: a bare listener and its one select` }),
+  });
   figure('peers.cameback', ours?.cameBack ?? Number.NaN, { unit: of, most: 0, note: 'an allow after the first refusal' });
   figure('peers.firsttimers', ours?.letIn ?? Number.NaN, {
     unit: ours ? `of ${ours.first}` : 'users',

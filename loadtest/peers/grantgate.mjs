@@ -100,6 +100,7 @@ export const grantgate = {
       },
     };
   },
+  follows: ({ url }) => String(url),
   async writing({ url, api }, { world, judge }) {
     const sql = postgres(String(url), { max: 1 });
     const { user, group } = world.idle;

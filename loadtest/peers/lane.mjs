@@ -47,6 +47,8 @@ export async function openClient(opening) {
     run: ({ ring, concurrency }, seconds) => perform({ job: 'run', ring: RINGS[ring], concurrency, ms: seconds * 1000, warmMs: Math.min(1000, seconds * 500) }),
     /** @param {Omit<import('./client.mjs').Freshness, 'job'>} watching @returns {Promise<import('./freshness.mjs').Found>} */
     freshness: (watching) => perform({ job: 'freshness', ...watching }),
+    /** @param {Omit<import('./client.mjs').Listen, 'job'>} listening @returns {Promise<number[]>} */
+    listened: (listening) => perform({ job: 'listen', ...listening }),
     async close() {
       if (child.connected) child.disconnect();
       await gone;

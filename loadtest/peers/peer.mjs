@@ -38,6 +38,7 @@ import { createServer } from 'node:net';
  * @property {(place: Place, variant: string) => Promise<Server>} start
  * @property {(at: At, subject: Subject, variant: string) => Asking} asking
  * @property {((at: At, subject: Subject) => Promise<Writing>)} [writing]
+ * @property {(at: At) => string} [follows] the database whose notifications it hears: a bare listener there is the floor of its freshness
  */
 
 /** Free just now. @returns {Promise<number>} */

@@ -134,7 +134,15 @@ async function measureEntry(entry, { module, name, peer, server, database }) {
     if (entry.freshness === undefined) return;
     const watching = { ...entry.freshness, ...(quick ? { rounds: 1 } : {}) };
     const proves = writing?.proof !== undefined;
-    found.freshness(entry.name, await client.freshness({ ...watching, from: 0, to: proves ? revokes - PROVED : revokes, proof: false }));
+    const which = { from: 0, to: proves ? revokes - PROVED : revokes };
+    const url = peer.follows?.(server.at);
+    // Floor, ours, floor: a machine that gets slower meanwhile is no cost of either.
+    const { rounds, spreadMs } = watching;
+    const listened = async (/** @type {number} */ times) =>
+      url === undefined || times === 0 ? [] : client.listened({ ...which, rounds: times, spreadMs, url, core: SERVER_CORE });
+    const before = await listened(Math.ceil(rounds / 2));
+    const seen = await client.freshness({ ...watching, ...which, proof: false });
+    found.freshness(entry.name, seen, [...before, ...(await listened(Math.floor(rounds / 2)))]);
     if (proves) found.proof(entry.name, await client.freshness({ ...watching, from: revokes - PROVED, to: revokes, proof: true }));
   } finally {
     await writing?.close();

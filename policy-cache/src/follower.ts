@@ -111,6 +111,8 @@ const DOUBT_EVERY = 2_000;
  * report that promises both together covers every answer (coherence 3.7, G4).
  */
 const REPORT_EVERY = 1_000;
+/** A beat's pull takes it along when it is nearly due: with a ring's, a revocation would wait for it. Beats are 250 ms apart. */
+const REPORT_WITH_BEAT = 700;
 
 export function newFollower(): FollowerState {
   return {
@@ -277,7 +279,8 @@ class Turn {
   #report(reason: PullCause): FollowerReport | null {
     const { follower, maxStaleness } = this.#settings;
     const { reported, current } = this.#state;
-    if (follower === null || (reason !== 'report' && reported !== null && this.#now - reported.sent < REPORT_EVERY)) return null;
+    const every = reason === 'beat' ? REPORT_WITH_BEAT : REPORT_EVERY;
+    if (follower === null || (reason !== 'report' && reported !== null && this.#now - reported.sent < every)) return null;
     return { follower, head: current?.head ?? null, leaseMs: Math.ceil(maxStaleness) + REPORT_EVERY };
   }
 

@@ -346,7 +346,7 @@ describe('tokens', () => {
 describe('reports to barriers', () => {
   const named = { follower: 'f' };
 
-  test('the first pull of a session carries one, then one pull a second; it promises a lease that covers what the pulls between prove', async () => {
+  test('the first pull of a session carries one, then one before a second is over; it promises a lease that covers what the pulls between prove', async () => {
     const { cache, memory, clock, asked } = await started(named);
     expect(memory.reports.get('f')).toEqual({ follower: 'f', head: null, leaseMs: 3_000 });
     expect(cache.stats.reports).toBe(1);
@@ -356,7 +356,20 @@ describe('reports to barriers', () => {
     const pulls = asked.pulls;
     await clock.advance(10_000);
     expect(asked.pulls - pulls).toBe(40);
-    expect(cache.stats.reports).toBe(12);
+    expect(cache.stats.reports).toBe(15); // with every third beat
+  });
+
+  test('a beat takes it along, so that the pull of a revocation does not wait for it', async () => {
+    const { cache, memory, clock } = await started(named);
+    await clock.advance(600);
+    memory.awaitReports(memory.commit((tables) => tables.remove('g1')).version);
+    await clock.advance(10); // one of its own, between two beats
+    expect(cache.stats.pulls.report).toBe(1);
+    await clock.advance(1_010);
+    const { reports } = cache.stats;
+    memory.commit((tables) => tables.remove('d1'));
+    await clock.advance(1);
+    expect(cache.stats).toMatchObject({ reports, pulls: { ring: 2 } });
   });
 
   test('whoever waits is told at once, and once', async () => {

@@ -54,7 +54,7 @@ const fleet: readonly Mutation[] = [
   },
   {
     rule: 'a report is due every so often',
-    patches: [patch('follower', 'this.#now - reported.sent < REPORT_EVERY', 'this.#now - reported.sent < 2 * REPORT_EVERY')],
+    patches: [patch('follower', 'this.#now - reported.sent < every', 'this.#now - reported.sent < 2 * REPORT_EVERY')],
     in: FLEET,
     breaks: 'I7',
   },

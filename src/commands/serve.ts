@@ -1,10 +1,14 @@
 // `grantgate serve`: listen, until a signal says stop. A second one does not wait.
 
+import { fileURLToPath } from 'node:url';
 import { PolicyError } from 'policy-cache';
 import { createLog } from '../log.ts';
 import { asksForTraces } from '../traces-asked.ts';
 import { VERSION } from '../version.ts';
 import type { Context, ExitCode } from './host.ts';
+
+/** From here, for a worker is a program: where this file is one of those that the build puts together, it lies as far from the two programs. */
+const WORKER = fileURLToPath(new URL('../worker.js', import.meta.url));
 
 export async function serveCommand(context: Context): Promise<ExitCode> {
   const { host } = context;
@@ -31,7 +35,7 @@ export async function serveCommand(context: Context): Promise<ExitCode> {
   // Whichever it is, the other's program is not loaded: a supervisor answers nothing.
   const starting =
     settings.workers > 1
-      ? import('../workers.ts').then(({ startWorkers }) => startWorkers(parts))
+      ? import('../workers.ts').then(({ startWorkers }) => startWorkers({ ...parts, program: WORKER }))
       : import('../service.ts').then(({ startService }) => startService(parts));
   const service = await starting.catch((thrown: unknown) => {
     if (!cancel.signal.aborted || !(thrown instanceof PolicyError)) throw thrown;

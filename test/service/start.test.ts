@@ -1,12 +1,13 @@
 // What does the service load before it listens? What it does not need yet costs a start all the same: 600 modules instead of 300 were half of the time to
 // ready. No clock is asked here: a list of modules does not depend on who else uses the machine (`npm run bench:scale` measures).
 
-import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startChild } from '../support/child.ts';
+import { loadedModules } from '../support/modules.ts';
 import { SIGNING_KEY } from '../support/sidecar.ts';
 import { until } from '../support/until.ts';
 
@@ -17,7 +18,7 @@ afterAll(() => rm(directory, { recursive: true }));
 
 interface Loaded {
   readonly packages: ReadonlySet<string>;
-  /** Of ours, below dist. */
+  /** Of ours, below src. */
   readonly files: ReadonlySet<string>;
 }
 
@@ -33,16 +34,20 @@ async function loaded(name: string, args: readonly string[], asked: readonly str
   for (const path of asked) expect((await fetch(`http://${api()}${path}`)).status, path).toBe(200);
   await child.stop();
   expect(await child.ended).toBe('exit 0');
-  const [file = ''] = await readdir(coverage);
-  const { result } = JSON.parse(await readFile(join(coverage, file), 'utf8')) as { result: readonly { readonly url: string }[] };
-  const parts = (pattern: RegExp): ReadonlySet<string> => new Set(result.flatMap(({ url }) => pattern.exec(url)?.[1] ?? []));
-  return { packages: parts(/\/node_modules\/((?:@[^/]+\/)?[^/]+)\//), files: parts(/^(?:(?!\/node_modules\/|\/policy-cache\/).)*\/dist\/(.+)\.js$/) };
+  const modules = loadedModules(coverage);
+  const parts = (pattern: RegExp): ReadonlySet<string> => new Set(modules.flatMap((path) => pattern.exec(path)?.[1] ?? []));
+  return { packages: parts(/\/node_modules\/((?:@[^/]+\/)?[^/]+)\//), files: parts(/^(?:(?!\/node_modules\/|\/policy-cache\/).)*\/src\/(.+)\.ts$/) };
 }
 
 test('of packages, those that answer checks; of our own, no other command, no parser and, where metrics are off, none of their exposition', async () => {
   const { packages, files } = await loaded('plain', ['--set', 'api.metrics=false'], ['/livez']);
   expect([...packages].toSorted()).toEqual(['@hono/node-server', 'commander', 'hono', 'jose', 'lru-cache', 'postgres', 'zod']);
-  expect([...files].filter((file) => file.startsWith('commands/')).toSorted()).toEqual(['commands/doctor-options', 'commands/serve']);
+  expect([...files].filter((file) => file.startsWith('commands/')).toSorted()).toEqual([
+    'commands/administer-cli',
+    'commands/administer-fields',
+    'commands/doctor-options',
+    'commands/serve',
+  ]);
   expect([...files].filter((file) => /^(?:generate|proxydoctor)\/|embedded|import|worlds|exposition|traces$/.test(file))).toEqual(['proxydoctor/mends']);
 });
 

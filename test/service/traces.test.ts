@@ -1,6 +1,6 @@
 // Are checks traced at every door, by every protocol of a collector, and never at a check's cost? The service as a process.
 
-import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,6 +10,7 @@ import { API_KEY, evaluation } from '../support/api.ts';
 import { startClient } from '../support/ask.ts';
 import { ALLOWED, checkRequest, verdictOf } from '../support/check-requests.ts';
 import { call, connectHttp2, encodeRequest, frame, messageOf } from '../support/grpc.ts';
+import { loadedModules } from '../support/modules.ts';
 import { startCollector, type CollectedSpan, type Collector } from '../support/otlp.ts';
 import { startPostgres, type TestServer } from '../support/postgres.ts';
 import { startSidecar, tokenFor, type ServedSidecar } from '../support/sidecar.ts';
@@ -155,31 +156,29 @@ test('an address that the SDK cannot work with stops the start, in words', async
 });
 
 /** Of OpenTelemetry, what is for traces and for sending them. */
-const OF_TRACES = /\/(node_modules\/@opentelemetry\/(sdk-node|sdk-trace|exporter-trace|otlp|instrumentation|propagator|context)[^/]*\/|dist\/traces\.js$)/;
+const OF_TRACES = /\/(node_modules\/@opentelemetry\/(sdk-node|sdk-trace|exporter-trace|otlp|instrumentation|propagator|context)[^/]*\/|src\/traces\.ts$)/;
 
 test('nothing of it is loaded by a process that is not asked', { timeout: 60_000 }, async () => {
-  /** Every script that the process loaded, by V8's own list, and how long it took to be ready. */
-  const loaded = async (env: Record<string, string>): Promise<{ scripts: readonly string[]; ms: number }> => {
+  /** Every module of the process, and how long it took to be ready. */
+  const loaded = async (env: Record<string, string>): Promise<{ modules: readonly string[]; ms: number }> => {
     const directory = mkdtempSync(join(tmpdir(), 'grantgate-loaded-'));
     const begun = performance.now();
     const sidecar = await startSidecar({ databaseUrl, set: CALM, env: { ...env, NODE_V8_COVERAGE: directory } });
     const ms = performance.now() - begun;
     await sidecar.stop();
-    const scripts = readdirSync(directory).flatMap((file) =>
-      (JSON.parse(readFileSync(join(directory, file), 'utf8')) as { result: readonly { url: string }[] }).result.map(({ url }) => url),
-    );
+    const modules = loadedModules(directory);
     rmSync(directory, { recursive: true });
-    return { scripts, ms };
+    return { modules, ms };
   };
   const without = await loaded({});
   const withTraces = await loaded(exportingTo(collector.port));
-  const count = ({ scripts }: typeof without): number => scripts.filter((url) => OF_TRACES.test(url)).length;
+  const count = ({ modules }: typeof without): number => modules.filter((path) => OF_TRACES.test(path)).length;
   console.log(
-    `scripts loaded: ${without.scripts.length} (${count(without)} of traces), ready after ${Math.round(without.ms)} ms; ` +
-      `asked for traces: ${withTraces.scripts.length} (${count(withTraces)}), after ${Math.round(withTraces.ms)} ms`,
+    `modules loaded: ${without.modules.length} (${count(without)} of traces), ready after ${Math.round(without.ms)} ms; ` +
+      `asked for traces: ${withTraces.modules.length} (${count(withTraces)}), after ${Math.round(withTraces.ms)} ms`,
   );
-  expect(without.scripts.length).toBeGreaterThan(100);
-  expect(without.scripts.filter((url) => OF_TRACES.test(url))).toEqual([]);
+  expect(without.modules.length).toBeGreaterThan(100);
+  expect(without.modules.filter((path) => OF_TRACES.test(path))).toEqual([]);
   expect(count(withTraces)).toBeGreaterThan(50);
 });
 

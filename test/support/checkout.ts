@@ -39,6 +39,7 @@ export function copyCheckout(): Checkout {
   for (const name of ['ready.mjs', 'grantgate.mjs']) cpSync(join(repository, 'src', name), at('src', name));
   write('src/word.ts', "export const word = 'first';\n");
   write('src/main.ts', "import { word } from './word.ts';\n\nconsole.log(word, process.argv.slice(2).join(' '));\nprocess.exitCode = 1;\n");
+  write('src/worker.ts', 'export {};\n');
   // Each package by a link of its own, so that our library is the copy's.
   mkdirSync(at('node_modules'));
   for (const name of readdirSync(join(repository, 'node_modules'))) {
