@@ -101,7 +101,7 @@ function decisions(size, hot, floor) {
       const target = world.targets.get(request.target);
       const effective = subject?.cell?.effective;
       assert(subject && target && effective);
-      return [request, { tree: world.tree, subject: subject.value, effective, target: target.value, groups: [] }];
+      return [request, { tree: world.tree, subject, effective, target, groups: [] }];
     }),
   );
   const list = hot.map(({ request }) => ({ request, facts: facts.get(request) }));
@@ -227,9 +227,8 @@ function cacheOf(world, at) {
 function filledWorld(size) {
   const owners = new OwnerTree();
   tree(size, (rows) => owners.load(rows));
-  /** @param {number} limit @returns {import('../src/recent.ts').RecentStore<import('../src/world.ts').ObjectEntry>} */
-  const store = (limit) => new RecentStore(limit);
-  const stores = { subjects: store(LIMITS.subjects), targets: store(LIMITS.targets), absent: new Map(), classes: new Map() };
+  /** @type {import('../src/world.ts').Stores} */
+  const stores = { subjects: new RecentStore(LIMITS.subjects), targets: new RecentStore(LIMITS.targets), absent: new Map(), classes: new Map() };
   const world = newWorld(STAMP, owners, stores);
   fillUsers(world, size);
   fillEntities(world, size);
