@@ -162,7 +162,7 @@ export class PolicyCache {
 
   /** May the world answer in this turn as far as the options go? Nothing is allocated: a token that is reached costs one look-up. */
   #meets(world: World, options: CheckOptions | undefined, now: number | undefined): boolean {
-    const age = (now ?? this.#clock.now()) - world.freshAsOf;
+    const age = now === undefined ? this.#clock.now() - world.freshAsOf : now - world.freshAsOf;
     if (!(age <= this.#maxStaleness)) return false;
     if (options === undefined) return true;
     const { atLeast, maxStaleness } = options;
