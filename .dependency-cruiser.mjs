@@ -10,7 +10,7 @@ const levels = [
   ['flatten', 'decide'],
   ['covers'],
   ['explain', 'options', 'world', 'worldrows', 'worldfile', 'worldnames', 'tables', 'placement', 'compile'],
-  ['flights', 'follower', 'driver'],
+  ['flights', 'follower', 'driver', 'pending'],
   ['cache', 'memory'],
   ['held'],
 ];

@@ -49,6 +49,8 @@ export interface DoorRequest {
   readonly requestId: string;
   /** Null or absent: it is not traced. */
   readonly span?: CheckSpan | null;
+  /** What the clock says in the turn in which the request is handed over, where the door has read it: a lease is judged by it. */
+  readonly now?: number;
 }
 
 /** The answer to one check, and all that metrics and log tell of it. */
@@ -90,18 +92,20 @@ interface Question {
   readonly asked: RouteMatch;
   readonly atLeast: AtLeast | null;
   readonly span: CheckSpan | null;
+  /** Of this turn: not handed on to a later one, where it would make the state look fresher than it is. */
+  readonly now: number | undefined;
 }
 
 export function createAuthorize(settings: AuthorizeSettings): Authorize {
   const { table, pdp, nextId, clock, deadline = 1000, fault } = settings;
   const { vocabulary } = table;
 
-  const decide = (draft: Draft, { asked, atLeast, span }: Question, who: Authentication): Outcome | Promise<Outcome> => {
+  const decide = (draft: Draft, { asked, atLeast, span, now }: Question, who: Authentication): Outcome | Promise<Outcome> => {
     if (who.kind === 'refused') return end(draft, 'unauthenticated', who.problem);
     draft.subject = who.subject;
     // Semantics 1.6: an operator is nobody at a door.
     if (who.kind === 'operator') return deny(draft, { reason: 'unknown-subject', rule: '1' });
-    const ruling = pdp.check(requestsOf(asked, who.subject), atLeast ?? undefined, span ?? undefined);
+    const ruling = pdp.check(requestsOf(asked, who.subject), atLeast ?? undefined, span ?? undefined, now);
     return ruling instanceof Promise ? concludeLater(draft, { asked, who, ruling }) : conclude(draft, { asked, who, ruling });
   };
   // What waits has a function of its own: where a closure stands, all that it keeps is laid out for each check that does not wait, too.
@@ -175,7 +179,7 @@ export function createAuthorize(settings: AuthorizeSettings): Authorize {
       if (asked.kind === 'unmapped') return end(draft, 'unmapped', asked.reason);
       if (asked.public) return end(draft, 'permit', 'public');
       const who = whoAsks(request, asked.token, settings);
-      const question = { asked, atLeast: request.atLeast, span: request.span ?? null };
+      const question = { asked, atLeast: request.atLeast, span: request.span ?? null, now: who instanceof Promise ? undefined : request.now };
       const ms = Math.min(deadline, request.timeout ?? deadline);
       if (!(who instanceof Promise)) {
         const outcome = decide(draft, question, who);

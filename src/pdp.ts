@@ -18,11 +18,11 @@ export interface Ruling {
 export interface Pdp {
   /**
    * All requests must pass, in one state of the database, of `atLeast` or later; they are asked in order, up to the first deny.
-   * `trace`: of CheckOptions.
+   * `trace`: of CheckOptions. `now`: what the clock says in this turn, from whoever has read it.
    * Returns a value, not a promise, when every check hit.
    * @throws PolicyError, or rejects with it, where it cannot decide; RangeError for no request at all, which must never be an allow
    */
-  check(requests: readonly AccessRequest[], atLeast?: AtLeast, trace?: object): Ruling | Promise<Ruling>;
+  check(requests: readonly AccessRequest[], atLeast?: AtLeast, trace?: object, now?: number): Ruling | Promise<Ruling>;
 }
 
 /** How often all is asked again because something changed while one of the checks waited. */
@@ -86,16 +86,16 @@ export function createPdp(cache: Pick<PolicyCache, 'check'>, { deadline = 100, a
     }
   };
   /** Nearly every question: in one turn there is one state, so nothing is compared and no closure is made. */
-  const decideOne = (request: AccessRequest, options: CheckOptions): Ruling | Promise<Ruling> => {
+  const decideOne = (request: AccessRequest, options: CheckOptions, now: number | undefined): Ruling | Promise<Ruling> => {
     const status: CheckStatus = { tenant: '', customer: '', revision: null, hit: true };
-    const answer = cache.check(request, status, options);
+    const answer = cache.check(request, status, options, now);
     return answer instanceof Promise ? answer.then((decision) => ({ decision, index: 0, status })) : { decision: answer, index: 0, status };
   };
   return {
-    check(requests, atLeast, trace) {
+    check(requests, atLeast, trace, now) {
       if (requests.length === 0) throw new RangeError('no check to decide');
       const options = atLeast === undefined && trace === undefined ? plain : optionsOf(atLeast, trace);
-      const ruling = requests.length === 1 ? decideOne(requests[0]!, options) : decide(requests, options, START);
+      const ruling = requests.length === 1 ? decideOne(requests[0]!, options, now) : decide(requests, options, START);
       if (!(ruling instanceof Promise)) return ruling;
       waiting++;
       return ruling.finally(() => waiting--);

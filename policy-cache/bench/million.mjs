@@ -31,17 +31,27 @@ function parse(id) {
 /** Node `level` (0 is the top) of a chain. @param {Size} size @param {number} chain @param {number} level */
 const customer = ({ depth }, chain, level) => idOf('c', chain * depth + level);
 
+/** Of things that thousands of rows name: to make the text of an id costs as much as to admit a row. @type {Map<string, string>} */
+const named = new Map();
+/** @param {keyof typeof KINDS} kind @param {number} number */
+function sharedId(kind, number) {
+  const key = kind + number;
+  const id = named.get(key) ?? idOf(kind, number);
+  named.set(key, id);
+  return id;
+}
+
 /** @param {Size} size @param {number} number @returns {ObjectRow} */
 export function userRow(size, number) {
   const chain = number % size.chains;
-  return { id: idOf('u', number), kind: 'user', type: 'USER', owner: customer(size, chain, 0), enabled: true, groups: [idOf('g', chain)] };
+  return { id: idOf('u', number), kind: 'user', type: 'USER', owner: sharedId('c', chain * size.depth), enabled: true, groups: [sharedId('g', chain)] };
 }
 
 /** @param {Size} size @param {number} number @returns {ObjectRow} */
 export function entityRow(size, number) {
   const chain = number % size.chains;
-  const groups = number % 3 === 0 ? [idOf('d', chain)] : [];
-  return { id: idOf('e', number), kind: 'entity', type: 'DEVICE', owner: customer(size, chain, size.depth - 1), enabled: true, groups };
+  const groups = number % 3 === 0 ? [sharedId('d', chain)] : [];
+  return { id: idOf('e', number), kind: 'entity', type: 'DEVICE', owner: sharedId('c', (chain + 1) * size.depth - 1), enabled: true, groups };
 }
 
 /** A third of the chains may read all, the others what is in the group. @param {Size} size @param {string} userGroup @returns {readonly import('policy-cache').Grant[]} */

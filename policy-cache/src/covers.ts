@@ -2,7 +2,7 @@
 //
 // Pure, like `decide`: of one world, in one turn. So nobody can hand on, or take over, more than it has.
 
-import { groupMask } from './decide.ts';
+import { maskOfGroup } from './decide.ts';
 import { formatAllGroup, NONE } from './model.ts';
 import { genericMasks, operationMask } from './flatten.ts';
 import { ALL } from './vocabulary.ts';
@@ -68,7 +68,7 @@ function uncoveredGroup(vocabulary: Vocabulary, held: Held, grant: Extract<Grant
     const number = grant.group === null ? null : held.group(grant.group);
     if (number !== NONE) {
       const placement = { group: true, type, owner, node: NONE, enabled: true, groups: number === null ? [] : [number] };
-      has |= groupMask(vocabulary, effective, placement, inScope);
+      has |= maskOfGroup(vocabulary, effective, placement, inScope);
     }
   }
   const lacking = given & ~has;

@@ -7,17 +7,34 @@
 export interface EffectivePermissions {
   /** G: by resource, the mask of operations. No wildcard is left in it. */
   readonly generic: Int32Array;
-  /** P by group number: grants that count only while the group's owner is in the subject's scope. */
-  readonly own: ReadonlyMap<number, number>;
-  /** P by group number: shares, which count wherever the group's owner hangs. */
-  readonly shared: ReadonlyMap<number, number>;
-  /** The same two for All groups, by `allGroupNumber`. */
-  readonly ownOfAll: ReadonlyMap<number, number>;
-  readonly sharedOfAll: ReadonlyMap<number, number>;
+  /** P by group number. */
+  readonly groups: GroupMasks;
+  /** The same for All groups, by `allGroupNumber`. */
+  readonly allGroups: GroupMasks;
   /** By groupable type: the union of every shared mask (step 3 asks for "some group of this type"). */
   readonly sharedOfType: Int32Array;
   /** By groupable type: the own masks, united by owner. */
   readonly ownOfType: readonly OwnerMasks[];
+}
+
+/**
+ * In threes, ascending by the first: the number of a group, its own mask (grants that count only while the group's owner is in the subject's
+ * scope), its shared mask (shares, which count wherever the group's owner hangs). Of most classes it is a handful, which lies in one or two lines
+ * of the processor caches; a Map takes four to look into.
+ */
+export type GroupMasks = readonly number[];
+
+/** The mask of a group; 0 if there is no grant over it. */
+export function groupMask(masks: GroupMasks, number: number, inScope: boolean): number {
+  let low = 0;
+  for (let high = masks.length / 3; low < high;) {
+    const middle = (low + high) >>> 1;
+    const at = masks[3 * middle]!;
+    if (at === number) return masks[3 * middle + 2]! | (inScope ? masks[3 * middle + 1]! : 0);
+    if (at < number) low = middle + 1;
+    else high = middle;
+  }
+  return 0;
 }
 
 /** Parallel arrays: `masks[i]` is held on groups of owner node `owners[i]`. */

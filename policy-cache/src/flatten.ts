@@ -6,7 +6,7 @@
 import { allGroupNumber } from './effective.ts';
 import { ALL } from './vocabulary.ts';
 import { NONE } from './model.ts';
-import type { EffectivePermissions, OwnerMasks } from './effective.ts';
+import type { EffectivePermissions, GroupMasks, OwnerMasks } from './effective.ts';
 import type { Grant, Permissions } from './model.ts';
 import type { Vocabulary } from './vocabulary.ts';
 
@@ -47,10 +47,8 @@ export function flatten(vocabulary: Vocabulary, grants: readonly Grant[], number
   }
   return {
     generic,
-    own: orNone(own),
-    shared: orNone(shared),
-    ownOfAll: orNone(ownOfAll),
-    sharedOfAll: orNone(sharedOfAll),
+    groups: groupMasks(own, shared),
+    allGroups: groupMasks(ownOfAll, sharedOfAll),
     sharedOfType,
     ownOfType: ownOfType.map(ownerMasks),
   };
@@ -95,11 +93,13 @@ function add(to: Map<number, number>, key: number, mask: number): void {
   to.set(key, (to.get(key) ?? 0) | mask);
 }
 
-const NO_MASKS: ReadonlyMap<number, number> = new Map();
+const NO_MASKS: GroupMasks = [];
 
-/** One map for all that have none: to see that it is empty costs no memory that is not in the processor's caches. */
-function orNone(masks: ReadonlyMap<number, number>): ReadonlyMap<number, number> {
-  return masks.size === 0 ? NO_MASKS : masks;
+function groupMasks(own: ReadonlyMap<number, number>, shared: ReadonlyMap<number, number>): GroupMasks {
+  // One list for all that have none: to see that it is empty costs no memory that is not in the processor's caches.
+  if (own.size + shared.size === 0) return NO_MASKS;
+  const numbers = [...new Set([...own.keys(), ...shared.keys()])].toSorted((a, b) => a - b);
+  return numbers.flatMap((number) => [number, own.get(number) ?? 0, shared.get(number) ?? 0]).slice(); // without the room that a list leaves for more
 }
 
 const NO_OWNERS: OwnerMasks = { owners: new Int32Array(0), masks: new Int32Array(0) };

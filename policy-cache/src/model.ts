@@ -28,7 +28,7 @@ export interface AccessRequest {
 }
 
 /**
- * What is known of an id that exists: everything of it that a decision reads, interned by content (many entries, one object).
+ * What is known of an id that exists: everything of it that a decision reads.
  * Numbers belong to one world: a placement never crosses a RESET.
  */
 export interface Placement {

@@ -20,11 +20,16 @@ import type { Vocabulary } from './vocabulary.ts';
 export type EntryTag = 'o' | 'g' | 'r';
 type Marks = Record<EntryTag, number>;
 
-/** A subject, a target or an absent id: `value` null says that the database has no such id. */
-export interface ObjectEntry extends Recent {
+/**
+ * A subject, a target or an absent id. It is its own placement, though most are like thousands of others: what a check reads of an id then lies
+ * in one place of the memory. `NONE` for owner and node: the database has no such id.
+ */
+export interface ObjectEntry extends Recent, Placement {
   /** Version at which it was last known true. */
   at: number;
-  readonly value: Placement | null;
+}
+
+export interface SubjectEntry extends ObjectEntry {
   /** The permission class of a user; null for anything else. */
   readonly cell: ClassCell | null;
 }
@@ -43,9 +48,9 @@ export interface ClassCell {
 }
 
 export interface Stores {
-  readonly subjects: Store<ObjectEntry>;
+  readonly subjects: Store<SubjectEntry>;
   readonly targets: Store<ObjectEntry>;
-  readonly absent: Store<ObjectEntry>;
+  readonly absent: Store<SubjectEntry>;
   readonly classes: Store<ClassCell>;
 }
 
@@ -67,14 +72,15 @@ export interface World extends Stores {
   /** What the log said when asked for the id of a version (tokens): '' if it had no such row. */
   readonly answers: Map<number, string>;
   readonly groupNumbers: IdTable;
-  readonly placements: Map<string, Placement>;
+  /** The groups of entries, by content. */
+  readonly groupLists: Map<string, readonly number[]>;
   /** What generic roles give, by content. */
   readonly generics: Map<string, Int32Array>;
 }
 
 const IDS_KEPT = 65_536;
 const ANSWERS_KEPT = 10_000;
-const PLACEMENTS_INTERNED = 100_000;
+const LISTS_INTERNED = 100_000;
 const GENERICS_INTERNED = 10_000;
 
 /** A whole tree as it was read, and of when. */
@@ -99,19 +105,33 @@ export function newWorld(stamp: Revision, tree: OwnerTree, stores: Stores): Worl
     ids: new Map([[stamp.version, stamp.id]]),
     answers: new Map(),
     groupNumbers: new IdTable(),
-    placements: new Map(),
+    groupLists: new Map(),
     generics: new Map(),
   };
 }
 
 /** A proved entry of the id, be it a thing or an absence; null if there is none. */
-export function lookUp(world: World, store: World['subjects'], id: string): ObjectEntry | null {
-  const entry = store.get(id) ?? world.absent.get(id);
+export function lookUp<E extends ObjectEntry>(world: World, store: Store<E>, id: string): E | SubjectEntry | null {
+  return served(world, id, find(world, store, id));
+}
+
+/** What there is of the id, proved or not: for whoever has more to look for before looking at it. */
+export function find<E extends ObjectEntry>(world: World, store: Store<E>, id: string): E | SubjectEntry | undefined {
+  return store.get(id) ?? world.absent.get(id);
+}
+
+/** What was found, if it is proved. */
+export function served<E extends ObjectEntry>(world: World, id: string, entry: E | undefined): E | null {
   return entry !== undefined && provedObject(world, id, entry) ? entry : null;
 }
 
+/** What a proved entry says; null: the database has no such id. */
+export function placementIn(entry: ObjectEntry): Placement | null {
+  return entry.owner === NONE && entry.node === NONE ? null : entry;
+}
+
 /** The first so many ids of a store. */
-export function idsOf(store: World['subjects'] | undefined, most: number): readonly string[] {
+export function idsOf(store: Store<unknown> | undefined, most: number): readonly string[] {
   const ids: string[] = [];
   for (const id of store?.keys() ?? []) {
     if (ids.length >= most) break;
@@ -120,7 +140,7 @@ export function idsOf(store: World['subjects'] | undefined, most: number): reado
   return ids;
 }
 
-export function provedObject(world: World, id: string, entry: ObjectEntry): boolean {
+export function provedObject(world: World, id: string, entry: Pick<ObjectEntry, 'at'>): boolean {
   if (entry.at >= world.last.o) return true;
   if (entry.at < world.floor.o || (world.touched.o.get(id) ?? 0) > entry.at) return false;
   entry.at = world.head.version;
@@ -214,21 +234,26 @@ export function admitObject(
   fill: { id: string; as: 'subject' | 'target'; row: ObjectRow | null; stamp: Revision },
 ): boolean {
   const { id, row } = fill;
-  const draft = { at: fill.stamp.version, used: false, value: null, cell: null };
+  const draft = { at: fill.stamp.version };
   if (!provedObject(world, id, draft)) return false;
   const { at } = draft;
   if (row === null) {
     world.subjects.delete(id);
     world.targets.delete(id);
-    world.absent.set(apart(id), draft);
+    world.absent.set(apart(id), { at, used: false, ...NOWHERE, cell: null });
     return true;
   }
-  const value = placement(world, vocabulary, row);
-  if (value === null) return false;
+  const { group, type, owner, groups, node, enabled } = placementOf(vocabulary, row, numbersOf(world));
+  // Its owner is not in the tree, so the row is not of the head's state (an owner that went away touches what it owned).
+  if (owner === NONE && (row.kind !== 'tenant' || node === NONE)) return false;
   world.absent.delete(id);
+  const list = listed(world, groups);
   // By the row's own string: the request's may be a slice of its whole URL, and would keep that.
-  if (fill.as === 'target') world.targets.set(row.id, { at, used: false, value, cell: null });
-  else world.subjects.set(row.id, { at, used: false, value, cell: row.kind === 'user' ? cellOf(world, { owner: row.owner!, groups: row.groups }) : null });
+  if (fill.as === 'target') world.targets.set(row.id, { at, used: false, group, type, owner, groups: list, node, enabled });
+  else {
+    const cell = row.kind === 'user' ? cellOf(world, { owner: row.owner!, groups: row.groups }) : null;
+    world.subjects.set(row.id, { at, used: false, group, type, owner, groups: list, node, enabled, cell });
+  }
   return true;
 }
 
@@ -262,17 +287,19 @@ function apart(id: string): string {
 
 const NOTHING = {} as EffectivePermissions; // stands for "filled" in a draft that is never read
 
-/** Interned. Null: its owner is not in the tree, so the row is not of the head's state (an owner that went away touches what it owned). */
-function placement(world: World, vocabulary: Vocabulary, row: ObjectRow): Placement | null {
-  const value = placementOf(vocabulary, row, numbersOf(world));
-  if (value.owner === NONE && (row.kind !== 'tenant' || value.node === NONE)) return null;
-  const content = `${value.group ? 'g' : 'e'}${value.type},${value.owner},${value.node},${value.enabled ? 1 : 0},${value.groups.join()}`;
-  const known = world.placements.get(content);
+const NO_GROUPS: readonly number[] = [];
+const NOWHERE: Placement = { group: false, type: NONE, owner: NONE, groups: NO_GROUPS, node: NONE, enabled: false };
+
+/** Interned: things of one owner are in the same groups. */
+function listed(world: World, groups: readonly number[]): readonly number[] {
+  if (groups.length === 0) return NO_GROUPS;
+  const content = groups.join();
+  const known = world.groupLists.get(content);
   if (known) return known;
-  // Interned values live on in their entries: when the table is full it is simply begun again.
-  if (world.placements.size >= PLACEMENTS_INTERNED) world.placements.clear();
-  world.placements.set(content, value);
-  return value;
+  // Interned lists live on in their entries: when the table is full it is simply begun again.
+  if (world.groupLists.size >= LISTS_INTERNED) world.groupLists.clear();
+  world.groupLists.set(content, groups);
+  return groups;
 }
 
 function numbersOf(world: World): Numbers {

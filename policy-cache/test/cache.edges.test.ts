@@ -56,6 +56,36 @@ const outcome = (work: () => unknown): Promise<unknown> =>
       (error: unknown) => (error as { code?: string }).code ?? error,
     );
 
+describe('a reading of the clock that is handed in', () => {
+  test('is the one that a hit is judged by, and past the bound there is none', async () => {
+    const { cache, clock, memory } = await started();
+    await cache.check(ask('d1'));
+    memory.stop();
+    await clock.advance(500);
+    let readings = 0;
+    const read = clock.now.bind(clock);
+    clock.now = () => (readings++, read());
+    const { hits } = cache.stats;
+    expect(cache.check(ask('d1'), undefined, undefined, read())).toMatchObject({ allow: true });
+    expect(cache.check(ask('d1'), undefined, { maxStaleness: 1_000 }, read())).toMatchObject({ allow: true });
+    expect([readings, cache.stats.hits - hits]).toEqual([0, 2]);
+    expect(await outcome(() => cache.check(ask('d1'), undefined, { maxStaleness: 300 }, read()))).toBe('stale');
+    await clock.advance(2_000);
+    expect(await outcome(() => cache.check(ask('d1'), undefined, undefined, read()))).toBe('stale');
+    expect(await outcome(() => cache.check(ask('d1'), undefined, { maxStaleness: 10_000 }, read()))).toBe('stale');
+    cache.close();
+  });
+
+  test('that is no number is none', async () => {
+    const { cache, clock, memory } = await started();
+    await cache.check(ask('d1'));
+    memory.stop();
+    await clock.advance(2_100);
+    expect(await outcome(() => cache.check(ask('d1'), undefined, undefined, Number.NaN))).toBe('stale');
+    cache.close();
+  });
+});
+
 describe('bounds that are no numbers', () => {
   test('a lease of NaN is no lease', async () => {
     const { cache, clock, memory } = await started();

@@ -12,7 +12,7 @@ const STRANGERS = 10_000;
 /** Of a cache that keeps a hundred: 2 bytes for each stranger. An empty set and its name for each would be 250. */
 const MOST_BYTES = 20;
 
-/** An entry that is kept, with its id, in a map and a list of lru-cache. As a slice of its URL it would be 2 kB more. */
+/** An entry that is kept, with its id, in a map. As a slice of its URL it would be 2 kB more. */
 const MOST_KEPT = 500;
 
 test('ids that come by once leave nothing', async () => {

@@ -99,7 +99,7 @@ describe('a check with options that are met', () => {
     };
     // The least of several: until it is compiled, the same code leaves numbers on the heap.
     const least = (options?: CheckOptions): number => Math.min(...Array.from({ length: 5 }, () => bytes(options)));
-    const without = least(); // the LRU's own look-ups are not free
+    const without = least();
     for (const atLeast of passed) expect(least({ atLeast, maxStaleness: 1_500, deadline: 100 }) - without).toBeLessThan(1);
   });
 });

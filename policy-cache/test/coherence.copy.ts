@@ -6,7 +6,7 @@ import { newFlights } from '../src/flights.ts';
 import type { Flights, Want } from '../src/flights.ts';
 import type { FollowerState } from '../src/follower.ts';
 import type { Store } from '../src/source.ts';
-import type { ClassCell, ObjectEntry, World } from '../src/world.ts';
+import type { ClassCell, ObjectEntry, SubjectEntry, World } from '../src/world.ts';
 
 /** What patched code keeps from one turn to the next, where the intact code keeps nothing; immutable. */
 export type Follower = FollowerState & { kept?: unknown };
@@ -77,9 +77,10 @@ function copyWorld(world: World, cells: Cells, depth: Depth): World {
   };
 }
 
-function copyEntries(store: Store<ObjectEntry>, cells: Cells): Map<string, ObjectEntry> {
-  const copy = new Map<string, ObjectEntry>();
-  for (const [id, { at, used, value, cell }] of entriesOf(store)) copy.set(id, { at, used, value, cell: cell && copyCell(cell, cells) });
+function copyEntries(store: Store<ObjectEntry & Partial<SubjectEntry>>, cells: Cells): Map<string, SubjectEntry> {
+  const copy = new Map<string, SubjectEntry>();
+  for (const [id, { at, used, group, type, owner, groups, node, enabled, cell = null }] of entriesOf(store))
+    copy.set(id, { at, used, group, type, owner, groups, node, enabled, cell: cell && copyCell(cell, cells) });
   return copy;
 }
 
@@ -91,7 +92,7 @@ export function unchanged<T>(world: World | null, use: () => T): T {
   if (world === null) return use();
   const things: { at: number }[] = [];
   for (const store of [world.subjects, world.targets, world.absent])
-    for (const entry of entriesOf(store).values()) {
+    for (const entry of entriesOf<ObjectEntry & Partial<SubjectEntry>>(store).values()) {
       things.push(entry);
       if (entry.cell) things.push(entry.cell);
     }

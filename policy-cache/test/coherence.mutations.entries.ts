@@ -136,10 +136,10 @@ export const turns: readonly Mutation[] = [
   {
     rule: 'one turn decides, with what it finds',
     patches: [
-      patch('cache', '    const facts = this.#facts;\n', `    const facts = this.#facts;\n    ${KEEP}`),
-      patch('cache', 'facts.subject = subject.value;', "facts.subject = keep('subject', subject.value);"),
-      patch('cache', 'facts.effective = cell.effective!;', "facts.effective = keep('effective', cell.effective);"),
-      patch('cache', 'facts.target = target;', "facts.target = keep('target', target);"),
+      patch('cache', '    const any = isAny(request.target);\n', `    const any = isAny(request.target);\n    ${KEEP}`),
+      patch('cache', 'const asker = placementIn(subject);', "const asker = keep('subject', placementIn(subject));"),
+      patch('cache', 'terms.effective = cell.effective!;', "terms.effective = keep('effective', cell.effective);"),
+      patch('cache', 'request, subject, target);', "request, subject, keep('target', target));"),
     ],
     in: { kinds: ['x', 'A'], commits: 2, without: ['tick', 'close'] },
     breaks: 'I1',

@@ -7,10 +7,10 @@
 import type { Flights, Want } from '../src/flights.ts';
 import type { FollowerState } from '../src/follower.ts';
 import type { EffectivePermissions } from '../src/effective.ts';
-import type { Placement } from '../src/model.ts';
 import type { PullRequest } from '../src/source.ts';
 import type { OwnerTree } from '../src/tree.ts';
-import type { ClassCell, World } from '../src/world.ts';
+import type { ClassCell, ObjectEntry, World } from '../src/world.ts';
+import { placementIn } from '../src/world.ts';
 import { entriesOf } from './coherence.copy.ts';
 import type { Follower } from './coherence.copy.ts';
 import type { Database, PullSnapshot, Snapshot } from './coherence.database.ts';
@@ -175,14 +175,14 @@ function putEntries(world: World): void {
   put(subject === undefined ? 0 : 1);
   if (subject !== undefined) {
     put(subject.at);
-    put(valueCode(subject.value, world));
+    put(valueCode(subject, world));
     putCell(subject.cell, world);
   }
   const target = world.targets.get('x') ?? world.absent.get('x');
   put(target === undefined ? 0 : 1);
   if (target !== undefined) {
     put(target.at);
-    put(valueCode(target.value, world));
+    put(valueCode(target, world));
   }
   put(world.classes.size);
   const cells = [...entriesOf(world.classes).values()].filter((cell) => cell !== subject?.cell);
@@ -209,18 +209,19 @@ const DEVICE = 0;
 /** Bit 0 is CREATE; the questions about a class are bits 1 to 12. */
 const effectiveCode = ({ generic }: EffectivePermissions): number => generic[DEVICE]! & 0xffff;
 
-const values = new WeakMap<Placement, number>();
-function valueCode(value: Placement | null, world: World): number {
-  if (value === null) return 32;
-  let code = values.get(value);
-  if (code !== undefined) return code;
-  code = value.enabled ? 0 : 16;
-  for (const number of value.groups) {
-    const name = world.groupNumbers.id(number);
-    if (name.length === 2) code |= 1 << Number(name[1]);
+const lists = new WeakMap<readonly number[], number>();
+function valueCode(entry: ObjectEntry, world: World): number {
+  if (placementIn(entry) === null) return 32;
+  let code = lists.get(entry.groups);
+  if (code === undefined) {
+    code = 0;
+    for (const number of entry.groups) {
+      const name = world.groupNumbers.id(number);
+      if (name.length === 2) code |= 1 << Number(name[1]);
+    }
+    lists.set(entry.groups, code);
   }
-  values.set(value, code);
-  return code;
+  return code | (entry.enabled ? 0 : 16);
 }
 
 const trees = new WeakMap<OwnerTree, number>();

@@ -2,6 +2,7 @@
 
 import { NONE, flatten } from 'policy-cache';
 import { describe, expect, test } from 'vitest';
+import { groupMask } from '../src/effective.ts';
 import { vocabulary } from './support.ts';
 import type { Grant, Permissions } from 'policy-cache';
 
@@ -54,24 +55,29 @@ describe('generic roles', () => {
 
 describe('group roles', () => {
   test('go to the group, apart by whether they are shared', () => {
-    const { own, shared, ownOfAll, sharedOfAll } = flatten(
+    const { groups, allGroups } = flatten(
       vocabulary,
       [group({}), group({ operations: ['WRITE'] }), group({ shared: true, operations: ['ALL'] }), group({ group: 'h', shared: true })],
       numbers,
     );
-    expect([[...own], [...shared]]).toEqual([
-      [[0, mask('READ', 'WRITE')]],
-      [
-        [0, vocabulary.every],
-        [1, mask('READ')],
-      ],
-    ]);
-    expect([ownOfAll.size, sharedOfAll.size]).toEqual([0, 0]);
+    expect([0, 1, 2].map((number) => groupMask(groups, number, true))).toEqual([vocabulary.every | mask('READ', 'WRITE'), mask('READ'), 0]);
+    expect([0, 1, 2].map((number) => groupMask(groups, number, false))).toEqual([vocabulary.every, mask('READ'), 0]);
+    expect(allGroups).toEqual([]);
+  });
+  test('of however many groups, each gives its own mask and those between them give none', () => {
+    for (const count of [1, 2, 3, 4, 7, 8, 9, 100]) {
+      const named = Array.from({ length: count }, (_, i) => group({ group: `${2 * ((i * 37) % count) + 1}`, operations: i % 2 === 0 ? ['READ'] : ['WRITE'] }));
+      const { groups } = flatten(vocabulary, named, { ...numbers, group: Number });
+      const given = new Map(named.map((grant, i) => [Number(grant.kind === 'group' && grant.group), i % 2 === 0 ? mask('READ') : mask('WRITE')]));
+      for (let number = 0; number <= 2 * count; number++) expect(groupMask(groups, number, true)).toBe(given.get(number) ?? 0);
+    }
   });
   test('over All groups go by owner and type, and never meet those of another', () => {
     const all = ['t', 'c'].flatMap((owner) => [...vocabulary.groupableTypes].map((type) => group({ group: null, owner, type })));
-    const { own, ownOfAll, sharedOfAll } = flatten(vocabulary, [...all, group({ group: null, shared: true })], numbers);
-    expect([own.size, ownOfAll.size, sharedOfAll.size]).toEqual([0, 2 * vocabulary.groupableCount, 1]);
+    const { groups, allGroups } = flatten(vocabulary, [...all, group({ group: null, operations: ['WRITE'], shared: true })], numbers);
+    expect([groups.length, allGroups.length]).toEqual([0, 3 * 2 * vocabulary.groupableCount]);
+    const both = allGroups.filter((_, i) => i % 3 === 2 && allGroups[i] !== 0);
+    expect(both).toEqual([mask('WRITE')]);
   });
   test('by type: every shared mask, and the own ones by owner', () => {
     const { sharedOfType, ownOfType } = flatten(

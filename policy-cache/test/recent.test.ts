@@ -110,6 +110,7 @@ test.each([
 ])('no part of a large store is much larger than others: ids %s', (_, id) => {
   const store = new RecentStore<Entry>(8_000_000);
   const count = 100_000;
+  for (let i = 0; i < count; i++) store.set(id(i), entry(id(i)));
   const parts = new Map<object, number>();
   for (let i = 0; i < count; i++) {
     const part = store.partOf(id(i));

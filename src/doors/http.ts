@@ -125,6 +125,7 @@ export function createHttpDoors(settings: HttpDoorsSettings): HttpDoors {
       origin: headers.origin,
       asserted: subjectHeader === null ? null : headers.asserted,
       timeout: null,
+      now: started,
       atLeast,
       parameters:
         entrance === null || entrance.resource === null || entrance.operation === null

@@ -380,6 +380,21 @@ describe('what cannot be decided', () => {
   }
 });
 
+test('the reading of the clock goes on to the decision of the same turn, and not to one of a later turn', async () => {
+  const handed: unknown[] = [];
+  const pdp: Pdp = {
+    check: (_requests, _atLeast, _trace, now) => {
+      handed.push(now);
+      return { decision: { allow: true, reason: 'generic', rule: '3' }, index: 0, status: { tenant: 't1', customer: '', revision: null, hit: true } };
+    },
+  };
+  const issuer: Issuer = { name: 'i', external: true, tenants: '*', algorithms: [], iss: null, verify: () => Promise.reject(new Error('unused')) };
+  const who: Authentication = { kind: 'user', subject: 'u', authority: issuer, expires: NOW + 1 };
+  const asked = { ...request('GET', '/api/device/d1', { credential: 'Bearer x', credentials: 1 }), now: 17 };
+  for (const authenticate of [() => who, () => Promise.resolve(who)]) expect(words(await made(pdp, authenticate, [])(asked))).toBe('permit generic 3');
+  expect(handed).toEqual([17, undefined]);
+});
+
 function withPdp(pdp: Pdp, issuer: Issuer) {
   return made(pdp, () => ({ kind: 'user', subject: 'u', authority: issuer, expires: NOW + 1 }), []);
 }
