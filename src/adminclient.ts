@@ -17,8 +17,9 @@ export class AdminRefusal extends Error {
   readonly status: number;
   readonly problem: Readonly<Record<string, unknown>>;
   constructor(status: number, problem: Readonly<Record<string, unknown>>) {
-    const rule = typeof problem['rule'] === 'string' ? `, rule ${problem['rule']}` : '';
-    super(`${String(problem['detail'] ?? problem['title'] ?? 'no words')} (${String(problem['reason'] ?? problem['code'] ?? status)}${rule})`);
+    const said = (...names: readonly string[]): string | undefined => names.map((name) => problem[name]).find((value) => typeof value === 'string');
+    const rule = said('rule');
+    super(`${said('detail', 'title') ?? 'no words'} (${said('reason', 'code') ?? status}${rule === undefined ? '' : `, rule ${rule}`})`);
     this.status = status;
     this.problem = problem;
   }

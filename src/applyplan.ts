@@ -3,7 +3,7 @@
 // As an import does with what is there: a field that a row leaves out stays as it is. What no file can change (the type of a thing, the owner of a
 // group or a role) is a problem, not a step. Things are removed only where the file names their owner, and only if asked (`prune`).
 
-import { isReserved, predefinedOf } from 'policy-cache';
+import { isReserved, parseAllGroup, predefinedOf } from 'policy-cache';
 import type { ImportRow } from 'policy-cache/postgres';
 
 /** In the order in which they are made: each refers to earlier ones only. Removed backwards. */
@@ -71,7 +71,7 @@ export function planOf(wanted: readonly ImportRow[], stored: StoredWorld, { prun
       }
     }
     const moves = 'owner' in row && (row.kind === 'customer' || row.kind === 'user' || row.kind === 'entity') && row.owner !== before['owner'];
-    if (moves) changed.push({ kind: 'move', list, id: row.id, owner: row.owner, from: String(before['owner']), groups: row.groups ?? [] });
+    if (moves) changed.push({ kind: 'move', list, id: row.id, owner: row.owner, from: textOf(before['owner']), groups: row.groups ?? [] });
     const change = changeOf(row, before);
     if (Object.keys(change).length > 0) changed.push({ kind: 'update', list, id: row.id, change, before });
     if (!moves && 'groups' in row && row.groups !== undefined) noteMembers(members, row.id, row.groups, (before['groups'] ?? []) as readonly string[]);
@@ -87,7 +87,7 @@ export function planOf(wanted: readonly ImportRow[], stored: StoredWorld, { prun
 
 /** A grant that was given no id of its own is the stored one of the same three. */
 function named(stored: StoredWorld): (row: ImportRow) => ImportRow {
-  const byThree = new Map([...stored.grants.values()].map((grant) => [three(grant), String(grant['id'])]));
+  const byThree = new Map([...stored.grants.values()].map((grant) => [three(grant), textOf(grant['id'])]));
   return (row) => (row.kind === 'grant' && row.derived === true ? { ...row, id: byThree.get(three({ ...row })) ?? row.id } : row);
 }
 
@@ -132,13 +132,12 @@ function creation(row: ImportRow): Step {
 /** A row as the administration takes it. */
 function fieldsOf(row: ImportRow): Row {
   const name = row.label === undefined ? {} : { [row.kind === 'customer' ? 'title' : 'name']: row.label };
-  const { kind, file, line, path, label, implied, ...fields } = row;
   const sent = ([field, value]: readonly [string, unknown]): boolean =>
-    value !== undefined && !NOT_SENT.has(field) && !(kind === 'customer' && field === 'groups');
-  const more = Object.fromEntries(Object.entries(fields).filter(sent));
+    value !== undefined && !NOT_SENT.has(field) && !(row.kind === 'customer' && field === 'groups');
+  const more = Object.fromEntries(Object.entries(row).filter(sent));
   return { ...more, ...name };
 }
-const NOT_SENT: ReadonlySet<string> = new Set(['lastLogin', 'derived', 'shared']);
+const NOT_SENT: ReadonlySet<string> = new Set(['kind', 'file', 'line', 'path', 'label', 'implied', 'lastLogin', 'derived', 'shared']);
 
 const FIXED: Readonly<Partial<Record<ImportRow['kind'], readonly string[]>>> = { group: ['type', 'owner'], entity: ['type'], role: ['type', 'owner'] };
 
@@ -202,7 +201,7 @@ function prunedOf(rows: readonly ImportRow[], stored: StoredWorld): readonly Ste
   for (let found = true; found;) {
     found = false;
     for (const [id, { owner }] of stored.customers) {
-      if (kept.has(id) || owners.has(id) || !owners.has(String(owner))) continue;
+      if (kept.has(id) || owners.has(id) || !owners.has(textOf(owner))) continue;
       owners.add(id); // and what it owns
       gone.push(id);
       found = true;
@@ -214,8 +213,8 @@ function prunedOf(rows: readonly ImportRow[], stored: StoredWorld): readonly Ste
   const steps: Step[] = [];
   for (const list of ['grants', 'entities', 'users', 'roles', 'groups'] as const) {
     for (const [id, row] of stored[list]) {
-      const owner = list === 'grants' ? ownerOfGroup(String(row['userGroup']), stored) : row['owner'];
-      if (!owners.has(String(owner)) || kept.has(id) || isReserved(id) || predefined.has(id)) continue;
+      const owner = list === 'grants' ? ownerOfGroup(textOf(row['userGroup']), stored) : row['owner'];
+      if (!owners.has(textOf(owner)) || kept.has(id) || isReserved(id) || predefined.has(id)) continue;
       steps.push({ kind: 'delete', list, id });
     }
   }
@@ -224,5 +223,9 @@ function prunedOf(rows: readonly ImportRow[], stored: StoredWorld): readonly Ste
 }
 
 function ownerOfGroup(id: string, stored: StoredWorld): string {
-  return id.startsWith('all:USER:') ? id.slice('all:USER:'.length) : String(stored.groups.get(id)?.['owner'] ?? '');
+  return parseAllGroup(id)?.owner ?? textOf(stored.groups.get(id)?.['owner']);
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : '';
 }

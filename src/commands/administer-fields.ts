@@ -89,7 +89,7 @@ export function bodyOf(kind: Kind, options: Readonly<Record<string, unknown>>, c
     if (given === undefined) continue;
     if (many) body[field] = given;
     else if (change && given === '') body[field] = null;
-    else body[field] = read ? read(String(given), flagName) : given;
+    else body[field] = read && typeof given === 'string' ? read(given, flagName) : given;
   }
   return body;
 }

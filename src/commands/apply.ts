@@ -156,8 +156,8 @@ function wordsOf(step: Step): string {
   switch (step.kind) {
     case 'create':
     case 'share': {
-      const { id, ...fields } = step.row;
-      return `  ${short(fields)}`;
+      const fields = Object.entries(step.row).filter(([name]) => name !== 'id');
+      return `  ${short(Object.fromEntries(fields))}`;
     }
     case 'move':
       return `  ${step.from} → ${step.owner}`;

@@ -29,7 +29,7 @@ function rowsOf(world: WorldFile): readonly ImportRow[] {
 
 /** What the administration would list of it. */
 function storedOf(world: WorldFile): Record<List, Map<string, Row>> {
-  return Object.fromEntries(LISTS.map((list) => [list, new Map(world[list].map((row) => [row.id, { ...row } as Row]))])) as Record<List, Map<string, Row>>;
+  return Object.fromEntries(LISTS.map((list) => [list, new Map(world[list].map((row) => [row.id, row]))])) as Record<List, Map<string, Row>>;
 }
 
 /** As the administration would do it, as far as lists show. */

@@ -70,7 +70,12 @@ export async function startBehind({ server, world, routes, set, env = {}, admini
   try {
     await load(sql, world);
     const secrets = administered ? { ADMIN_DATABASE_URL: await database.urlAs('grantgate_writer'), GRANTGATE_OPERATOR_SECRETS: OPERATOR } : {};
-    const sidecar = await startSidecar({ databaseUrl: await database.urlAs('grantgate_reader'), routes, env: { ...env, ...secrets }, set: { 'doors.deadline': DEADLINE, ...set } });
+    const sidecar = await startSidecar({
+      databaseUrl: await database.urlAs('grantgate_reader'),
+      routes,
+      env: { ...env, ...secrets },
+      set: { 'doors.deadline': DEADLINE, ...set },
+    });
     closing.unshift(() => sidecar.stop());
     const application = await startApplication();
     closing.unshift(() => application.close());

@@ -1,0 +1,137 @@
+// Is the command line of the administration usable from nothing? A database, one tenant, and files that are applied to it.
+
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { OPERATOR } from '../support/admin.ts';
+import { cli, type CliOptions, type CliRun } from '../support/cli.ts';
+import { startPostgres, type TestServer } from '../support/postgres.ts';
+import { tokenFor } from '../support/sidecar.ts';
+import { startBehind, type Behind } from '../support/stack.ts';
+
+let server: TestServer;
+let behind: Behind;
+beforeAll(async () => {
+  server = await startPostgres('embedded18');
+  behind = await startBehind({ server, world: '{"tenants": []}', administered: true });
+});
+afterAll(async () => {
+  await behind?.close();
+  await server?.close();
+});
+
+async function as(user: string, args: readonly string[], options: CliOptions = {}): Promise<CliRun> {
+  const token = user === OPERATOR ? OPERATOR : await tokenFor(user);
+  const env = { GRANTGATE_CLIENT_SERVER: `http://127.0.0.1:${behind.sidecar.api}`, GRANTGATE_CLIENT_TOKEN: token };
+  return cli(args, { env, ...options });
+}
+
+const WORLD = `
+customers:
+  - { id: tower, owner: acme, title: Tower }
+  - { id: cafe, owner: tower, title: Café }
+groups:
+  - { id: meters, type: DEVICE, owner: tower }
+  - { id: night, type: USER, owner: tower, name: Night shift }
+roles:
+  - { id: look, owner: acme, type: GROUP, permissions: [READ, READ_TELEMETRY] }
+users:
+  - { id: ben, owner: tower, groups: [night], email: ben@tower.example }
+entities:
+  - { id: m1, type: DEVICE, owner: tower, groups: [meters] }
+  - { id: m2, type: DEVICE, owner: cafe }
+grants:
+  - { userGroup: night, role: look, entityGroup: meters }
+`;
+const SMALLER = `
+customers:
+  - { id: tower, owner: acme, title: The Tower }
+tenants:
+  - { id: acme }
+groups:
+  - { id: meters, type: DEVICE, owner: tower }
+entities:
+  - { id: m1, type: DEVICE, owner: tower, groups: [] }
+`;
+const files = { 'world.yaml': WORLD, 'smaller.yaml': SMALLER };
+
+test('bootstrap, straight in the database: a tenant and its first administrator, once', async () => {
+  const env = { ADMIN_DATABASE_URL: await behind.database.urlAs('grantgate_writer') };
+  expect(await cli(['bootstrap', '--tenant', 'acme', '--user', 'ada', '--name', 'Acme'], { env })).toMatchObject({
+    code: 0,
+    stdout: expect.stringMatching(/^made tenant acme and its first administrator ada; revision \d+-/) as string,
+  });
+  expect(await cli(['bootstrap', '--tenant', 'acme', '--user', 'eve'], { env })).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('has an administrator') as string,
+  });
+  expect(await as('ada', ['user', 'get', 'ada', '--json'])).toMatchObject({ code: 0, stdout: expect.stringContaining('"admins:acme"') as string });
+});
+
+test('one thing at a time, with exit codes that scripts can use', async () => {
+  expect(await as('ada', ['customer', 'create', 'mill', '--title', 'Mill'])).toMatchObject({
+    code: 0,
+    stdout: expect.stringMatching(/^mill {2}owner=acme {2}title=Mill/) as string,
+  });
+  expect(await as('ada', ['customer', 'create', 'mill'])).toMatchObject({ code: 1, stderr: expect.stringContaining('is used already') as string });
+  expect(await as('ada', ['customer', 'update', 'mill', '--title', '', '--details', '{floor: 3}', '--json'])).toMatchObject({ code: 0 });
+  expect(JSON.parse((await as('ada', ['customer', 'get', 'mill', '--json'])).stdout)).toEqual({ id: 'mill', owner: 'acme', groups: [], details: { floor: 3 } });
+  expect(await as('ada', ['user', 'create', 'mia', '--owner', 'mill', '--group', 'users:mill'])).toMatchObject({ code: 0 });
+  expect(await as('mia', ['user', 'delete', 'ada'])).toMatchObject({ code: 1, stderr: expect.stringMatching(/rule 6e/) as string });
+  expect(await as('mia', ['customer', 'list'])).toMatchObject({ code: 0, stdout: expect.stringMatching(/^mill {2}.*\n$/) as string });
+  expect(await as('ada', ['user', 'move', 'mia', '--owner', 'acme', '--group', 'users:acme'])).toMatchObject({ code: 0 });
+  expect(await as('ada', ['user', 'delete', 'mia'])).toMatchObject({ code: 0, stdout: expect.stringMatching(/^removed mia\nrevision/) as string });
+  expect(await as('ada', ['customer', 'delete', 'mill'])).toMatchObject({ code: 0 });
+  expect(await as('ada', ['customer', 'get', 'mill'])).toMatchObject({ code: 1, stderr: 'grantgate: there is no customer "mill" (not-found)\n' });
+  expect(await as('ada', ['user', 'update', 'ada'])).toMatchObject({ code: 2, stderr: expect.stringContaining('say what is to be changed') as string });
+});
+
+test('apply shows its plan and asks; then diff is empty; then a smaller file with prune', async () => {
+  const before = await as('ada', ['diff', '-f', 'world.yaml'], { files });
+  expect(before).toMatchObject({ code: 1, stdout: expect.stringContaining('9 to make, 0 to change, 0 to move, 0 to remove') as string });
+  expect(await as('ada', ['apply', '-f', 'world.yaml'], { files, stdin: lines('n\n') })).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('nothing was changed') as string,
+  });
+  expect(await as('ada', ['apply', '-f', 'world.yaml'], { files, stdin: lines('yes\n') })).toMatchObject({
+    code: 0,
+    stdout: expect.stringContaining('applied 9 steps') as string,
+  });
+  expect(await as('ada', ['diff', '-f', 'world.yaml'], { files })).toMatchObject({ code: 0, stdout: 'nothing to do: what is there is what the files say\n' });
+  expect((await as('ben', ['entity', 'list'])).stdout).toMatch(/^m1 .*\n$/);
+
+  const plan = await as('ada', ['apply', '-f', 'smaller.yaml', '--prune', '--yes'], { files });
+  expect(plan.stdout.split('\n').map((line) => line.replace(/ {2,}.*?(?=\S)/, ' '))).toEqual([
+    '~ customers tower  title: "Tower" → "The Tower"',
+    '~ groups meters  -m1',
+    expect.stringMatching(/^- grants/),
+    '- entities m2',
+    '- users ada'.replace('ada', 'ben'),
+    '- roles look',
+    '- groups night',
+    '- customers cafe',
+    '0 to make, 2 to change, 0 to move, 6 to remove',
+    expect.stringMatching(/^applied 8 steps/),
+    '',
+  ]);
+  expect(await as('ada', ['diff', '-f', 'smaller.yaml', '--prune'], { files })).toMatchObject({ code: 0 });
+});
+
+test('what is wrong with a file is said with its line, before anything is asked', async () => {
+  const wrong = { 'wrong.yaml': 'groups:\n  - { id: meters, type: ASSET, owner: tower }\n', 'odd.yaml': 'users:\n  - { id: x }\n' };
+  expect(await as('ada', ['apply', '-f', 'wrong.yaml', '--yes'], { files: wrong })).toMatchObject({
+    code: 2,
+    stderr: expect.stringMatching(/wrong\.yaml:2: groups\[0\]\.type: .*never changes/) as string,
+  });
+  expect(await as('ada', ['apply', '-f', 'odd.yaml', '--yes'], { files: wrong })).toMatchObject({
+    code: 2,
+    stderr: expect.stringMatching(/odd\.yaml:2: users\[0\]\.owner/) as string,
+  });
+  expect(await cli(['diff', '-f', 'world.yaml'], { files })).toMatchObject({ code: 2, stderr: expect.stringContaining('client.token') as string });
+  expect(await as('ada', ['diff', '-f', 'world.yaml', '--server', 'http://127.0.0.1:1'], { files })).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('ECONNREFUSED') as string,
+  });
+});
+
+async function* lines(text: string): AsyncGenerator<Uint8Array> {
+  yield Buffer.from(text);
+}
