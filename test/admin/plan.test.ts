@@ -29,7 +29,17 @@ function rowsOf(world: WorldFile): readonly ImportRow[] {
 
 /** What the administration would list of it. */
 function storedOf(world: WorldFile): Record<List, Map<string, Row>> {
-  return Object.fromEntries(LISTS.map((list) => [list, new Map(world[list].map((row) => [row.id, row]))])) as Record<List, Map<string, Row>>;
+  const mapped = (rows: readonly { readonly id: string }[]): Map<string, Row> => new Map(rows.map((row) => [row.id, { ...row }]));
+  const { tenants, customers, groups, roles, users, entities, grants } = world;
+  return {
+    tenants: mapped(tenants),
+    customers: mapped(customers),
+    groups: mapped(groups),
+    roles: mapped(roles),
+    users: mapped(users),
+    entities: mapped(entities),
+    grants: mapped(grants),
+  };
 }
 
 /** As the administration would do it, as far as lists show. */
