@@ -1,0 +1,44 @@
+// How long is a client waited for, that has begun to say something or has something to read?
+//
+// By one look a second for all connections, and not by a timer for each: nothing of it is on the way of a call.
+
+/** For the rest of a frame or header block that has begun, and for what is written to be read. */
+const STUCK_SECONDS = 10;
+/** For the other side to close after the last words. */
+const LAST_SECONDS = 2;
+
+export interface Look {
+  /** Frames so far. */
+  readonly frames: number;
+  /** One has begun. */
+  readonly isPartial: boolean;
+  readonly inBlock: boolean;
+  /** What is written is not taken. */
+  readonly isStalled: boolean;
+}
+
+export class Patience {
+  /** Seconds in which no frame came. */
+  quiet = 0;
+  #frames = -1;
+  #unfinished = 0;
+  #unread = 0;
+  #afterTheEnd = 0;
+
+  /** What was waited for too long. */
+  second({ frames, isPartial, inBlock, isStalled }: Look): 'unfinished' | 'unread' | null {
+    const isSame = frames === this.#frames;
+    this.#frames = frames;
+    this.quiet = isSame ? this.quiet + 1 : 0;
+    // Within a header block a frame is no progress: they are few, and could come one by one for minutes.
+    this.#unfinished = inBlock || (isPartial && isSame) ? this.#unfinished + 1 : 0;
+    this.#unread = isStalled ? this.#unread + 1 : 0;
+    if (this.#unfinished > STUCK_SECONDS) return 'unfinished';
+    return this.#unread > STUCK_SECONDS ? 'unread' : null;
+  }
+
+  /** false: it has had its time. */
+  afterTheEnd(): boolean {
+    return ++this.#afterTheEnd <= LAST_SECONDS;
+  }
+}
