@@ -35,8 +35,8 @@ export interface ConnectionListener {
   closed(connection: Connection): void;
 }
 
-/** Ids of streams that were reset here, for what was on its way then. */
-const REMEMBERED = 64;
+/** Streams that are over, the last ones: what was on its way when one was reset is passed over. */
+const REMEMBERED = 256;
 const NOTHING = Buffer.alloc(0);
 
 const SETTINGS_ACK = frameOf({ type: FRAME.settings, flags: FLAG.ack }, NOTHING);
@@ -64,7 +64,9 @@ export class Connection {
   #closing = false;
   #isOver = false;
   #uncredited = 0;
-  readonly #resets: number[] = [];
+  /** Below zero those that were reset here. */
+  readonly #over = new Int32Array(REMEMBERED);
+  #overCount = 0;
   #pinged: (() => void) | null = null;
 
   constructor(socket: Socket, told: ConnectionListener) {
@@ -116,20 +118,27 @@ export class Connection {
   reset(stream: Stream, code: Code): void {
     if (stream.closed) return;
     this.sending.write(wordsFrame({ type: FRAME.reset, stream: stream.id }, code));
-    this.#remember(stream.id);
-    this.#close(stream);
+    this.#close(stream, -stream.id);
   }
 
   /** Once a second. */
   second(): void {
-    if (this.#isOver) return this.#patience.afterTheEnd() ? undefined : this.#socket.destroy();
+    if (this.#isOver) return this.#patience.afterTheEnd() ? undefined : this.destroy();
     this.#allowance.second();
     const { count, isPartial } = this.#reader;
-    switch (this.#patience.second({ frames: count, isPartial, inBlock: this.#block !== null, isStalled: this.sending.isStalled })) {
+    switch (
+      this.#patience.second({
+        frames: count,
+        isPartial,
+        inBlock: this.#block !== null,
+        unread: this.#socket.writableLength,
+        read: this.#socket.bytesWritten - this.#socket.writableLength,
+      })
+    ) {
       case 'unfinished':
         return this.#fail(CODE.enhanceYourCalm);
       case 'unread':
-        return this.#socket.destroy();
+        return this.destroy();
       case null:
         if (this.#patience.quiet > 0) this.#told.quiet(this, this.#patience.quiet);
     }
@@ -271,7 +280,11 @@ export class Connection {
 
   #trailers(id: number, endStream: boolean, fields: readonly Field[] | null): void {
     const stream = this.#streams.get(id);
-    if (stream === null) return this.#stray(id);
+    if (stream === null) {
+      this.#allowance.frame();
+      if (this.#over.includes(-id)) return;
+      throw new ConnectionError(this.#over.includes(id) ? CODE.streamClosed : CODE.protocolError, 'the head of a stream that is over, or was passed by');
+    }
     if (stream.remoteEnded) return this.#break(stream, CODE.streamClosed);
     if (!endStream || fields === null || !areTrailers(fields) || (stream.promised ?? 0) > 0) return this.#break(stream, CODE.protocolError);
     stream.remoteEnded = true;
@@ -287,7 +300,7 @@ export class Connection {
   }
 
   #settings(): void {
-    const { flags, stream, bytes, from, to } = this.#reader;
+    const { flags, stream, from, to } = this.#reader;
     if (stream !== 0) protocolError('settings of a stream');
     if ((flags & FLAG.ack) !== 0) {
       this.#allowance.frame();
@@ -300,6 +313,7 @@ export class Connection {
     const isFirst = !this.#greeted;
     this.#greeted = true;
     this.sending.write(isFirst ? Buffer.concat([SETTINGS, SETTINGS_ACK]) : SETTINGS_ACK);
+    this.sending.pump(); // what the settings made room for, behind the word that they are in force
     if (isFirst) this.#told.greeted(this);
   }
 
@@ -328,10 +342,10 @@ export class Connection {
     else if (!this.sending.widenStream(stream, by)) this.#break(stream, CODE.flowControlError);
   }
 
-  /** For a stream that is over. What was reset here may still be spoken of; else it is a client that lost count. */
+  /** A message for a stream that is over. */
   #stray(id: number): void {
     this.#allowance.frame();
-    if (!this.#resets.includes(id)) this.#refuse(id, CODE.streamClosed);
+    if (!this.#over.includes(-id)) this.sending.write(wordsFrame({ type: FRAME.reset, stream: id }, CODE.streamClosed));
   }
 
   /** No call comes of it, by the client's fault. */
@@ -339,7 +353,7 @@ export class Connection {
     const stream = this.#streams.get(id);
     if (stream !== null) return this.#break(stream, code);
     this.sending.write(wordsFrame({ type: FRAME.reset, stream: id }, code));
-    this.#remember(id);
+    this.#remember(-id);
     this.#allowance.reset();
   }
 
@@ -349,8 +363,7 @@ export class Connection {
   }
 
   #remember(id: number): void {
-    this.#resets.push(id);
-    if (this.#resets.length > REMEMBERED) this.#resets.shift();
+    this.#over[this.#overCount++ % REMEMBERED] = id;
   }
 
   #answered(stream: Stream): void {
@@ -359,9 +372,10 @@ export class Connection {
     else this.reset(stream, CODE.noError);
   }
 
-  #close(stream: Stream): void {
+  #close(stream: Stream, as = stream.id): void {
     if (stream.closed) return;
     stream.closed = true;
+    this.#remember(as);
     this.#streams.remove(stream);
     this.sending.drop(stream);
     stream.receiver?.closed();

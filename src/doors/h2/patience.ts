@@ -13,8 +13,9 @@ export interface Look {
   /** One has begun. */
   readonly isPartial: boolean;
   readonly inBlock: boolean;
-  /** What is written is not taken. */
-  readonly isStalled: boolean;
+  /** Bytes that are written and not taken, and those that were. */
+  readonly unread: number;
+  readonly read: number;
 }
 
 export class Patience {
@@ -22,17 +23,19 @@ export class Patience {
   quiet = 0;
   #frames = -1;
   #unfinished = 0;
+  #read = -1;
   #unread = 0;
   #afterTheEnd = 0;
 
   /** What was waited for too long. */
-  second({ frames, isPartial, inBlock, isStalled }: Look): 'unfinished' | 'unread' | null {
+  second({ frames, isPartial, inBlock, unread, read }: Look): 'unfinished' | 'unread' | null {
     const isSame = frames === this.#frames;
     this.#frames = frames;
     this.quiet = isSame ? this.quiet + 1 : 0;
     // Within a header block a frame is no progress: they are few, and could come one by one for minutes.
     this.#unfinished = inBlock || (isPartial && isSame) ? this.#unfinished + 1 : 0;
-    this.#unread = isStalled ? this.#unread + 1 : 0;
+    this.#unread = unread > 0 && read === this.#read ? this.#unread + 1 : 0;
+    this.#read = read;
     if (this.#unfinished > STUCK_SECONDS) return 'unfinished';
     return this.#unread > STUCK_SECONDS ? 'unread' : null;
   }

@@ -42,11 +42,6 @@ export class Sending {
     this.#told = told;
   }
 
-  /** Does the client not take what is written? */
-  get isStalled(): boolean {
-    return this.#socket.writableLength > 0;
-  }
-
   /** Nothing is written before the turn ends. */
   begin(): void {
     this.#inTurn = true;
@@ -127,7 +122,7 @@ export class Sending {
       stream.unsent.bytes = Buffer.concat([stream.unsent.bytes, bytes]);
       stream.unsent.trailers = trailers;
     }
-    this.#pump();
+    this.pump();
   }
 
   /** What waits of it is not sent any more. */
@@ -143,14 +138,14 @@ export class Sending {
   widen(by: number): void {
     this.#window += by;
     if (this.#window > MOST_WINDOW) throw new ConnectionError(CODE.flowControlError, 'a window beyond its bound');
-    this.#pump();
+    this.pump();
   }
 
   /** Likewise for one stream; false: beyond its bound. */
   widenStream(stream: Stream, by: number): boolean {
     stream.credit += by;
     if (this.#room(stream) > MOST_WINDOW) return false;
-    if (stream.unsent !== null) this.#pump();
+    if (stream.unsent !== null) this.pump();
     return true;
   }
 
@@ -158,7 +153,6 @@ export class Sending {
   setStreamWindow(size: number, open: readonly Stream[]): void {
     this.#streamWindow = size;
     if (open.some((stream) => this.#room(stream) > MOST_WINDOW)) throw new ConnectionError(CODE.flowControlError, 'a window beyond its bound');
-    this.#pump();
   }
 
   setTable(size: number): void {
@@ -180,7 +174,7 @@ export class Sending {
   }
 
   /** Sends of what waits, the oldest first, what there is room for. */
-  #pump(): void {
+  pump(): void {
     if (this.#waiting.length === 0) return;
     const waiting = this.#waiting.splice(0);
     for (const stream of waiting) {
