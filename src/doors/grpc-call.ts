@@ -152,11 +152,6 @@ export function fail(stream: Stream, problem: GrpcProblem): void {
   else stream.owner.sending.head(stream, errorOf(problem), true);
 }
 
-/** It is given up. */
-export function abandon(stream: Stream): void {
-  stream.owner.reset(stream, CODE.cancel);
-}
-
 const errors = new Map<GrpcProblem, Buffer>();
 function errorOf(problem: GrpcProblem): Buffer {
   let block = errors.get(problem);

@@ -8,7 +8,7 @@
 // with the Set, 0.7 MB and 4.7 ms without it.
 
 import type { Clock } from 'policy-cache';
-import { GRPC, Message, TOO_LONG, abandon, fail, reply, wholeIn } from './grpc-call.ts';
+import { GRPC, Message, TOO_LONG, fail, reply, wholeIn } from './grpc-call.ts';
 import type { GrpcProblem } from './grpc-call.ts';
 import type { Head } from './h2/head.ts';
 import type { Receiver, Stream } from './h2/stream.ts';
@@ -149,7 +149,7 @@ export function createCalls({ clock, shed, whole, tooLong }: CallsSettings): Cal
     for (const call of [...open]) {
       if (!call.ended && held > MOST_HELD) refuse(call, TOO_MANY);
       else if (now < call.due) continue;
-      else if (call.ended) abandon(call.stream);
+      else if (call.ended) call.stream.owner.abandon(call.stream);
       else refuse(call, TOO_LATE);
     }
     sweeping = open.length > 0;

@@ -15,7 +15,12 @@ export class Allowance {
 
   /** A call that was given up, by the client or by its fault: its work may go on behind it (CVE-2023-44487, CVE-2025-8671). @throws ConnectionError */
   reset(): void {
-    if (--this.#resets < 0) throw new ConnectionError(CODE.enhanceYourCalm, 'too many calls that are given up');
+    if (!this.spare()) throw new ConnectionError(CODE.enhanceYourCalm, 'too many calls that are given up');
+  }
+
+  /** Likewise; false: it was one too many. */
+  spare(): boolean {
+    return --this.#resets >= 0;
   }
 
   /** A frame that carries no call on. @throws ConnectionError */

@@ -121,6 +121,11 @@ export class Connection {
     this.#close(stream, -stream.id);
   }
 
+  abandon(stream: Stream): void {
+    this.reset(stream, CODE.cancel);
+    if (!this.#allowance.spare()) this.#fail(CODE.enhanceYourCalm);
+  }
+
   /** Once a second. */
   second(): void {
     if (this.#isOver) return this.#patience.afterTheEnd() ? undefined : this.destroy();

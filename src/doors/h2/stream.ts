@@ -8,6 +8,8 @@ export interface StreamOwner {
   readonly sending: Sending;
   /** The answer, or what is left of it, is not coming; and nothing of the call is wanted any more. */
   reset(stream: Stream, code: Code): void;
+  /** Likewise, by the fault of a client that does not take it. */
+  abandon(stream: Stream): void;
 }
 
 /** Who takes what comes on a stream. */
