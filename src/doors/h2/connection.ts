@@ -287,7 +287,7 @@ export class Connection {
     const stream = this.#streams.get(id);
     if (stream === null) {
       this.#allowance.frame();
-      if (this.#over.includes(-id)) return;
+      if (id > this.#lastTaken || this.#over.includes(-id)) return;
       throw new ConnectionError(this.#over.includes(id) ? CODE.streamClosed : CODE.protocolError, 'the head of a stream that is over, or was passed by');
     }
     if (stream.remoteEnded) return this.#break(stream, CODE.streamClosed);
@@ -350,7 +350,7 @@ export class Connection {
   /** A message for a stream that is over. */
   #stray(id: number): void {
     this.#allowance.frame();
-    if (!this.#over.includes(-id)) this.sending.write(wordsFrame({ type: FRAME.reset, stream: id }, CODE.streamClosed));
+    if (id <= this.#lastTaken && !this.#over.includes(-id)) this.sending.write(wordsFrame({ type: FRAME.reset, stream: id }, CODE.streamClosed));
   }
 
   /** No call comes of it, by the client's fault. */

@@ -33,7 +33,8 @@ export class Patience {
     this.#frames = frames;
     this.quiet = isSame ? this.quiet + 1 : 0;
     // Within a header block a frame is no progress: they are few, and could come one by one for minutes.
-    this.#unfinished = inBlock || (isPartial && isSame) ? this.#unfinished + 1 : 0;
+    // And who does not read is not read.
+    this.#unfinished = unread === 0 && (inBlock || (isPartial && isSame)) ? this.#unfinished + 1 : 0;
     this.#unread = unread > 0 && read === this.#read ? this.#unread + 1 : 0;
     this.#read = read;
     if (this.#unfinished > STUCK_SECONDS) return 'unfinished';
