@@ -73,10 +73,10 @@ export function createHealth({ clock, ready }: HealthSettings): Health {
     if (watchers.size >= MOST_WATCHERS) return fail(stream, TOO_MANY);
     const known = SERVICES.includes(serviceOf(message));
     const told = known ? status() : SERVICE_UNKNOWN;
-    begin(stream);
-    send(stream, messageOf(told));
     watchers.set(stream, { known, told });
     stream.receiver = { data: () => undefined, closed: () => forget(stream) };
+    begin(stream);
+    send(stream, messageOf(told));
     stopTick ??= clock.after(TICK_MS, tick);
   };
 

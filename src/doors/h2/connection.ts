@@ -18,7 +18,7 @@ import { Patience } from './patience.ts';
 import { FrameReader } from './reader.ts';
 import { Sending } from './sending.ts';
 import { MOST_FIELDS, MOST_STREAMS, SETTINGS, STREAM_WINDOW, WINDOW, applySettings } from './settings.ts';
-import { Stream, StreamTable } from './stream.ts';
+import { OverStreams, Stream, StreamTable } from './stream.ts';
 
 export interface ConnectionListener {
   /** The client's first settings came. */
@@ -35,8 +35,6 @@ export interface ConnectionListener {
   closed(connection: Connection): void;
 }
 
-/** Streams that are over, the last ones: what was on its way when one was reset is passed over. */
-const REMEMBERED = 256;
 const NOTHING = Buffer.alloc(0);
 
 const SETTINGS_ACK = frameOf({ type: FRAME.settings, flags: FLAG.ack }, NOTHING);
@@ -51,9 +49,7 @@ export class Connection {
   readonly #allowance = new Allowance();
   readonly #patience = new Patience();
   readonly #streams = new StreamTable();
-  /** The last fields that made a head, and that. */
-  #fields: readonly Field[] = [];
-  #head: Head | null = null;
+  readonly #over = new OverStreams();
   #block: HeaderBlock | null = null;
   #greeted = false;
   /** The greatest id so far. */
@@ -64,9 +60,6 @@ export class Connection {
   #closing = false;
   #isOver = false;
   #uncredited = 0;
-  /** Below zero those that were reset here. */
-  readonly #over = new Int32Array(REMEMBERED);
-  #overCount = 0;
   #pinged: (() => void) | null = null;
 
   constructor(socket: Socket, told: ConnectionListener) {
@@ -79,15 +72,6 @@ export class Connection {
     socket.on('error', () => undefined); // `close` follows
     socket.on('end', () => this.#left());
     socket.on('close', () => this.#closed());
-  }
-
-  get destroyed(): boolean {
-    return this.#socket.destroyed;
-  }
-
-  /** Streams that are open. */
-  get streams(): number {
-    return this.#streams.size;
   }
 
   /** "Ask no more, while I take what comes" (section 6.8). */
@@ -118,7 +102,7 @@ export class Connection {
   reset(stream: Stream, code: Code): void {
     if (stream.closed) return;
     this.sending.write(wordsFrame({ type: FRAME.reset, stream: stream.id }, code));
-    this.#close(stream, -stream.id);
+    this.#close(stream, true);
   }
 
   abandon(stream: Stream): void {
@@ -187,6 +171,7 @@ export class Connection {
       case FRAME.ping:
         return this.#ping();
       case FRAME.goaway:
+        this.#allowance.frame();
         if (stream !== 0) protocolError('the end of a stream, as if of the connection');
         if (length < 8) sizeError();
         return this.#left();
@@ -264,7 +249,7 @@ export class Connection {
     this.#last = id;
     if (id > this.#lastTaken) return; // it was told that none is taken any more, and may ask again elsewhere
     if (fields === null) return this.#refuse(id, CODE.enhanceYourCalm);
-    const head = this.#headOf(fields);
+    const head = readHead(fields);
     if (head === null || dependsOnItself || (endStream && (head.contentLength ?? 0) > 0)) return this.#refuse(id, CODE.protocolError);
     if (this.#streams.size >= MOST_STREAMS) return this.#refuse(id, CODE.refusedStream);
     const stream = new Stream(id, this, head.contentLength);
@@ -275,20 +260,12 @@ export class Connection {
     if (endStream && !stream.closed) stream.receiver?.data(NOTHING, true);
   }
 
-  #headOf(fields: readonly Field[]): Head | null {
-    if (fields !== this.#fields) {
-      this.#head = readHead(fields);
-      this.#fields = fields;
-    }
-    return this.#head;
-  }
-
   #trailers(id: number, endStream: boolean, fields: readonly Field[] | null): void {
     const stream = this.#streams.get(id);
     if (stream === null) {
       this.#allowance.frame();
-      if (id > this.#lastTaken || this.#over.includes(-id)) return;
-      throw new ConnectionError(this.#over.includes(id) ? CODE.streamClosed : CODE.protocolError, 'the head of a stream that is over, or was passed by');
+      if (id > this.#lastTaken || this.#over.wasReset(id)) return;
+      throw new ConnectionError(this.#over.wasAnswered(id) ? CODE.streamClosed : CODE.protocolError, 'the head of a stream that is over, or was passed by');
     }
     if (stream.remoteEnded) return this.#break(stream, CODE.streamClosed);
     if (!endStream || fields === null || !areTrailers(fields) || (stream.promised ?? 0) > 0) return this.#break(stream, CODE.protocolError);
@@ -350,7 +327,7 @@ export class Connection {
   /** A message for a stream that is over. */
   #stray(id: number): void {
     this.#allowance.frame();
-    if (id <= this.#lastTaken && !this.#over.includes(-id)) this.sending.write(wordsFrame({ type: FRAME.reset, stream: id }, CODE.streamClosed));
+    if (id <= this.#lastTaken && !this.#over.wasReset(id)) this.sending.write(wordsFrame({ type: FRAME.reset, stream: id }, CODE.streamClosed));
   }
 
   /** No call comes of it, by the client's fault. */
@@ -358,7 +335,7 @@ export class Connection {
     const stream = this.#streams.get(id);
     if (stream !== null) return this.#break(stream, code);
     this.sending.write(wordsFrame({ type: FRAME.reset, stream: id }, code));
-    this.#remember(-id);
+    this.#over.add(id, true);
     this.#allowance.reset();
   }
 
@@ -367,20 +344,16 @@ export class Connection {
     this.#allowance.reset();
   }
 
-  #remember(id: number): void {
-    this.#over[this.#overCount++ % REMEMBERED] = id;
-  }
-
   #answered(stream: Stream): void {
     // What the client still sends is not wanted any more (section 8.1).
     if (stream.remoteEnded) this.#close(stream);
     else this.reset(stream, CODE.noError);
   }
 
-  #close(stream: Stream, as = stream.id): void {
+  #close(stream: Stream, wasReset = false): void {
     if (stream.closed) return;
     stream.closed = true;
-    this.#remember(as);
+    this.#over.add(stream.id, wasReset);
     this.#streams.remove(stream);
     this.sending.drop(stream);
     stream.receiver?.closed();
@@ -397,7 +370,7 @@ export class Connection {
     if (this.#isOver) return;
     this.#isOver = true;
     for (const stream of this.#streams.all()) this.#close(stream);
-    this.sending.over(this.#greeted ? wordsFrame({ type: FRAME.goaway }, this.#last, code) : NOTHING); // who speaks no HTTP/2 hears none
+    this.sending.over(this.#greeted ? wordsFrame({ type: FRAME.goaway }, Math.min(this.#last, this.#lastTaken), code) : NOTHING); // who speaks no HTTP/2 hears none
     this.#told.failed(this);
   }
 
@@ -405,7 +378,7 @@ export class Connection {
   #left(): void {
     if (this.#isOver) return;
     if (this.#socket.readableEnded) for (const stream of this.#streams.all()) if (!stream.remoteEnded) this.#close(stream);
-    this.#told.left(this);
+    if (!this.#closing) this.#told.left(this);
   }
 
   #closed(): void {

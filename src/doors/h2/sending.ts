@@ -82,6 +82,7 @@ export class Sending {
 
   /** A whole answer. */
   answer(stream: Stream, head: Buffer, { message, trailers }: { readonly message: Buffer; readonly trailers: Buffer }): void {
+    if (stream.closed) return;
     const { length } = message;
     if (length > MOST_PAYLOAD || length > this.#window || length > this.#room(stream) || this.#waiting.length > 0 || this.#tableShrank) {
       this.head(stream, head, false);

@@ -99,3 +99,25 @@ export class StreamTable {
     return streams;
   }
 }
+
+/** As many as may be on their way to a server that is quick. */
+const REMEMBERED = 256;
+
+/** The last streams that are over: what a client has said before it knew is passed over. */
+export class OverStreams {
+  /** Below zero those that were reset here. */
+  readonly #ids = new Int32Array(REMEMBERED);
+  #count = 0;
+
+  add(id: number, wasReset: boolean): void {
+    this.#ids[this.#count++ % REMEMBERED] = wasReset ? -id : id;
+  }
+
+  wasReset(id: number): boolean {
+    return this.#ids.includes(-id);
+  }
+
+  wasAnswered(id: number): boolean {
+    return this.#ids.includes(id);
+  }
+}
