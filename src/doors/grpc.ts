@@ -39,6 +39,8 @@ export interface GrpcDoorSettings {
   readonly asserts?: Asserts;
   /** Default: no check is traced. */
   readonly trace?: TraceCheck | null;
+  /** Told of the bytes of each check, before they are read. */
+  readonly received?: (message: Buffer) => void;
   /** Milliseconds after which a connection is renewed; default 30 minutes, 0: never. */
   readonly connectionAge?: number;
   /** Connections of one server at most; default 10,000. */
@@ -112,6 +114,7 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
   const answerLater = (call: Call, outcome: Promise<Outcome>, aliases: readonly string[]): void =>
     void outcome.then((settled) => answer(call, settled, aliases)); // authorize never rejects
   const check = (call: Call, message: Buffer): void => {
+    settings.received?.(message);
     const { traceparent, tracestate } = call.head;
     const { outcome, aliases } = checkEnvoy(message, { timeout: call.left, traceparent: traceparent ?? '', tracestate: tracestate ?? '' });
     inFlight++;

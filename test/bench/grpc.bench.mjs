@@ -132,7 +132,7 @@ async function floor() {
   return portOf(server);
 }
 
-/** @param {import('node:http2').Http2Server} server */
+/** @param {import('node:net').Server} server */
 function portOf(server) {
   const address = server.address();
   return typeof address === 'object' && address !== null ? address.port : 0;

@@ -75,7 +75,7 @@ const says: fc.Arbitrary<Say> = fc.oneof(
     weight: 6,
     arbitrary: fc.tuple(old, fc.constantFrom(0, 1), fc.nat(3)).map(
       ([of, flags, cut]) =>
-        ({ last }) =>
+        ({ last }: { last: number }) =>
           data(of(last), denied.subarray(cut), flags),
     ),
   },
@@ -83,7 +83,7 @@ const says: fc.Arbitrary<Say> = fc.oneof(
     weight: 2,
     arbitrary: old.map(
       (of) =>
-        ({ last }) =>
+        ({ last }: { last: number }) =>
           headers(of(last), { fields: [['x', 'y']], flags: 5 }),
     ),
   },
@@ -91,7 +91,7 @@ const says: fc.Arbitrary<Say> = fc.oneof(
     weight: 3,
     arbitrary: old.map(
       (of) =>
-        ({ last }) =>
+        ({ last }: { last: number }) =>
           http2Frame(KIND.reset, { stream: of(last), payload: uint32(8) }),
     ),
   },
@@ -99,7 +99,7 @@ const says: fc.Arbitrary<Say> = fc.oneof(
     weight: 3,
     arbitrary: fc.tuple(old, fc.constantFrom(0, 1, 1000, 2 ** 31 - 1)).map(
       ([of, by]) =>
-        ({ last }) =>
+        ({ last }: { last: number }) =>
           http2Frame(KIND.window, { stream: of(last), payload: uint32(by) }),
     ),
   },

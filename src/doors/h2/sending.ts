@@ -6,7 +6,7 @@
 import type { Socket } from 'node:net';
 import { ConnectionError } from './errors.ts';
 import { CODE, FIRST_WINDOW, FLAG, FRAME, HEAD, MOST_PAYLOAD, MOST_WINDOW, frameOf, putHead } from './frames.ts';
-import type { Stream } from './stream.ts';
+import type { Answering, Stream } from './stream.ts';
 
 /** Bytes of answers that wait for windows, of one connection. */
 const MOST_UNSENT = 1024 * 1024;
@@ -23,7 +23,7 @@ export interface SendingListener {
   overflowed(): void;
 }
 
-export class Sending {
+export class Sending implements Answering {
   /** What the client has room for, on the connection and on each stream from its beginning. */
   #window = FIRST_WINDOW;
   #streamWindow = FIRST_WINDOW;
@@ -80,7 +80,6 @@ export class Sending {
     this.#socket.end();
   }
 
-  /** A whole answer. */
   answer(stream: Stream, head: Buffer, { message, trailers }: { readonly message: Buffer; readonly trailers: Buffer }): void {
     if (stream.closed) return;
     const { length } = message;
@@ -104,14 +103,12 @@ export class Sending {
     this.#told.answered(stream);
   }
 
-  /** Of an answer whose messages are to come, or of one that has none (`end`). */
   head(stream: Stream, block: Buffer, end: boolean): void {
     if (stream.closed) return;
     stream.responded = true;
     this.#block(stream, block, end);
   }
 
-  /** Part of an answer; `trailers`: the last. */
   data(stream: Stream, bytes: Buffer, trailers: Buffer | null): void {
     if (stream.closed || stream.localEnded) return;
     this.#unsent += bytes.length;

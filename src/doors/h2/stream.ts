@@ -1,11 +1,20 @@
 // What is known of one call of a connection, and which calls does it have?
 
 import type { Code } from './frames.ts';
-import type { Sending } from './sending.ts';
+
+/** What an answer is sent by (sending.ts). Blocks of header fields are of `encodeFields`. */
+export interface Answering {
+  /** A whole one. */
+  answer(stream: Stream, head: Buffer, rest: { readonly message: Buffer; readonly trailers: Buffer }): void;
+  /** The head of one whose messages are to come, or of one that has none (`end`). */
+  head(stream: Stream, block: Buffer, end: boolean): void;
+  /** Part of one; `trailers`: the last. */
+  data(stream: Stream, bytes: Buffer, trailers: Buffer | null): void;
+}
 
 /** The connection of a stream. */
 export interface StreamOwner {
-  readonly sending: Sending;
+  readonly sending: Answering;
   /** The answer, or what is left of it, is not coming; and nothing of the call is wanted any more. */
   reset(stream: Stream, code: Code): void;
   /** Likewise, by the fault of a client that does not take it. */
