@@ -10,7 +10,19 @@ import { listen } from '../../src/listen.ts';
 import { ALLOWED, checkRequest, verdictOf } from '../support/check-requests.ts';
 import { sidecar, type Sidecar } from '../support/doors.ts';
 import { call, connectHttp2, encodeRequest, frame, messageOf } from '../support/grpc.ts';
-import { KIND, LINES, PREFACE, connectRaw, data, fieldsOf, headers, http2Frame, uint32, type RawConnection } from '../support/http2-raw.ts';
+import {
+  KIND,
+  LINES,
+  PREFACE,
+  connectRaw,
+  data,
+  fieldsOf,
+  headers,
+  http2Frame,
+  uint32,
+  type HeadersOptions,
+  type RawConnection,
+} from '../support/http2-raw.ts';
 import { until } from '../support/until.ts';
 
 let side: Sidecar;
@@ -269,7 +281,7 @@ describe('a flood', () => {
 
   test('is not what a busy proxy says: pings, windows and thanks with every call', async () => {
     const connection = await raw();
-    const calls = 3_000;
+    const calls = 2_000;
     for (let i = 0; i < calls; i += 50) {
       const ids = Array.from({ length: 50 }, (_, j) => 2 * (i + j) + 1);
       const around = [http2Frame(KIND.ping, { payload: Buffer.alloc(8) }), http2Frame(KIND.window, { payload: uint32(400) })];
@@ -324,6 +336,18 @@ describe('what waits for a client has an end', () => {
     await expectOthersAnswered();
   });
 
+  test('calls without an end: so many of all clients watch, and no more', async () => {
+    const WATCH: HeadersOptions = { fields: [[':path', '/grpc.health.v1.Health/Watch'], ...of(':path')] };
+    const connections = await Promise.all(Array.from({ length: 11 }, () => raw()));
+    for (const connection of connections) {
+      connection.send(...Array.from({ length: 1_000 }, (_, i) => Buffer.concat([headers(2 * i + 1, WATCH), data(2 * i + 1, frame(Buffer.alloc(0)))])));
+      await until(() => connection.came(KIND.headers).length === 1_000, 'a first word for each');
+    }
+    const refused = connections.map((connection) => connection.came(KIND.headers).filter(({ flags }) => (flags & 1) !== 0).length);
+    expect(refused).toEqual([...Array.from({ length: 10 }, () => 0), 1_000]);
+    await expectOthersAnswered();
+  });
+
   test('a client that asks and never reads: no more is read of him, and in time he is ended', async () => {
     const connection = await raw(Buffer.concat([PREFACE, settings([4, 2 ** 30]), http2Frame(KIND.window, { payload: uint32(2 ** 30) })]));
     connection.socket.pause();
@@ -350,7 +374,7 @@ describe('what waits for a client has an end', () => {
     ['a message', () => Buffer.concat([headers(1), data(1, message).subarray(0, 30)])],
     ['a head in parts', () => headers(1, { flags: 0 })],
   ])('that begins and does not come: %s', async (_, bytes) => {
-    haste = 20;
+    haste = 40;
     const connection = await raw();
     connection.send(bytes());
     await expectOthersAnswered();
@@ -358,7 +382,7 @@ describe('what waits for a client has an end', () => {
   });
 
   test('a head that comes frame by frame, a second each', async () => {
-    haste = 20;
+    haste = 40;
     const connection = await raw();
     connection.send(headers(1, { flags: 0 }));
     await expectOthersAnswered();
@@ -369,7 +393,7 @@ describe('what waits for a client has an end', () => {
   });
 
   test('half of the preface, and no more', async () => {
-    haste = 20;
+    haste = 40;
     const connection = await raw(PREFACE.subarray(0, 10));
     expect(await connection.ended()).toBe('closed');
     expect(door.shed.timeout).toBe(1);

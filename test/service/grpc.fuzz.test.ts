@@ -12,7 +12,7 @@ import { call, connectHttp2, decodeResponse, encodeRequest, frame, messageOf } f
 import { KIND, LINES, PREFACE, connectRaw, data, fieldsOf, headers, http2Frame, uint32 } from '../support/http2-raw.ts';
 import { until } from '../support/until.ts';
 
-const runs = Number(process.env['GRANTGATE_FUZZ'] ?? 300);
+const runs = Number(process.env['GRANTGATE_FUZZ'] ?? 150);
 const seed = Number(process.env['GRANTGATE_SEED'] ?? Date.now() & 0x7fffffff);
 console.log(`fuzz of HTTP/2: GRANTGATE_SEED=${seed}, ${runs} runs`);
 

@@ -374,11 +374,12 @@ export class Connection {
     this.#told.failed(this);
   }
 
-  /** It asks no more: what it has asked is answered, if all of that came. */
+  /** It asks no more: what it has asked is answered, if all of that came, and there is room for the answer. */
   #left(): void {
     if (this.#isOver) return;
-    if (this.#socket.readableEnded) for (const stream of this.#streams.all()) if (!stream.remoteEnded) this.#close(stream);
     if (!this.#closing) this.#told.left(this);
+    if (!this.#socket.readableEnded) return;
+    for (const stream of this.#streams.all()) if (!stream.remoteEnded || stream.unsent !== null) this.#close(stream);
   }
 
   #closed(): void {
