@@ -284,7 +284,9 @@ describe('a flood', () => {
     const calls = 2_000;
     for (let i = 0; i < calls; i += 50) {
       const ids = Array.from({ length: 50 }, (_, j) => 2 * (i + j) + 1);
-      const around = [http2Frame(KIND.ping, { payload: Buffer.alloc(8) }), http2Frame(KIND.window, { payload: uint32(400) })];
+      const around = Array.from({ length: 7 }, (_, j) =>
+        j === 0 ? http2Frame(KIND.ping, { payload: Buffer.alloc(8) }) : http2Frame(KIND.window, { payload: uint32(60) }),
+      );
       connection.send(...ids.flatMap((id) => [headers(id), http2Frame(KIND.window, { stream: id, payload: uint32(400) }), data(id, message), ...around]));
       await until(() => connection.outcome(ids.at(-1)!) !== null || connection.end !== null, 'the answers');
     }
@@ -329,10 +331,24 @@ describe('what waits for a client has an end', () => {
       (_, i) => [['x', 'authz', 'decision', 'id'].reduce((all, part, j) => all + '_.~+'[(i >> (2 * (j - 1))) & 3] + part), 'x'] as const,
     );
     const long = frame(encodeRequest(checkRequest({ list: [['authorization', `Bearer ${await side.token('admin')}`], ...aliases] })));
+    await door.close(0);
+    let asked = 0;
+    await begin({ authorize: (request) => (asked++, side.authorize(request)) });
     const connection = await raw(Buffer.concat([PREFACE, settings([4, 0])]));
     connection.send(...Array.from({ length: 950 }, (_, i) => Buffer.concat([headers(2 * i + 1), data(2 * i + 1, long)])));
     expect(await connection.ended()).toBe('goaway ENHANCE_YOUR_CALM');
+    expect(asked, 'nothing is asked behind the end').toBe(connection.came(KIND.headers).length);
     expect(connection.came(KIND.headers).length, 'answers that were begun').toBeGreaterThan(500);
+    await expectOthersAnswered();
+  });
+
+  test('calls without a message: so many of all clients, and no more', async () => {
+    const heads = Buffer.concat(Array.from({ length: 1_000 }, (_, i) => headers(2 * i + 1)));
+    const connections = await Promise.all(Array.from({ length: 70 }, () => raw()));
+    for (const connection of connections) connection.send(heads);
+    const refusals = (): readonly Frame[] => connections.flatMap((connection) => connection.came(KIND.headers));
+    await until(() => refusals().length > 0, 'a refusal');
+    expect(refusals()[0]?.payload.toString('latin1')).toContain('too many messages are not whole');
     await expectOthersAnswered();
   });
 
@@ -364,7 +380,7 @@ describe('what waits for a client has an end', () => {
     expect(served?.writableLength, 'bytes that the kernel does not take').toBeLessThan(200_000);
     await expectOthersAnswered();
     haste = 100;
-    await until(() => open.size === 0, 'the end of his connection');
+    await until(() => open.size === 0, 'the end of his connection, long before it would end for being quiet', 2_000);
     console.log(`a client that reads nothing: ${sent} calls were sent, ${served?.bytesWritten} bytes answered`);
   });
 
@@ -386,9 +402,14 @@ describe('what waits for a client has an end', () => {
     const connection = await raw();
     connection.send(headers(1, { flags: 0 }));
     await expectOthersAnswered();
-    const drip = setInterval(() => connection.send(http2Frame(KIND.continuation, { stream: 1 })), 50);
+    let sent = 0;
+    const drip = setInterval(() => {
+      sent++;
+      connection.send(http2Frame(KIND.continuation, { stream: 1 }));
+    }, 25);
     onTestFinished(() => clearInterval(drip));
     expect(await connection.ended()).toBe('goaway ENHANCE_YOUR_CALM');
+    expect(sent, 'fewer than there may be parts').toBeLessThan(30);
     expect(connection.came(KIND.goaway)).toHaveLength(1);
   });
 
