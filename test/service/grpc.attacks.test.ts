@@ -20,6 +20,7 @@ import {
   headers,
   http2Frame,
   uint32,
+  type Frame,
   type HeadersOptions,
   type RawConnection,
 } from '../support/http2-raw.ts';
