@@ -30,8 +30,8 @@ const USERS = 20;
 const DEVICES = 200;
 // The gRPC door is HTTP/2 of our own over node:net (src/doors/h2): one write for a whole answer, no object of Node's for a stream. Of node:http2, which is the
 // floor, three native calls an answer and the stream object with its listeners cost most. Around it our own share was 20 µs: now the whole check is less.
-// The tail: nothing of a call outlives a young collection (--trace-gc, 60,000 calls: the heap after each is 12.0 MB at first and 12.1 at last, 0.4 ms each, one in 1,450
-// calls); the floor's grows by what is promoted, 0.8 ms each and up to 5.5, one in 930. What is left is those 0.4 ms and the turns of other processes.
+// The tail: nothing of a call outlives a young collection (--trace-gc, 60,000 calls: the heap after each is 12.0 MB at first and 12.1 at last, 0.4 ms each, one for 1,450
+// calls); the floor's grows by what is promoted, 0.8 ms each and up to 5.5, one for 930. What is left is those 0.4 ms and the turns of other processes.
 const CPU = { unit: 'µs of processor a check', most: 1.25 };
 // Of one run over the Unix socket, floor 13.0 µs: ours 16.2, without the decision log 15.7, without metrics too 15.2. By V8's sampler the system call of the
 // write is two fifths of a check; the decision with its route, identity and cache a tenth, the four identity headers a fortieth.
