@@ -113,7 +113,19 @@ const service = [
     { path: '^src/doors/' },
     { path: '^src/', pathNot: ['^src/doors/', pipeline, '^src/routes\\.ts$'] },
   ),
-  rule('doors-host', 'Doors are plain node:http, measured.', { path: '^src/doors/' }, { dependencyTypes: ['core'], pathNot: '^(node:)?(http2?|net)$' }),
+  rule(
+    'doors-host',
+    'Doors are plain node:http and node:net, measured.',
+    { path: '^src/doors/' },
+    { dependencyTypes: ['core'], pathNot: '^(node:)?(http|net)$' },
+  ),
+  rule(
+    'doors-net',
+    'HTTP/2 alone is of our own; HTTP/1.1 is node:http.',
+    { path: '^src/doors/', pathNot: '^src/doors/(grpc[^/]*|h2/[^/]+)\\.ts$' },
+    { dependencyTypes: ['core'], path: '^(node:)?net$' },
+  ),
+  rule('h2', 'A protocol, that knows nothing of who speaks it.', { path: '^src/doors/h2/' }, { path: '^(src|policy-cache)/', pathNot: '^src/doors/h2/' }),
   rule('doors-packages', 'No framework on the hot path.', { path: '^src/doors/' }, { path: npm('(hono|@hono/[^/]+)') }),
   rule(
     'api',

@@ -52,7 +52,7 @@ export function createHanded(clock: Clock, closed: (index: number) => void): Han
         server.emit('drop');
         socket.destroy();
       } else {
-        socket.allowHalfOpen = true; // as servers of node:http and node:http2 have them
+        socket.allowHalfOpen = true; // as the doors' own servers have them
         server.emit('connection', socket);
       }
     },

@@ -3,7 +3,10 @@
 // One message in, one out; statuses and framing as the protocol's own document has them (PROTOCOL-HTTP2). An error has no message:
 // a stream that says `grpc-status: 0` without one is an error at Envoy too (measured), but none is sent.
 
-import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerHttp2Stream } from 'node:http2';
+import { CODE } from './h2/frames.ts';
+import type { Head } from './h2/head.ts';
+import { encodeFields } from './h2/hpack.ts';
+import type { Stream } from './h2/stream.ts';
 
 /** google.rpc.Code, as far as a door says it. */
 export const GRPC = {
@@ -27,21 +30,19 @@ const MAX_MESSAGE = 256 * 1024;
 
 /** Bytes before a message. */
 export const PREFIX = 5;
+/** With its prefix. */
+const MOST = PREFIX + MAX_MESSAGE;
 const NOTHING = Buffer.alloc(0);
 const COMPRESSED: GrpcProblem = { status: GRPC.unimplemented, message: 'compressed messages are not read' };
 export const TOO_LONG: GrpcProblem = { status: GRPC.resourceExhausted, message: `a message has at most ${MAX_MESSAGE} bytes` };
 const MORE: GrpcProblem = { status: GRPC.invalidArgument, message: 'more than one message' };
 
-/** Of RFC 9113, section 7. */
-const NO_ERROR = 0;
-const INTERNAL_ERROR = 2;
-
-const ANSWER = { ':status': 200, 'content-type': 'application/grpc' } as const;
-const ENCODINGS = { 'grpc-accept-encoding': 'identity' } as const;
-// Nobody reads a date.
-const WITH_TRAILERS = { waitForTrailers: true, sendDate: false } as const;
-const ALONE = { endStream: true, sendDate: false } as const;
-const DONE: OutgoingHttpHeaders = { 'grpc-status': '0' };
+const TYPE = 'application/grpc';
+const ANSWER = encodeFields([
+  [':status', '200'],
+  ['content-type', TYPE],
+]);
+const DONE = encodeFields([['grpc-status', '0']]);
 
 const UNITS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 };
 
@@ -53,14 +54,14 @@ export function parseTimeout(text: string): number | null {
 }
 let parsed: { readonly text: string; readonly ms: number | null } = { text: '', ms: null };
 
-function isGrpc(contentType: string | undefined): boolean {
-  return contentType === ANSWER['content-type'] || (contentType !== undefined && /^application\/grpc(?:\+proto)?(?:;|$)/.test(contentType));
+function isGrpc(contentType: string | null): boolean {
+  return contentType === TYPE || (contentType !== null && /^application\/grpc(?:\+proto)?(?:;|$)/.test(contentType));
 }
 
 /** Why it is no call of ours, before any of its bytes is read: a status of HTTP, for whoever asks speaks no gRPC. */
-export function httpProblem(headers: IncomingHttpHeaders): 405 | 415 | null {
-  if (headers[':method'] !== 'POST') return 405;
-  return isGrpc(headers['content-type']) ? null : 415;
+export function httpProblem({ method, contentType }: Head): 405 | 415 | null {
+  if (method !== 'POST') return 405;
+  return isGrpc(contentType) ? null : 415;
 }
 
 /** Writes what stands before a message, its flag (not compressed) and its length; where the message begins. */
@@ -76,7 +77,7 @@ export function framed(message: Buffer): Buffer {
   return frame;
 }
 
-/** Puts the one message of a call together. It nearly always comes in one part, and is not copied then. */
+/** Puts the one message of a call together, from parts that it copies. One that comes in one part is not put together: `wholeIn`. */
 export class Message {
   #bytes: Buffer = NOTHING;
   #length = 0;
@@ -90,20 +91,16 @@ export class Message {
 
   /** What is wrong, as soon as it can be known. */
   add(part: Buffer): GrpcProblem | null {
+    const from = this.#length;
+    this.#length += part.length;
+    if (this.#length > this.#bytes.length) this.#grow(from);
+    part.copy(this.#bytes, from);
     if (this.#expected === null) {
-      this.#bytes = this.#length === 0 ? part : Buffer.concat([this.#bytes, part]);
-      this.#length = this.#bytes.length;
       if (this.#length < PREFIX) return null;
       if (this.#bytes[0] !== 0) return COMPRESSED;
       const length = this.#bytes.readUInt32BE(1);
       if (length > MAX_MESSAGE) return TOO_LONG;
       this.#expected = PREFIX + length;
-      if (this.#length < this.#expected) this.#grow(this.#length);
-    } else {
-      const from = this.#length;
-      this.#length += part.length;
-      if (this.#length > this.#bytes.length) this.#grow(from);
-      part.copy(this.#bytes, from);
     }
     return this.#length > this.#expected ? MORE : null;
   }
@@ -113,59 +110,66 @@ export class Message {
    * stream of one connection would then have 256 MB laid out.
    */
   #grow(filled: number): void {
-    this.#bytes = Buffer.concat([this.#bytes.subarray(0, filled)], Math.min(this.#expected ?? 0, 2 * this.#length));
+    const grown = Buffer.allocUnsafeSlow(Math.min(this.#expected ?? MOST, 2 * this.#length));
+    this.#bytes.copy(grown, 0, 0, filled);
+    this.#bytes = grown;
   }
 
   /** Once the call is sent; null: its message is not all there. */
   whole(): Buffer | null {
-    return this.#length === this.#expected ? this.#bytes.subarray(PREFIX) : null;
+    return this.#length === this.#expected ? this.#bytes.subarray(PREFIX, this.#length) : null;
   }
+}
+
+/** The message, where it is all there and nothing else; null: else. */
+export function wholeIn(part: Buffer): Buffer | null {
+  return part.length >= PREFIX && part[0] === 0 && part.readUInt32BE(1) === part.length - PREFIX && part.length <= MOST ? part.subarray(PREFIX) : null;
 }
 
 /** The answer to a call: one framed message, and that it went well. */
-export function reply(stream: ServerHttp2Stream, frame: Buffer): void {
-  begin(stream);
-  finish(stream, frame, DONE);
+export function reply(stream: Stream, frame: Buffer): void {
+  stream.owner.sending.answer(stream, ANSWER, { message: frame, trailers: DONE });
 }
 
 /** An answer whose messages and end are to come. */
-export function begin(stream: ServerHttp2Stream): void {
-  stream.respond(ANSWER, WITH_TRAILERS);
+export function begin(stream: Stream): void {
+  stream.owner.sending.head(stream, ANSWER, false);
 }
 
-/** Trailers after what was sent; `frame`: what is left to send. */
-export function finish(stream: ServerHttp2Stream, frame: Buffer | null, trailers: OutgoingHttpHeaders): void {
-  stream.on('wantTrailers', () => stream.sendTrailers(trailers));
-  if (frame === null) stream.end();
-  else stream.end(frame);
+/** One of its messages. */
+export function send(stream: Stream, frame: Buffer): void {
+  stream.owner.sending.data(stream, frame, null);
 }
 
-/** An error in place of a message, if there is anybody left to tell. Whatever the client still sends is not wanted any more. Never throws. */
-export function fail(stream: ServerHttp2Stream, problem: GrpcProblem): void {
-  try {
-    if (stream.headersSent) stream.close(INTERNAL_ERROR);
-    else respondWith(stream, problem);
-  } catch {
-    stream.destroy(); // its connection has ended meanwhile
+/** An error behind what was sent. */
+export function finish(stream: Stream, problem: GrpcProblem): void {
+  stream.owner.sending.data(stream, NOTHING, encodeFields(trailersOf(problem)));
+}
+
+/** An error in place of a message, if there is anybody left to tell. Whatever the client still sends is not wanted any more. */
+export function fail(stream: Stream, problem: GrpcProblem): void {
+  if (stream.responded) stream.owner.reset(stream, CODE.internalError);
+  else stream.owner.sending.head(stream, errorOf(problem), true);
+}
+
+const errors = new Map<GrpcProblem, Buffer>();
+function errorOf(problem: GrpcProblem): Buffer {
+  let block = errors.get(problem);
+  if (block === undefined) {
+    const encodings = problem.status === GRPC.unimplemented ? [['grpc-accept-encoding', 'identity'] as const] : [];
+    errors.set(problem, (block = Buffer.concat([ANSWER, encodeFields([...trailersOf(problem), ...encodings])])));
   }
+  return block;
 }
 
-/** "Send no more, it is answered." Not in the turn of the answer: from Node 26 on what resets a stream overtakes it, and the answer is lost. */
-function closeAfter(stream: ServerHttp2Stream): void {
-  setImmediate(() => stream.close(NO_ERROR));
-}
-
-function respondWith(stream: ServerHttp2Stream, { status, message }: GrpcProblem): void {
-  stream.respond({ ...ANSWER, ...trailersOf({ status, message }), ...(status === GRPC.unimplemented ? ENCODINGS : {}) }, ALONE);
-  closeAfter(stream);
-}
-
-export function trailersOf({ status, message }: GrpcProblem): OutgoingHttpHeaders {
-  return { 'grpc-status': String(status), 'grpc-message': message };
+function trailersOf({ status, message }: GrpcProblem): (readonly [string, string])[] {
+  return [
+    ['grpc-status', String(status)],
+    ['grpc-message', message],
+  ];
 }
 
 /** To whoever speaks no gRPC. */
-export function refuse(stream: ServerHttp2Stream, status: number): void {
-  stream.respond({ ':status': status }, ALONE);
-  closeAfter(stream);
+export function refuse(stream: Stream, status: 405 | 415): void {
+  stream.owner.sending.head(stream, encodeFields([[':status', String(status)]]), true);
 }

@@ -2,9 +2,10 @@
 //
 // Readiness is a question that nobody announces the answer of: it is asked each second while somebody watches, and at once on a drain.
 
-import type { ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
 import type { Clock } from 'policy-cache';
-import { GRPC, begin, fail, finish, framed, reply, trailersOf } from './grpc-call.ts';
+import { GRPC, begin, fail, finish, framed, reply, send } from './grpc-call.ts';
+import type { GrpcProblem } from './grpc-call.ts';
+import type { Stream, StreamOwner } from './h2/stream.ts';
 import { Reader, field, lengthTag, number } from './protobuf.ts';
 
 export interface HealthSettings {
@@ -14,11 +15,11 @@ export interface HealthSettings {
 
 export interface Health {
   /** The method's own name → what answers it. They throw ProtobufError if the bytes are no message. */
-  readonly methods: ReadonlyMap<string, (stream: ServerHttp2Stream, message: Buffer) => void>;
+  readonly methods: ReadonlyMap<string, (stream: Stream, message: Buffer) => void>;
   /** Not ready from now on, and whoever watches is told. */
   drain(): void;
   /** Ends what is watched over this connection. */
-  end(session: ServerHttp2Session): void;
+  end(connection: StreamOwner): void;
 }
 
 const SERVING = 1;
@@ -30,10 +31,13 @@ type Status = typeof SERVING | typeof NOT_SERVING | typeof SERVICE_UNKNOWN;
 const SERVICES = ['', 'envoy.service.auth.v3.Authorization'];
 const SERVICE = lengthTag(1);
 const TICK_MS = 1000;
-const ENDED = trailersOf({ status: GRPC.unavailable, message: 'the connection is being closed' });
+const ENDED: GrpcProblem = { status: GRPC.unavailable, message: 'the connection is being closed' };
+const TOO_MANY: GrpcProblem = { status: GRPC.resourceExhausted, message: 'too many watch' };
+/** Each is a call without an end. */
+const MOST_WATCHERS = 10_000;
 
 export function createHealth({ clock, ready }: HealthSettings): Health {
-  const watchers = new Map<ServerHttp2Stream, { readonly known: boolean; told: Status }>();
+  const watchers = new Map<Stream, { readonly known: boolean; told: Status }>();
   let draining = false;
   let stopTick: (() => void) | null = null;
 
@@ -43,35 +47,36 @@ export function createHealth({ clock, ready }: HealthSettings): Health {
     for (const [stream, watcher] of watchers) {
       if (!watcher.known || watcher.told === now) continue;
       watcher.told = now;
-      stream.write(messageOf(now));
+      send(stream, messageOf(now));
     }
   };
   const tick = (): void => {
     tell();
     stopTick = watchers.size > 0 ? clock.after(TICK_MS, tick) : null;
   };
-  const forget = (stream: ServerHttp2Stream): void => {
+  const forget = (stream: Stream): void => {
     watchers.delete(stream);
     if (watchers.size > 0) return;
     stopTick?.();
     stopTick = null;
   };
 
-  const check = (stream: ServerHttp2Stream, message: Buffer): void => {
+  const check = (stream: Stream, message: Buffer): void => {
     if (SERVICES.includes(serviceOf(message))) reply(stream, messageOf(status()));
     else fail(stream, { status: GRPC.notFound, message: 'no such service' });
   };
-  const list = (stream: ServerHttp2Stream): void => {
+  const list = (stream: Stream): void => {
     const health = number(1, status());
     reply(stream, framed(Buffer.concat(SERVICES.map((service) => field(1, Buffer.concat([field(1, service), field(2, health)]))))));
   };
-  const watch = (stream: ServerHttp2Stream, message: Buffer): void => {
+  const watch = (stream: Stream, message: Buffer): void => {
+    if (watchers.size >= MOST_WATCHERS) return fail(stream, TOO_MANY);
     const known = SERVICES.includes(serviceOf(message));
     const told = known ? status() : SERVICE_UNKNOWN;
-    begin(stream);
-    stream.write(messageOf(told));
     watchers.set(stream, { known, told });
-    stream.once('close', () => forget(stream));
+    stream.receiver = { data: () => undefined, closed: () => forget(stream) };
+    begin(stream);
+    send(stream, messageOf(told));
     stopTick ??= clock.after(TICK_MS, tick);
   };
 
@@ -85,8 +90,8 @@ export function createHealth({ clock, ready }: HealthSettings): Health {
       draining = true;
       tell();
     },
-    end(session) {
-      for (const stream of watchers.keys()) if (stream.session === session) finish(stream, null, ENDED);
+    end(connection) {
+      for (const stream of watchers.keys()) if (stream.owner === connection) finish(stream, ENDED);
     },
   };
 }

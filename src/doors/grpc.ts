@@ -1,12 +1,11 @@
 // Which calls does the gRPC listener take, and what may one cost? Envoy's ext_authz and the protocol's own health service.
 //
-// Raw node:http2: around the same pipeline grpc-js takes twice the processor (`npm run bench:grpc`). Whatever goes wrong is an error of gRPC, which is
+// HTTP/2 by our own h2/, over node:net: see there. Whatever goes wrong is an error of gRPC, which is
 // "cannot decide" at Envoy and never an allow; a deny is never an error. Limits are for a peer that is broken, not for one that is
 // busy: a proxy that meets one opens another connection, or asks again.
 
-import { createServer } from 'node:http2';
-import type { Http2Server, ServerHttp2Session, IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
-import { Server } from 'node:net';
+import { createServer } from 'node:net';
+import type { Server } from 'node:net';
 import type { Clock } from 'policy-cache';
 import type { Authorize, Outcome } from '../authorize.ts';
 import type { CheckReport, TraceCheck } from '../report.ts';
@@ -17,8 +16,10 @@ import { GRPC, fail, httpProblem, parseTimeout, refuse, reply } from './grpc-cal
 import type { GrpcProblem } from './grpc-call.ts';
 import { TOO_LATE, createCalls } from './grpc-calls.ts';
 import type { Call } from './grpc-calls.ts';
+import { createConnections } from './grpc-connections.ts';
 import { createHealth } from './grpc-health.ts';
-import { createSessions } from './grpc-sessions.ts';
+import type { Head } from './h2/head.ts';
+import type { Stream } from './h2/stream.ts';
 import { ProtobufError } from './protobuf.ts';
 
 export interface GrpcDoorSettings {
@@ -38,6 +39,8 @@ export interface GrpcDoorSettings {
   readonly asserts?: Asserts;
   /** Default: no check is traced. */
   readonly trace?: TraceCheck | null;
+  /** Told of the bytes of each check, before they are read. */
+  readonly received?: (message: Buffer) => void;
   /** Milliseconds after which a connection is renewed; default 30 minutes, 0: never. */
   readonly connectionAge?: number;
   /** Connections of one server at most; default 10,000. */
@@ -46,7 +49,7 @@ export interface GrpcDoorSettings {
 
 export interface GrpcDoor {
   /** A new server that answers checks, not listening yet: one for each address. */
-  server(): Http2Server;
+  server(): Server;
   /** Checks being answered at this moment. */
   readonly inFlight: number;
   /** Calls and connections that never became a check, by cause. */
@@ -69,10 +72,21 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
   const { connectionAge = 1_800_000, maxConnections = 10_000 } = settings;
   const checkEnvoy = createEnvoyCheck({ authorize: settings.authorize, refuseMethodOverride, atLeast, asserts, trace });
   const shed = { malformed: 0, timeout: 0, connections: 0 };
-  const calls = createCalls({ clock, shed: (cause) => shed[cause]++ });
+  const calls = createCalls({
+    clock,
+    shed: (cause) => shed[cause]++,
+    whole: (call, message) => handle(call, message),
+    // How long a message is, is the client's to say: a body, a header. An error would let him pass where the filter fails open.
+    tooLong: ({ head }) => (head.path === CHECK ? FORBIDDEN : null),
+  });
   const health = createHealth({ clock, ready });
-  const sessions = createSessions({ clock, random, age: connectionAge, closing: (session) => health.end(session), silent: () => shed.timeout++ });
-  const servers: Http2Server[] = [];
+  const connections = createConnections({
+    ...{ clock, random, age: connectionAge },
+    opened: (stream, head) => receive(stream, head),
+    closing: (connection) => health.end(connection),
+    shed: (cause) => shed[cause]++,
+  });
+  const servers: Server[] = [];
   let inFlight = 0;
 
   const answer = (call: Call, outcome: Outcome, aliases: readonly string[]): void => {
@@ -87,7 +101,7 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
   };
   const write = (call: Call, outcome: Outcome, aliases: readonly string[]): void => {
     const { stream } = call;
-    if (stream.destroyed || stream.closed) return; // the client has gone
+    if (stream.closed) return; // the client has gone
     try {
       const frame = checkResponse(outcome, aliases);
       if (frame !== null) reply(stream, frame);
@@ -99,21 +113,19 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
   /** Not where the others are answered: what a closure keeps would be laid out for each of them. */
   const answerLater = (call: Call, outcome: Promise<Outcome>, aliases: readonly string[]): void =>
     void outcome.then((settled) => answer(call, settled, aliases)); // authorize never rejects
-  const check = (call: Call, message: Buffer, sent: IncomingHttpHeaders): void => {
-    const { outcome, aliases } = checkEnvoy(message, {
-      timeout: call.left,
-      traceparent: textOf(sent['traceparent']),
-      tracestate: textOf(sent['tracestate']),
-    });
+  const check = (call: Call, message: Buffer): void => {
+    settings.received?.(message);
+    const { traceparent, tracestate } = call.head;
+    const { outcome, aliases } = checkEnvoy(message, { timeout: call.left, traceparent: traceparent ?? '', tracestate: tracestate ?? '' });
     inFlight++;
     if (outcome instanceof Promise) answerLater(call, outcome, aliases);
     else answer(call, outcome, aliases);
   };
 
-  const handle = (call: Call, message: Buffer, { path, headers }: { path: string; headers: IncomingHttpHeaders }): void => {
+  const handle = (call: Call, message: Buffer): void => {
     try {
-      const method = health.methods.get(path);
-      if (method === undefined) check(call, message, headers);
+      const method = call.head.path === CHECK ? undefined : health.methods.get(call.head.path);
+      if (method === undefined) check(call, message);
       else {
         calls.release(call); // what is watched has no end
         method(call.stream, message);
@@ -123,38 +135,19 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
       else fail(call.stream, UNDECIDED);
     }
   };
-  const receive = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void => {
-    stream.on('error', () => undefined); // a client that resets its call: `close` follows
-    const status = httpProblem(headers);
+  const receive = (stream: Stream, head: Head): void => {
+    const status = httpProblem(head);
     if (status !== null) return refuse(stream, status);
-    const path = headers[':path'] ?? '';
-    if (path !== CHECK && !health.methods.has(path)) return fail(stream, NO_METHOD);
-    const given = headers['grpc-timeout'];
-    const timeout = given === undefined ? null : parseTimeout(String(given));
-    if (given !== undefined && timeout === null) return fail(stream, NO_TIME);
-    // How long a message is, is the client's to say: a body, a header. An error would let him pass where the filter fails open.
-    calls.receive(stream, timeout, { whole: (call, message) => handle(call, message, { path, headers }), tooLong: path === CHECK ? FORBIDDEN : null });
+    if (head.path !== CHECK && !health.methods.has(head.path)) return fail(stream, NO_METHOD);
+    const timeout = head.timeout === null ? null : parseTimeout(head.timeout);
+    if (head.timeout !== null && timeout === null) return fail(stream, NO_TIME);
+    calls.receive(stream, head, timeout);
   };
 
-  const server = (): Http2Server => {
-    const made = createServer({
-      // Of nghttp2 and Node: streams that a client opens and resets are counted, and end its connection (rapid reset).
-      maxSessionInvalidFrames: 100,
-      maxSessionRejectedStreams: 100,
-      maxSessionMemory: 16,
-      // Envoy takes 60 KiB of headers of a client, and hands its `tracestate` on: a call that is reset would be an error (rule 6).
-      settings: { maxConcurrentStreams: 1000, maxHeaderListSize: 62 * 1024, enablePush: false },
-    });
+  const server = (): Server => {
+    const made = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => connections.add(socket));
     made.maxConnections = maxConnections;
-    // Node hides the socket from whoever has the session, which is made in the same turn.
-    let below: ServerHttp2Session['socket'];
-    made.prependListener('connection', (socket: typeof below) => void (below = socket));
-    made.on('session', (session) => sessions.add(session, below));
-    made.on('stream', receive);
     made.on('drop', () => shed.connections++);
-    made.on('sessionError', (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ECONNRESET') shed.malformed++;
-    });
     servers.push(made);
     return made;
   };
@@ -167,27 +160,14 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
     },
     drain() {
       health.drain();
-      sessions.drain();
+      connections.drain();
     },
     async close(ms) {
       health.drain();
       const listening = servers.splice(0).filter((each) => each.listening);
-      const closed = listening.map((each) => new Promise<void>((resolve) => stopListening(each, resolve)));
-      await sessions.close(ms);
+      const closed = listening.map((each) => new Promise<void>((resolve) => void each.close(() => resolve())));
+      await connections.close(ms);
       await Promise.all(closed);
     },
   };
-}
-
-/** Of a header that Node has not joined to one text, nothing. */
-function textOf(value: string | readonly string[] | undefined): string {
-  return typeof value === 'string' ? value : '';
-}
-
-/**
- * From Node 24 on the close of an HTTP/2 server also ends its connections, in one step and before ours: a call that is on its way would be lost,
- * and the notice of our first step, coming after a last call, is an error of the protocol that loses those under way.
- */
-function stopListening(server: Http2Server, done: () => void): void {
-  Server.prototype.close.call(server, done);
 }

@@ -2,7 +2,7 @@
 //
 // A message cannot owe a body and holds no header that the client did not send, so of the holes of HTTP only some are left here.
 
-import type { ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
+import type { Socket } from 'node:net';
 import type { Clock } from 'policy-cache';
 import type { DoorRequest, Outcome } from '../authorize.ts';
 import { createGrpcDoor } from '../doors/grpc.ts';
@@ -24,7 +24,7 @@ const FAILURES: Door['failures'] = [
 
 export async function openGrpcDoor(run: Run, address: Address, { clock, random }: GrpcHost): Promise<Door> {
   const seen: Subrequest[] = [];
-  const sessions = new Set<ServerHttp2Session>();
+  const sockets = new Set<Socket>();
   let open: GrpcDoor | null = null;
   let bodies = 0;
 
@@ -47,7 +47,7 @@ export async function openGrpcDoor(run: Run, address: Address, { clock, random }
     const decided = problem === null ? decidedFor(run, { method, uri, credential, credentials }) : 403;
     if (!ours || door.behaviour === 'decide' || door.behaviour === 'wait for a body') return outcome(run, request, decided);
     if (door.behaviour === 'hang') return new Promise(() => undefined);
-    if (door.behaviour !== 'undecided') for (const session of sessions) session.destroy();
+    if (door.behaviour !== 'undecided') for (const socket of sockets) socket.destroy();
     return outcome(run, request, 503);
   };
 
@@ -62,16 +62,13 @@ export async function openGrpcDoor(run: Run, address: Address, { clock, random }
       open = null;
     },
     async open() {
-      const made = createGrpcDoor({ authorize, clock, random, report: () => undefined, ready: () => true, connectionAge: 0 });
-      const server = made.server();
-      server.on('session', (session) => {
-        sessions.add(session);
-        session.on('close', () => sessions.delete(session));
-      });
       // The door reads past a body; whether there is one is to be seen in the bytes.
-      server.prependListener('stream', (stream: ServerHttp2Stream) => {
-        bodies = 0;
-        stream.on('data', (part: Buffer) => (bodies += part.includes(BODY) ? BODY.length : 0));
+      const received = (message: Buffer): void => void (bodies = message.includes(BODY) ? BODY.length : 0);
+      const made = createGrpcDoor({ authorize, clock, random, report: () => undefined, ready: () => true, received, connectionAge: 0 });
+      const server = made.server();
+      server.on('connection', (socket) => {
+        sockets.add(socket);
+        socket.once('close', () => sockets.delete(socket));
       });
       open = made;
       await listenAs('--grpc-door', server, address);

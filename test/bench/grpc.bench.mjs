@@ -1,7 +1,7 @@
 // Is our own gRPC door faster than the library would be?  npm run bench:grpc [-- --json]
 //
 // Three servers, each a process of its own, asked the same CheckRequest as Envoy sends it: ours; one of grpc-js and proto-loader around
-// the same pipeline; and bare node:http2 that reads nothing and answers constant bytes, which neither can beat. h2load asks them in turn,
+// the same pipeline; and bare node:http2 that reads nothing and answers constant bytes, which nothing over node:http2 can beat. h2load asks them in turn,
 // in short rounds, and the processor time of the server is counted: on a machine that does other work that holds, a rate does not.
 // Every server's answer is compared before anything is timed.
 
@@ -132,7 +132,7 @@ async function floor() {
   return portOf(server);
 }
 
-/** @param {import('node:http2').Http2Server} server */
+/** @param {import('node:net').Server} server */
 function portOf(server) {
   const address = server.address();
   return typeof address === 'object' && address !== null ? address.port : 0;

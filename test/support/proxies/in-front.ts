@@ -39,7 +39,7 @@ export async function startInMemory(settings: SidecarSettings & Pick<GrpcDoorSet
   const grpc = createGrpcDoor({ authorize, clock: hostClock(), random: Math.random, ready: () => true, report, connectionAge });
   const grpcServer = grpc.server();
   let grpcConnections = 0;
-  grpcServer.on('session', () => grpcConnections++);
+  grpcServer.on('connection', () => grpcConnections++);
   await listen(side.doors.server(), { path: socket });
   await listen(grpcServer, { path: grpcSocket }, 'grpc');
   return {
