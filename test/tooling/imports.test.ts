@@ -47,6 +47,8 @@ const planted: Readonly<Record<string, Tree>> = {
   'by-name-tests': { 'test/service/x.test.ts': "import type { X } from '../../policy-cache/src/index.ts';\nexport type Y = X;\n", [`${CORE}/index.ts`]: '' },
   doors: { 'src/doors/http.ts': from('../config.ts'), 'src/config.ts': '' },
   'doors-host': { 'src/doors/http.ts': from('node:fs') },
+  'doors-net': { 'src/doors/http.ts': from('node:net') },
+  h2: { 'src/doors/h2/frames.ts': from('../grpc.ts'), 'src/doors/grpc.ts': '' },
   'doors-packages': { 'src/doors/http.ts': from('hono'), ...npmPackage('hono') },
   api: { 'src/api/app.ts': from('../doors/http.ts'), 'src/doors/http.ts': '' },
   'api-reads': { 'src/api/app.ts': from('../../policy-cache/src/postgres/writer.ts'), [`${CORE}/postgres/writer.ts`]: '' },

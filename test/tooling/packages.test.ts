@@ -43,5 +43,6 @@ test('the lock file holds the packages of every platform: else npm ci refuses it
 
 test('what a clone builds by itself is what `npm run build` builds', () => {
   const projects = /PROJECTS = \[(.*?)\]/.exec(read('src/ready.mjs'))?.[1]?.replace(/[',]/g, '').trim();
-  expect(manifest.scripts['build']).toBe(`tsc -b ${projects}`);
+  expect(read('src/ready.mjs')).toContain("run(process.execPath, ['.bundle.mjs'])");
+  expect(manifest.scripts['build']).toBe(`tsc -b ${projects} && node .bundle.mjs`);
 });
