@@ -235,3 +235,23 @@ test("what the database refuses is told in the words of the model, without anybo
     body: { groups: ['g-acme'] },
   });
 });
+
+test('who may read nothing is not told whose a thing is', async () => {
+  const by = 'user-acme';
+  await made(ADMIN, 'POST /v1/customers', { id: 'hidden' });
+  await made(ADMIN, 'POST /v1/groups', { id: 'users-there', type: 'USER', owner: 'hidden' });
+  await made(ADMIN, 'POST /v1/groups', { id: 'things-there', type: 'DEVICE', owner: 'hidden' });
+  await made(ADMIN, 'POST /v1/roles', { id: 'role-there', owner: 'hidden', type: 'GROUP', permissions: ['READ'] });
+  for (const [request, body] of [
+    ['POST /v1/users', { groups: ['users-there'] }],
+    ['POST /v1/entities', { type: 'DEVICE', groups: ['things-there'] }],
+    ['POST /v1/grants', { userGroup: 'u-acme', role: 'role-there', entityGroup: 'g-acme' }],
+    ['POST /v1/grants', { userGroup: 'users-there', role: 'role-there', entityGroup: 'g-acme' }],
+    ['POST /v1/groups/things-there/members', { add: ['e-acme'] }],
+    ['GET /v1/groups/things-there', undefined],
+  ] as const) {
+    const answer = await admin.ask(by, request, body);
+    expect(answer.status, request).toBeOneOf([403, 422]);
+    expect(JSON.stringify(answer.body), request).not.toContain('hidden');
+  }
+});

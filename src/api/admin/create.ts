@@ -180,8 +180,7 @@ function needsOf(vocabulary: Vocabulary, { each, i, basis, at, shared }: NeedsOf
 function joinable(id: string, { known }: Basis, { field, type, owner }: { readonly field: string; readonly type: string; readonly owner: string }): GroupSide {
   const side = groupSide(id, known, { field, type });
   if (side.all) throw new Violation(field, '1', `${JSON.stringify(id)} holds every one of its type and owner by itself; leave it out`);
-  if (side.owner !== owner)
-    throw new Violation(field, '1.3', `${JSON.stringify(id)} is a group of ${JSON.stringify(side.owner)}, and holds only what that owns`);
+  if (side.owner !== owner) throw new Violation(field, '1.3', `${JSON.stringify(id)} is of another owner, and holds only what that owns`);
   return side;
 }
 
@@ -200,16 +199,12 @@ function grantNeeds(
   if (!generic && row.entityGroup === undefined) throw new Violation(at('entityGroup'), '1', 'is missing: a GROUP role is given over a group of entities');
   const entities = row.entityGroup === undefined ? null : groupSide(row.entityGroup, known, { field: at('entityGroup') });
   if (!(chains.get(users.owner) ?? []).includes(role.owner ?? ''))
-    throw new Violation(
-      at('role'),
-      '1.3',
-      `${JSON.stringify(row.role)} is of ${JSON.stringify(role.owner)}, which is neither ${JSON.stringify(users.owner)} nor above it`,
-    );
+    throw new Violation(at('role'), '1.3', `${JSON.stringify(row.role)} is of an owner that is neither the user group's nor above it`);
   if (entities !== null && !shared && !(chains.get(entities.owner) ?? []).includes(users.owner))
     throw new Violation(
       at('entityGroup'),
       '1.4',
-      `${JSON.stringify(entities.id)} is of ${JSON.stringify(entities.owner)}: a GROUP role over it is for user groups of that owner or one above it. Share it instead`,
+      `a GROUP role over ${JSON.stringify(entities.id)} is for user groups of its owner or one above it. Share it instead`,
     );
   const write = ({ id, type }: GroupSide): Need => ({
     kind: 'may',
