@@ -110,7 +110,7 @@ test.each(CALLERS)('asked by the $who', { timeout: 1_000 * (3 * seconds + 60) },
     `contract, ${who}: ${cases.generated} cases of ${operations.tested} operations, ${cases.with_failures} not as documented; ${answers} answers so far, ${faults} of them 5xx`,
   );
   expect(cases).toMatchObject({ with_failures: 0, errored: 0 });
-  expect(cases.generated).toBeGreaterThan(20);
+  expect(cases.generated).toBeGreaterThan(5);
   const me = await fetch(`http://127.0.0.1:${sidecar.api}/v1/me`, { headers: { authorization: `Bearer ${token}` } });
   if (only[0] !== '--include-path-regex' || only[1] !== APART) expect(me.status, 'whoever asked is still there').toBe(200);
   expect(faults).toBe(0);
