@@ -41,7 +41,9 @@ begin
 end $$;
 
 -- Lists and their search, in the order of names, page by page: of a tenant by this index alone, whoever owns how much of it.
-create index object_name_idx on grantgate.object (tenant, kind, type, (lower(coalesce(label, ''))) collate "C", id) include (owner);
+-- The type first: of an index that begins with tenant and kind a planner without statistics thinks as well as of object_second_key, and
+-- each foreign key check of a second row then reads all that the tenant has of the kind [measured: 3,000 roles in 1.9 s, and in 0.2 s so].
+create index object_name_idx on grantgate.object (type, tenant, kind, (lower(coalesce(label, ''))) collate "C", id) include (owner);
 create index user_account_email_idx on grantgate.user_account (tenant, (lower(email)) collate "C");
 
 create trigger refuse_truncate before truncate on grantgate.audit for each statement execute function grantgate.refuse_truncate();

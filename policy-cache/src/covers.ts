@@ -35,7 +35,7 @@ export type Uncovered =
 
 /** Null: everything that the grant gives, the holder has, where the grant gives it. */
 export function uncovered(vocabulary: Vocabulary, held: Held, { grant, userOwner }: HandedGrant): Uncovered | null {
-  return grant.kind === 'generic' ? uncoveredGeneric(vocabulary, held, { grant, userOwner }) : uncoveredGroup(vocabulary, held, grant);
+  return grant.kind === 'generic' ? uncoveredGeneric(vocabulary, held, { grant, userOwner }) : uncoveredGroup(vocabulary, held, { grant, userOwner });
 }
 
 function uncoveredGeneric(
@@ -53,28 +53,45 @@ function uncoveredGeneric(
   return null;
 }
 
-function uncoveredGroup(vocabulary: Vocabulary, held: Held, grant: Extract<Grant, { kind: 'group' }>): Uncovered | null {
-  const { tree, scope, effective } = held;
+function uncoveredGroup(
+  vocabulary: Vocabulary,
+  held: Held,
+  { grant, userOwner }: { readonly grant: Extract<Grant, { kind: 'group' }>; readonly userOwner: string },
+): Uncovered | null {
   // Of a group role ALL is what may stand in one (semantics 5): the rest of it never fires.
   const given = grant.operations.includes(ALL) ? vocabulary.groupRoleOperations : operationMask(vocabulary, grant.operations);
-  const type = vocabulary.type(grant.type);
-  const owner = tree.node(grant.owner);
+  const lacking = given & ~maskOver(vocabulary, held, { grant, userOwner });
+  if (lacking === 0) return null;
+  const resource = vocabulary.groupResourceOfType[vocabulary.type(grant.type)] ?? -1;
   const group = grant.group ?? formatAllGroup(grant.type, grant.owner);
-  const resource = vocabulary.groupResourceOfType[type] ?? -1;
-  let has = 0;
-  if (resource >= 0 && owner !== NONE) {
-    const inScope = tree.inChain(scope, owner);
-    if (inScope) has |= effective.generic[vocabulary.resourceOfType[type]!]! & effective.generic[resource]!;
-    const number = grant.group === null ? null : held.group(grant.group);
-    if (number !== NONE) {
-      const placement = { group: true, type, owner, node: NONE, enabled: true, groups: number === null ? [] : [number] };
-      has |= maskOfGroup(vocabulary, effective, placement, inScope);
-    }
-  }
-  const lacking = given & ~has;
-  return lacking === 0
-    ? null
-    : { lacks: 'operations', operations: namesOf(vocabulary, lacking), resource: vocabulary.resources[resource] ?? grant.type, group };
+  return { lacks: 'operations', operations: namesOf(vocabulary, lacking), resource: vocabulary.resources[resource] ?? grant.type, group };
+}
+
+/** What the holder may hand to users of `userOwner` over the group of the grant. */
+function maskOver(
+  vocabulary: Vocabulary,
+  held: Held,
+  { grant, userOwner }: { readonly grant: Extract<Grant, { kind: 'group' }>; readonly userOwner: string },
+): number {
+  const { tree, scope, effective } = held;
+  const type = vocabulary.type(grant.type);
+  const resource = vocabulary.resourceOfType[type] ?? -1;
+  const ofGroups = vocabulary.groupResourceOfType[type] ?? -1;
+  const owner = tree.node(grant.owner);
+  const users = tree.node(userOwner);
+  if (ofGroups < 0 || owner === NONE || users === NONE) return 0;
+  // Closed to the holder, and open to them (semantics 4, step 2).
+  const closed = vocabulary.closedToCustomerUsers[resource] === 1 || vocabulary.closedToCustomerUsers[ofGroups] === 1;
+  if (closed && tree.isTenant(users) && !tree.isTenant(scope)) return 0;
+  const inScope = tree.inChain(scope, owner);
+  const generic = inScope ? effective.generic[resource]! & effective.generic[ofGroups]! : 0;
+  const number = grant.group === null ? null : held.group(grant.group);
+  if (number === NONE) return generic;
+  const placement = { group: true, type, owner, node: NONE, enabled: true, groups: number === null ? [] : [number] };
+  const given = maskOfGroup(vocabulary, effective, placement, inScope);
+  // What a share gives and only an owner may use (6b, 7) is of no use to the holder: to those around the group it would be.
+  const theirsAlone = !inScope && tree.inChain(users, owner) ? vocabulary.ownerOnlyOperations | (1 << vocabulary.createOperation) : 0;
+  return generic | (given & ~theirsAlone);
 }
 
 function namesOf({ operations }: Vocabulary, mask: number): readonly string[] {

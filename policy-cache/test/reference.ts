@@ -49,7 +49,14 @@ interface Thing {
   readonly enabled: boolean;
 }
 
-export function reference(names: Names, world: World): (question: Question) => Answer {
+/** A grant that is handed on: to users of `userOwner`, whether or not it is stored. */
+export interface Handed {
+  readonly userOwner: string;
+  readonly role: string;
+  readonly entityGroup?: string;
+}
+
+function read(names: Names, world: World) {
   // 1. Objects: one namespace of ids, and the All groups that exist by themselves.
   const things = new Map<string, Thing>();
   const put = (id: string, type: string, more: Partial<Thing>) => things.set(id, { id, type, group: false, owner: null, memberOf: [], enabled: true, ...more });
@@ -78,6 +85,11 @@ export function reference(names: Names, world: World): (question: Question) => A
   const typeless = new Set([...(names.withoutEntity ?? []), ...Object.values(names.groupResource ?? {}), 'PROFILE']);
   const resourceOf = (type: string): string | null => (typeless.has(type) ? null : (names.entityResource?.[type] ?? type));
   const among = (list: readonly string[] | undefined, name: string): boolean => (list ?? []).includes(name);
+  return { things, groupable, isOwner, isTenant, roles, chain, tenantOf, groupsOf, resourceOf, among };
+}
+
+export function reference(names: Names, world: World): (question: Question) => Answer {
+  const { things, groupable, isOwner, isTenant, roles, chain, tenantOf, groupsOf, resourceOf, among } = read(names, world);
 
   return function ask({ user, operation: O, resource: R, target, ...making }: Question): Answer {
     const allow = (reason: string, rule: string): Answer => ({ allow: true, reason, rule });
@@ -164,5 +176,49 @@ export function reference(names: Names, world: World): (question: Question) => A
     if (R === 'PROFILE' && generic) return allow('self', '6d');
     if (giving.length > 0) return deny('owner-only', '6e');
     return deny(generic && R !== 'PROFILE' && !inChain(e.owner) ? 'out-of-scope' : 'no-grant', '6e');
+  };
+}
+
+/** 5, *covers*: may this user hand on, or take over, what that grant gives? */
+export function referenceCovers(names: Names, world: World): (actor: string, handed: Handed) => boolean {
+  const { things, isTenant, roles, chain, groupsOf, resourceOf, among } = read(names, world);
+  return function covers(actor, { userOwner, role: handedRole, entityGroup }) {
+    const user = things.get(actor)!;
+    const scope = user.owner!;
+    const inChain = (owner: string): boolean => chain(owner).includes(scope);
+    const myGroups = new Set(groupsOf(user).map(({ id }) => id));
+    const mine = world.grants.filter(({ userGroup }) => myGroups.has(userGroup));
+    const gives = (id: string, R: string, O: string): boolean => {
+      const { type, permissions, excluded } = roles.get(id)!;
+      const has = (side: Side): boolean =>
+        [R, 'ALL'].some((resource) => Object.hasOwn(side, resource) && (side[resource]!.includes(O) || side[resource]!.includes('ALL')));
+      return type === 'GENERIC' && has(permissions as Side) && !has(excluded ?? {});
+    };
+    const G = (R: string | null | undefined, O: string): boolean => typeof R === 'string' && mine.some(({ role }) => gives(role, R, O));
+
+    const role = roles.get(handedRole)!;
+    // GENERIC: the scope, and for every resource what the role gives there.
+    if (role.type === 'GENERIC') return inChain(userOwner) && names.resources.every((R) => names.operations.every((O) => !gives(role.id, R, O) || G(R, O)));
+
+    // GROUP: every operation, ALL read as groupRoleOperations. What the role names and the vocabulary does not, it does not give.
+    const given = role.permissions as readonly string[];
+    const operations = given.includes('ALL')
+      ? names.operations.filter((O) => !among(names.notInGroupRoles, O))
+      : names.operations.filter((O) => given.includes(O));
+    const g = things.get(entityGroup!)!;
+    const resources = [resourceOf(g.type), names.groupResource?.[g.type]];
+    const P = (O: string): boolean =>
+      mine.some(({ role: id, entityGroup: on, shared }) => {
+        const { type, permissions } = roles.get(id)!;
+        const list = permissions as readonly string[];
+        return type === 'GROUP' && on === g.id && (list.includes(O) || list.includes('ALL')) && (shared === true || inChain(g.owner!));
+      });
+    // What the actor could not do with it, and those to whom it is given could: what only an owner may do, and what is closed to customer users.
+    const closed = isTenant.has(userOwner) && !isTenant.has(scope) && resources.some((R) => typeof R === 'string' && among(names.closedToCustomerUsers, R));
+    const theirs = chain(g.owner!).includes(userOwner) && !inChain(g.owner!);
+    return operations.every(
+      (O) =>
+        !closed && ((inChain(g.owner!) && resources.every((R) => G(R, O))) || (P(O) && !(theirs && (O === 'CREATE' || among(names.ownerOnlyOperations, O))))),
+    );
   };
 }

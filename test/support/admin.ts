@@ -54,23 +54,28 @@ export async function startTestAdministration(database: TestDatabase): Promise<T
   return {
     cache,
     routes: administration.routes,
-    async ask(by, request, body, headers = {}) {
-      const [method = 'GET', path = '/'] = request.split(' ');
-      const answer = await administration.routes.request(path, {
-        method,
-        headers: {
-          authorization: `Bearer ${by === OPERATOR ? OPERATOR : Buffer.from(by).toString('base64url')}`,
-          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-          ...headers,
-        },
-        ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
-      });
-      const text = await answer.text();
-      return { status: answer.status, headers: answer.headers, body: text === '' ? null : (JSON.parse(text) as unknown) };
-    },
+    ask: asking(administration.routes),
     close() {
       administration.close();
       cache.close();
     },
+  };
+}
+
+/** Requests without a socket. */
+export function asking(routes: Hono<AdminEnv>): TestAdministration['ask'] {
+  return async (by, request, body, headers = {}) => {
+    const [method = 'GET', path = '/'] = request.split(' ');
+    const answer = await routes.request(path, {
+      method,
+      headers: {
+        authorization: `Bearer ${by === OPERATOR ? OPERATOR : Buffer.from(by).toString('base64url')}`,
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...headers,
+      },
+      ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+    });
+    const text = await answer.text();
+    return { status: answer.status, headers: answer.headers, body: text === '' ? null : (JSON.parse(text) as unknown) };
   };
 }

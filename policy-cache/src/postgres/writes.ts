@@ -28,7 +28,9 @@ export interface StoredObject {
 export async function readObjects(db: Statements, ids: readonly string[]): Promise<ReadonlyMap<string, StoredObject>> {
   if (ids.length === 0) return new Map();
   const rows = await db.rows<{ id: string; list: RowList; tenant: string; owner: string | null; type: string; json: string }>(STORED, [arrayLiteral(ids)]);
-  return new Map(rows.map((row) => [row.id, { ...row, row: JSON.parse(row.json) as Record<string, unknown> }]));
+  // In the order of their ids: two readings of the same rows are the same.
+  const sorted = rows.toSorted((a, b) => (a.id < b.id ? -1 : 1));
+  return new Map(sorted.map((row) => [row.id, { ...row, row: JSON.parse(row.json) as Record<string, unknown> }]));
 }
 const STORED = `select o.id, o.tenant, o.owner, o.type, x.list, x.json from (${STORED_ROWS}) x join grantgate.object o on o.id = x.id`;
 
@@ -234,7 +236,8 @@ export async function changeOwner(db: Statements, { id, owner, groups }: { reado
   if (groups.length === 0) return;
   await db.rows(
     `insert into grantgate.membership (tenant, group_id, member_id, type, owner)
-      select o.tenant, g, o.id, o.type, o.owner from grantgate.object o cross join unnest($2::text[]) g where o.id = $1`,
+      select o.tenant, g, o.id, o.type, o.owner from grantgate.object o cross join unnest($2::text[]) g where o.id = $1
+      on conflict (group_id, member_id) do nothing`,
     [id, arrayLiteral(groups)],
   );
 }

@@ -54,7 +54,10 @@ export function updateAction(vocabulary: Vocabulary, { list, id }: Named, change
     },
     locks: ({ object, grants }) => ({ update: [id], share: list === 'users' ? groupsOfUser(object) : grants.map(({ userGroup }) => userGroup) }),
     needs({ object, grants }) {
-      if (list !== 'roles' || !edits) return [at('WRITE', resourceOf(vocabulary, object), id), ...grants.map(coverOf)];
+      if (list === 'users' && takesOver)
+        // Nor is anybody taken over from below: what a user may do hangs on where it belongs, too (who hands owners on, and where to).
+        return [at('WRITE', 'USER', id), { kind: 'scope', owner: object.owner ?? '' }, ...grants.map(coverOf)];
+      if (list !== 'roles' || !edits) return [at('WRITE', resourceOf(vocabulary, object), id)];
       assertNotFixed(object);
       const row = { ...object.row, ...given({ permissions: change.permissions, excluded: change.excluded }) };
       const [problem] = roleProblems(vocabulary, row as unknown as Parameters<typeof roleProblems>[1], '');

@@ -72,7 +72,7 @@ export function collectionRoutes(routes: Routes, list: Collection, parts: Collec
       items: z
         .array(schemas.created[list] as z.ZodType)
         .min(1)
-        .max(schemas.MOST_ITEMS),
+        .max(list === 'customers' ? schemas.MOST_OWNERS : schemas.MOST_ITEMS),
     }),
     answer: { status: 201, description: 'As they are stored, in the order of the request.', schema: z.object({ items: z.array(object) }), changes: true },
     async handle({ c, body: { items } }) {
@@ -84,7 +84,7 @@ export function collectionRoutes(routes: Routes, list: Collection, parts: Collec
     method: 'post',
     path: `/v1/${list}/bulk-delete`,
     summary: 'Remove many: all of them, or none',
-    body: schemas.removedIds,
+    body: list === 'customers' ? schemas.removedOwners : schemas.removedIds,
     answer: { status: 200, description: 'How many.', schema: schemas.removedCount, changes: true },
     async handle({ c, body: { ids } }) {
       const done = await performer.perform(

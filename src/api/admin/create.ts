@@ -6,7 +6,7 @@ import { insertObjects, readGrants, readObjects, type NewObject, type Statements
 import { allUsersOf, coverOf, groupSide, handedGrant, readChain, readOwn, resourceOf, rowIdsOf, singular, type GroupSide } from './model.ts';
 import type { Need, Who } from './needs.ts';
 import type { Action, Effect } from './perform.ts';
-import { Violation } from './refusals.ts';
+import { Violation, usersOnly } from './refusals.ts';
 
 /** A new row of a list, as it was given. What is left out has its default. */
 export type NewRow =
@@ -86,6 +86,11 @@ function idOf(each: NewRow): string {
   return each.list === 'grants' ? (each.row.id ?? grantId(each.row)) : each.row.id;
 }
 
+/** Each of them once: named twice it is the same membership. */
+function groupsIn(each: NewRow): readonly string[] {
+  return 'groups' in each.row ? [...new Set(each.row.groups)] : [];
+}
+
 /** Groups, roles that a row names. */
 function namedBy(each: NewRow): readonly string[] {
   switch (each.list) {
@@ -94,7 +99,7 @@ function namedBy(each: NewRow): readonly string[] {
     case 'customers':
     case 'users':
     case 'entities':
-      return each.row.groups ?? [];
+      return groupsIn(each);
     case 'groups':
     case 'roles':
       return [];
@@ -104,6 +109,7 @@ function namedBy(each: NewRow): readonly string[] {
 }
 
 async function readBasis(db: Statements, who: Who, rows: readonly NewRow[]): Promise<Basis> {
+  if (who.caller.kind === 'operator') throw usersOnly();
   const given = rows.map((each) => (each.list === 'grants' ? undefined : (each.row.owner ?? who.owner)));
   const named = await readOwn(db, who, [...given.filter((owner) => owner !== undefined), ...rowIdsOf(rows.flatMap(namedBy))]);
   const owners = rows.map(
@@ -159,7 +165,7 @@ function needsOf(vocabulary: Vocabulary, { each, i, basis, at, shared }: NeedsOf
 
   const type =
     each.list === 'groups' || each.list === 'entities' ? each.row.type : each.list === 'customers' ? 'CUSTOMER' : each.list === 'users' ? 'USER' : 'ROLE';
-  const named = 'groups' in each.row ? (each.row.groups ?? []) : [];
+  const named = groupsIn(each);
   const groups = named.map((group, g) => joinable(group, basis, { field: at(i, `groups[${g}]`), type, owner }));
   const resource = resourceOf(vocabulary, { list: each.list, type }, at(i, 'type'));
   return [
@@ -174,8 +180,7 @@ function needsOf(vocabulary: Vocabulary, { each, i, basis, at, shared }: NeedsOf
 function joinable(id: string, { known }: Basis, { field, type, owner }: { readonly field: string; readonly type: string; readonly owner: string }): GroupSide {
   const side = groupSide(id, known, { field, type });
   if (side.all) throw new Violation(field, '1', `${JSON.stringify(id)} holds every one of its type and owner by itself; leave it out`);
-  if (side.owner !== owner)
-    throw new Violation(field, '1.3', `${JSON.stringify(id)} is a group of ${JSON.stringify(side.owner)}, and holds only what that owns`);
+  if (side.owner !== owner) throw new Violation(field, '1.3', `${JSON.stringify(id)} is of another owner, and holds only what that owns`);
   return side;
 }
 
@@ -194,16 +199,12 @@ function grantNeeds(
   if (!generic && row.entityGroup === undefined) throw new Violation(at('entityGroup'), '1', 'is missing: a GROUP role is given over a group of entities');
   const entities = row.entityGroup === undefined ? null : groupSide(row.entityGroup, known, { field: at('entityGroup') });
   if (!(chains.get(users.owner) ?? []).includes(role.owner ?? ''))
-    throw new Violation(
-      at('role'),
-      '1.3',
-      `${JSON.stringify(row.role)} is of ${JSON.stringify(role.owner)}, which is neither ${JSON.stringify(users.owner)} nor above it`,
-    );
+    throw new Violation(at('role'), '1.3', `${JSON.stringify(row.role)} is of an owner that is neither the user group's nor above it`);
   if (entities !== null && !shared && !(chains.get(entities.owner) ?? []).includes(users.owner))
     throw new Violation(
       at('entityGroup'),
       '1.4',
-      `${JSON.stringify(entities.id)} is of ${JSON.stringify(entities.owner)}: a GROUP role over it is for user groups of that owner or one above it. Share it instead`,
+      `a GROUP role over ${JSON.stringify(entities.id)} is for user groups of its owner or one above it. Share it instead`,
     );
   const write = ({ id, type }: GroupSide): Need => ({
     kind: 'may',
@@ -226,17 +227,20 @@ function objectsOf(each: NewRow, { known }: Basis, { owner, shared }: { readonly
   const id = idOf(each);
   switch (each.list) {
     case 'customers': {
-      const { title, groups, details } = each.row;
-      return [{ id, tenant, kind: 'customer', type: 'CUSTOMER', owner, label: title, groups, details }, ...predefinedObjects(id, tenant, 'customer')];
+      const { title, details } = each.row;
+      return [
+        { id, tenant, kind: 'customer', type: 'CUSTOMER', owner, label: title, groups: groupsIn(each), details },
+        ...predefinedObjects(id, tenant, 'customer'),
+      ];
     }
     case 'users': {
-      const { name, groups, email, firstName, lastName, enabled } = each.row;
-      return [{ id, tenant, kind: 'user', type: 'USER', owner, label: name, groups, email, firstName, lastName, enabled }];
+      const { name, email, firstName, lastName, enabled } = each.row;
+      return [{ id, tenant, kind: 'user', type: 'USER', owner, label: name, groups: groupsIn(each), email, firstName, lastName, enabled }];
     }
     case 'groups':
       return [{ id, tenant, kind: 'group', type: each.row.type, owner, label: each.row.name }];
     case 'entities':
-      return [{ id, tenant, kind: 'entity', type: each.row.type, owner, label: each.row.name, groups: each.row.groups }];
+      return [{ id, tenant, kind: 'entity', type: each.row.type, owner, label: each.row.name, groups: groupsIn(each) }];
     case 'roles': {
       const { row } = each;
       const excluded = row.type === 'GENERIC' ? row.excluded : undefined;

@@ -55,9 +55,14 @@ export function changeAnswer(body: object, { revision }: Done<unknown>, status: 
   return reply(body, { status, headers: { 'x-authz-revision': formatRevision(revision) } });
 }
 
-/** The tags of `If-Match`; null where there is none, or `*`, which whatever is there matches (RFC 9110, 13.1.1). */
+/**
+ * The tags of `If-Match`; null where there is none, or `*`, which whatever is there matches (RFC 9110, 13.1.1).
+ * @throws HTTPException 400: taken for a tag that matches nothing, a misspelt one would be a puzzle
+ */
 export function ifMatchOf(c: Context): readonly string[] | null {
   const given = c.req.header('if-match');
   if (given === undefined || given.trim() === '*') return null;
-  return given.match(/(?:W\/)?"[^"]*"/g) ?? [];
+  const tags = given.split(',').map((tag) => tag.trim());
+  if (!tags.every((tag) => /^(?:W\/)?"[^"]*"$/.test(tag))) throw new HTTPException(400, { message: 'If-Match: must be * or tags as ETag has them: "…"' });
+  return tags;
 }

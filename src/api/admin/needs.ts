@@ -6,7 +6,7 @@
 import { ANY, requestOf, uncovered, withHeld } from 'policy-cache';
 import type { CheckStatus, HandedGrant, Held, PolicyCache, Revision, Uncovered, Vocabulary } from 'policy-cache';
 import type { Pdp } from '../../pdp.ts';
-import { Forbidden, Unauthenticated } from './refusals.ts';
+import { Forbidden, Unauthenticated, usersOnly } from './refusals.ts';
 
 export type Need =
   /** A decision of section 4. */
@@ -70,8 +70,7 @@ type May = Extract<Need, { kind: 'may' }>;
 
 export function createAuthority({ pdp, cache, vocabulary, deadline }: AuthorityParts): Authority {
   const subjectOf = ({ caller }: Who): string => {
-    // Of a tenant the operator sees nothing (semantics 1.6).
-    if (caller.kind === 'operator') throw new Forbidden('users-only', '1.6', 'this is for users: the operator sees and changes nothing inside of a tenant');
+    if (caller.kind === 'operator') throw usersOnly();
     return caller.subject;
   };
   const request = (subject: string, { operation, resource, target, owner, groups }: May) =>
@@ -93,7 +92,9 @@ export function createAuthority({ pdp, cache, vocabulary, deadline }: AuthorityP
     );
     if (!decision.allow) {
       const { operation, resource, target } = distinct[index]!;
-      throw new Forbidden(decision.reason, decision.rule, `${operation} on ${resource} ${target === ANY ? '(any)' : JSON.stringify(target)} is denied`);
+      // Whether another tenant has such an id is not the caller's business.
+      const reason = decision.reason === 'other-tenant' ? 'unknown-target' : decision.reason;
+      throw new Forbidden(reason, decision.rule, `${operation} on ${resource} ${target === ANY ? '(any)' : JSON.stringify(target)} is denied`);
     }
     return status.revision ?? 'latest';
   };

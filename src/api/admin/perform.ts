@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import type { Revision } from 'policy-cache';
 import { Refusal, lockObjects, writeAudit, type Statements, type StoredObject, type Writer } from 'policy-cache/postgres';
 import type { Authority, Need, Who } from './needs.ts';
-import { Changed, Exists, Unconfirmed, Violation } from './refusals.ts';
+import { Changed, Exists, Forbidden, Unconfirmed, Violation } from './refusals.ts';
 
 /** Something that is changed; what it tells the audit log. */
 export interface Effect {
@@ -68,7 +68,13 @@ export function createPerformer({ writer, authority, applied }: PerformerParts):
       const { who } = asked;
       for (let round = 1; ; round++) {
         const basis = await writer.read((db) => action.read(db, who));
-        await authority.require(who, action.needs(basis, who));
+        try {
+          await authority.require(who, action.needs(basis, who));
+        } catch (error) {
+          // It was there when it was read: what has gone since is not forbidden but not found.
+          if (error instanceof Forbidden && error.reason === 'unknown-target') await writer.read((db) => action.read(db, who));
+          throw error;
+        }
         const done = await writer
           .write(async (db) => attempt(db, { asked, action, basis }))
           .catch((error: unknown) => {
@@ -120,12 +126,12 @@ function printed(basis: unknown): string {
 /** What the database would not have, in the words of the model. */
 function explained(error: unknown): unknown {
   if (!(error instanceof Refusal)) return error;
-  const { constraint, detail, message, code } = error;
+  const { constraint, detail, code } = error;
   if (constraint === 'object_pkey') return new Exists(`${idIn(detail)} is used already: create never changes what is there, choose another id`);
-  if (code === '55P03') return new Violation('', '5', 'somebody else is changing the same thing and does not end; ask again');
-  const rule = RULES[constraint];
-  if (rule === undefined) return new Violation('', '1', `${message}${detail === '' ? '' : ` (${detail})`}`);
-  return new Violation('', rule[0], `${rule[1]}${detail === '' ? '' : ` (${detail})`}`);
+  if (code === '55P03' || code.startsWith('40')) return new Violation('', '5', 'somebody else is changing the same thing and does not end; ask again');
+  // The server's own words show whole rows, and what other rows they clash with: not everybody who may write may read those.
+  const [number, words] = Object.hasOwn(RULES, constraint) ? RULES[constraint]! : (['1', 'the database cannot store it as it is'] as const);
+  return new Violation('', number, constraint === '' || Object.hasOwn(RULES, constraint) ? words : `${words} (${constraint})`);
 }
 
 /** Constraint → rule of the model, and its words. */

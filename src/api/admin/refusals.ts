@@ -17,6 +17,11 @@ export class Forbidden extends Error {
   }
 }
 
+/** Of a tenant the operator sees nothing (semantics 1.6). */
+export function usersOnly(): Forbidden {
+  return new Forbidden('users-only', '1.6', 'this is for users: the operator sees and changes nothing inside of a tenant');
+}
+
 /** 401: the caller is nobody here (unknown, disabled, of a tenant that its issuer does not speak for). */
 export class Unauthenticated extends Error {
   override readonly name = 'Unauthenticated';

@@ -1,0 +1,156 @@
+// Two calls at once on the same things: is what comes of it what some order of them would have given, each judged by the rules then?
+//
+// Each order is played, one call after the other, in a copy of the world, and both at once in others; answers and all that is stored must
+// be those of one of the orders. So a role that is widened while it is given away, say, must be refused to one of the two.
+
+import type { WorldFile } from 'policy-cache';
+import { openWriter, type Writer } from 'policy-cache/postgres';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { insertWorld, prefixed, readWorld } from '../support/admin-worlds.ts';
+import { startTestAdministration, type TestAdministration } from '../support/admin.ts';
+import { startPostgres, type TestServer } from '../support/postgres.ts';
+import { withOffice } from './escalation.world.ts';
+
+/** Copies in which both are made at once. */
+const ROUNDS = 12;
+
+let server: TestServer;
+let admin: TestAdministration;
+let writer: Writer;
+beforeAll(async () => {
+  server = await startPostgres('embedded18');
+  const database = await server.database();
+  admin = await startTestAdministration(database);
+  writer = openWriter({ url: await database.urlAs('grantgate_writer') });
+});
+afterAll(async () => {
+  admin?.close();
+  writer?.close();
+  await server?.close();
+});
+
+const empty: WorldFile = { defaults: false, tenants: [{ id: 't0' }], customers: [], groups: [], users: [], entities: [], roles: [], grants: [], checks: [] };
+const office = withOffice(empty, 0);
+const world: WorldFile = {
+  ...office,
+  customers: [...office.customers, { id: 'c1', owner: 't0', groups: [] }, { id: 'c2', owner: 't0', groups: [] }],
+  groups: [...office.groups, { id: 'crew', type: 'USER', owner: 't0' }, { id: 'boxes', type: 'DEVICE', owner: 't0' }],
+  users: [...office.users, { id: 'joe', owner: 't0', enabled: true, groups: [] }],
+  entities: [...office.entities, { id: 'box', type: 'DEVICE', owner: 't0', groups: [] }],
+  roles: [...office.roles, { id: 'r-new', owner: 't0', type: 'GENERIC', permissions: { DEVICE: ['READ'] }, excluded: {} }],
+};
+
+interface Call {
+  readonly by: string;
+  /** Ids of the world begin with a `~`. */
+  readonly request: string;
+  readonly body?: object;
+  /** The tag of what stands there. */
+  readonly tagOf?: string;
+}
+const call = (by: string, request: string, body?: object): Call => ({ by, request, ...(body === undefined ? {} : { body }) });
+
+const SCENES: readonly (readonly [string, readonly Call[]])[] = [
+  [
+    'a role is widened while it is given',
+    [call('clerk', 'PATCH /v1/roles/~r-new', { permissions: { DEVICE: ['ALL'] } }), call('clerk', 'POST /v1/grants', { userGroup: '~office', role: '~r-new' })],
+  ],
+  [
+    'a group is given more while somebody joins it',
+    [call('chief', 'POST /v1/grants', { userGroup: '~crew', role: '~r-chief' }), call('clerk', 'POST /v1/groups/~crew/members', { add: ['~joe'] })],
+  ],
+  [
+    'a group is given more while a user is made into it',
+    [
+      call('chief', 'POST /v1/grants', { userGroup: '~crew', role: '~r-chief' }),
+      call('clerk', 'POST /v1/users', { id: '~new', owner: '~t0', groups: ['~crew'] }),
+    ],
+  ],
+  [
+    'all users of an owner are given more while one is made',
+    [call('chief', 'POST /v1/grants', { userGroup: 'all:USER:~c1', role: '~r-chief' }), call('clerk', 'POST /v1/users', { id: '~new', owner: '~c1' })],
+  ],
+  [
+    'a user comes into a group while its e-mail is changed',
+    [call('chief', 'POST /v1/groups/~chiefs/members', { add: ['~joe'] }), call('clerk', 'PATCH /v1/users/~joe', { email: 'joe@example.com' })],
+  ],
+  [
+    'two owner changes that make a circle',
+    [call('chief', 'PUT /v1/customers/~c1/owner', { owner: '~c2' }), call('chief', 'PUT /v1/customers/~c2/owner', { owner: '~c1' })],
+  ],
+  [
+    'a group goes while something comes into it',
+    [call('chief', 'DELETE /v1/groups/~boxes'), call('chief', 'POST /v1/groups/~boxes/members', { add: ['~box'] })],
+  ],
+  [
+    'something moves while it is put into a group',
+    [call('chief', 'PUT /v1/entities/~box/owner', { owner: '~c1' }), call('chief', 'POST /v1/groups/~boxes/members', { add: ['~box'] })],
+  ],
+  ['a user goes while it is changed', [call('chief', 'DELETE /v1/users/~joe'), call('chief', 'PATCH /v1/users/~joe', { enabled: false })]],
+  [
+    'an owner goes while something is made for it',
+    [call('chief', 'DELETE /v1/customers/~c1'), call('chief', 'POST /v1/entities', { id: '~new', type: 'DEVICE', owner: '~c1' })],
+  ],
+  [
+    'two make the same id',
+    [call('chief', 'POST /v1/users', { id: '~new', owner: '~t0' }), call('chief', 'POST /v1/groups', { id: '~new', type: 'DEVICE', owner: '~t0' })],
+  ],
+  [
+    'two changes of what both have seen',
+    [
+      { ...call('chief', 'PATCH /v1/groups/~boxes', { name: 'One' }), tagOf: '/v1/groups/~boxes' },
+      { ...call('chief', 'PATCH /v1/groups/~boxes', { name: 'Other' }), tagOf: '/v1/groups/~boxes' },
+    ],
+  ],
+  [
+    'three at once in one group',
+    [
+      call('clerk', 'POST /v1/groups/~crew/members', { add: ['~joe'] }),
+      call('chief', 'POST /v1/grants', { userGroup: '~crew', role: '~r-new' }),
+      call('clerk', 'PATCH /v1/roles/~r-new', { permissions: { DEVICE: ['ALL'] } }),
+    ],
+  ],
+];
+
+let copies = 0;
+/** In a copy of the world: what is answered, call by call, and what is stored in the end. */
+async function played(calls: readonly Call[], order: readonly number[] | 'at once'): Promise<string> {
+  const prefix = `v${copies++}.`;
+  await writer.write((db) => insertWorld(db, prefixed(world, prefix)));
+  const named = (text: string): string => text.replaceAll('~', prefix);
+  const tags = await Promise.all(
+    calls.map(async ({ by, tagOf }) => (tagOf === undefined ? null : (await admin.ask(`${prefix}${by}`, `GET ${named(tagOf)}`)).headers.get('etag'))),
+  );
+  const statuses = calls.map(() => 0);
+  const make = async (i: number): Promise<void> => {
+    const { by, request, body } = calls[i]!;
+    const headers = tags[i] ? { 'if-match': tags[i] } : {};
+    const { status } = await admin.ask(`${prefix}${by}`, named(request), body === undefined ? undefined : named(JSON.stringify(body)), {
+      'content-type': 'application/json',
+      ...headers,
+    });
+    statuses[i] = status;
+  };
+  if (order === 'at once') await Promise.all(calls.map((_, i) => make(i)));
+  else for (const i of order) await make(i);
+  const { ...stored } = await writer.read((db) => readWorld(db, [`${prefix}t0`]));
+  return `${statuses.join(' ')} ${JSON.stringify(stored).replaceAll(prefix, '')}`;
+}
+
+const orders = (count: number): number[][] =>
+  count === 1 ? [[0]] : orders(count - 1).flatMap((order) => Array.from({ length: count }, (_, i) => order.toSpliced(i, 0, count - 1)));
+
+test.each(SCENES)('%s', { timeout: 120_000 }, async (what, calls) => {
+  const possible = new Map<string, string>();
+  for (const order of orders(calls.length)) possible.set(await played(calls, order), order.join(' before '));
+  const seen = new Map<string, number>();
+  const began = performance.now();
+  for (let round = 0; round < ROUNDS; round += 3) {
+    for (const outcome of await Promise.all([0, 1, 2].map(() => played(calls, 'at once')))) {
+      expect([...possible.keys()]).toContain(outcome);
+      seen.set(outcome.split(' {')[0]!, (seen.get(outcome.split(' {')[0]!) ?? 0) + 1);
+    }
+  }
+  const counts = [...seen].map(([statuses, times]) => `${times} × ${statuses}`).join(', ');
+  console.log(`at once, ${what}: ${counts}; ${((performance.now() - began) / ROUNDS).toFixed(0)} ms each`);
+});

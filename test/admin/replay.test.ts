@@ -1,0 +1,158 @@
+// Is the audit log whole? Played over what was there in the beginning, does it come to what is stored in the end?
+//
+// Random calls, accepted and refused, by whoever; then each row of the log is applied, and beside it what the model says that it brings
+// with it: an owner begins with its predefined objects (semantics 1.2), what is removed takes along what hangs on it (1.5).
+
+import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import fc from 'fast-check';
+import { parse } from 'yaml';
+import { expandDefaults, type WorldFile } from 'policy-cache';
+import { openWriter, type Statements, type Writer } from 'policy-cache/postgres';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { worlds } from '../../policy-cache/test/arbitraries.ts';
+import type { Names } from '../../policy-cache/test/reference.ts';
+import { KINDS, callOf, learn, sceneOf } from '../support/admin-calls.ts';
+import { insertWorld, prefixed, readWorld, storable } from '../support/admin-worlds.ts';
+import { startTestAdministration, type TestAdministration } from '../support/admin.ts';
+import { vocabulary } from '../support/doors.ts';
+import { startPostgres, type TestServer } from '../support/postgres.ts';
+import { withOffice } from './escalation.world.ts';
+
+const names = parse(readFileSync(new URL('../../policy-cache/vocabulary/thingsboard.yaml', import.meta.url), 'utf8')) as Names;
+const CALLS = 20;
+const sequences = Number(process.env['GRANTGATE_SEQUENCES'] ?? 15);
+const seed = Number(process.env['GRANTGATE_SEED'] ?? (Date.now() ^ (process.pid << 15)) & 0x7fffffff);
+
+let server: TestServer;
+let admin: TestAdministration;
+let writer: Writer;
+beforeAll(async () => {
+  server = await startPostgres('embedded18');
+  const database = await server.database();
+  admin = await startTestAdministration(database);
+  writer = openWriter({ url: await database.urlAs('grantgate_writer') });
+});
+afterAll(async () => {
+  admin?.close();
+  writer?.close();
+  await server?.close();
+});
+
+type Row = Readonly<Record<string, unknown>> & { readonly id: string };
+interface AuditRow {
+  readonly revision: string;
+  readonly actor_kind: string;
+  readonly actor: string;
+  readonly as_user: string;
+  readonly action: string;
+  readonly target: string;
+  readonly before: Row | null;
+  readonly after: (Row & { readonly added: readonly string[]; readonly removed: readonly string[] }) | null;
+  readonly request_id: string;
+}
+
+const LISTS = ['tenants', 'customers', 'groups', 'roles', 'users', 'entities', 'grants'] as const;
+const listOf = (action: string): (typeof LISTS)[number] => {
+  const word = action.split('.')[0]!;
+  return action === 'group.share' ? 'grants' : word === 'entity' ? 'entities' : (`${word}s` as (typeof LISTS)[number]);
+};
+
+/** Everything by id, with the list that it is of. */
+class Replayed {
+  readonly rows = new Map<string, { readonly list: string; row: Row }>();
+
+  constructor(world: WorldFile) {
+    for (const list of LISTS) for (const row of world[list]) this.rows.set(row.id, { list, row: row as unknown as Row });
+  }
+
+  apply({ action, target, before, after }: AuditRow): void {
+    const list = listOf(action);
+    if (action === 'group.members') return this.#members(target, after!);
+    expect(this.rows.get(target)?.row ?? null, `before ${action} of ${target}`).toEqual(before);
+    if (after === null) return this.#remove(target);
+    this.rows.set(target, { list, row: after });
+    if (before === null && list === 'customers') this.#predefined(target);
+  }
+
+  #members(group: string, { added, removed }: { readonly added: readonly string[]; readonly removed: readonly string[] }): void {
+    for (const [ids, put] of [
+      [removed, false],
+      [added, true],
+    ] as const)
+      for (const id of ids) {
+        const held = this.rows.get(id)!;
+        const groups = (held.row['groups'] as readonly string[]).filter((each) => each !== group);
+        held.row = { ...held.row, groups: put ? [...groups, group].toSorted() : groups };
+      }
+  }
+
+  #predefined(owner: string): void {
+    const one = { ...NOTHING, defaults: true, tenants: [{ id: 'above' }], customers: [{ id: owner, owner: 'above', groups: [] }] };
+    const { groups, roles, grants } = expandDefaults(one);
+    for (const [list, rows] of Object.entries({ groups, roles, grants }))
+      for (const row of rows) if (row.id.includes(owner)) this.rows.set(row.id, { list, row: row as unknown as Row });
+  }
+
+  #remove(id: string): void {
+    this.rows.delete(id);
+    for (const [other, { list, row }] of this.rows) {
+      const all = (group: unknown): boolean => typeof group === 'string' && /^all:[^:]+:(.+)$/.exec(group)?.[1] === id;
+      if (list === 'grants' && ([row['userGroup'], row['role'], row['entityGroup']].includes(id) || all(row['userGroup']) || all(row['entityGroup'])))
+        this.#remove(other);
+      else if ((list === 'groups' || list === 'roles') && row['owner'] === id) this.#remove(other);
+    }
+    for (const held of this.rows.values()) {
+      const groups = held.row['groups'] as readonly string[] | undefined;
+      if (groups?.includes(id)) held.row = { ...held.row, groups: groups.filter((each) => each !== id) };
+    }
+  }
+}
+const NOTHING: WorldFile = { defaults: false, tenants: [], customers: [], groups: [], users: [], entities: [], roles: [], grants: [], checks: [] };
+
+const auditOf = (db: Statements, tenant: string): Promise<readonly AuditRow[]> =>
+  db.rows<AuditRow>('select * from grantgate.audit where tenant = $1 order by id', [tenant]);
+const sorted = (world: WorldFile): object[] => [...new Replayed(world).rows.entries()].toSorted(([a], [b]) => (a < b ? -1 : 1));
+
+test('played over the beginning, the log comes to what is stored; what is refused is not in it', { timeout: 300_000 }, async () => {
+  console.log(`audit: GRANTGATE_SEED=${seed}`);
+  const draw = fc.tuple(worlds(names), fc.array(fc.array(fc.nat(0xfffff), { minLength: 7, maxLength: 7 }), { minLength: CALLS, maxLength: CALLS }));
+  const count = { calls: 0, accepted: 0, rows: 0 };
+  for (const [i, [drawn, numbers]] of fc.sample(draw, { seed, numRuns: sequences }).entries()) {
+    const prefix = `a${i}.`;
+    const world = prefixed(withOffice(storable(drawn, vocabulary.entityTypes), i), prefix);
+    await writer.write((db) => insertWorld(db, world));
+    const tenants = world.tenants.map(({ id }) => id);
+    const before = await writer.read((db) => readWorld(db, tenants));
+    const scene = sceneOf(world, { by: `${prefix}${i % 2 === 0 ? 'chief' : 'clerk'}`, prefix });
+    const made = new Map<string, { readonly by: string; readonly revision: string }>();
+    for (const draws of numbers) {
+      const call = callOf(scene, draws, { kinds: KINDS, aims: [] });
+      if (call === null) continue;
+      const requestId = randomUUID();
+      const answer = await admin.ask(call.by, call.request, call.body, { 'x-request-id': requestId });
+      count.calls++;
+      if (answer.status >= 300) continue;
+      made.set(requestId, { by: call.by, revision: answer.headers.get('x-authz-revision')! });
+      learn(scene, call, answer);
+    }
+    const log = (await Promise.all(tenants.map((tenant) => writer.read((db) => auditOf(db, tenant))))).flat();
+    const replayed = new Replayed(before);
+    for (const row of log) {
+      expect(row).toMatchObject({
+        actor_kind: 'user',
+        actor: made.get(row.request_id)?.by,
+        as_user: made.get(row.request_id)?.by,
+        revision: made.get(row.request_id)?.revision,
+      });
+      replayed.apply(row);
+    }
+    expect(new Set(log.map(({ request_id }) => request_id))).toEqual(new Set(made.keys()));
+    const now = await writer.read((db) => readWorld(db, tenants));
+    expect([...replayed.rows.entries()].toSorted(([a], [b]) => (a < b ? -1 : 1))).toEqual(sorted(now));
+    count.accepted += made.size;
+    count.rows += log.length;
+  }
+  console.log(`audit: ${sequences} sequences, ${count.calls} calls, ${count.accepted} accepted, ${count.rows} rows; each replay is what is stored`);
+  expect(count.accepted).toBeGreaterThan(count.calls / 5);
+});
