@@ -39,13 +39,13 @@ async function made(by: string, path: string, body: object): Promise<void> {
 interface Row {
   readonly id: string;
   readonly at: string;
+  readonly revision: string;
   readonly target: string;
-  readonly owner: string;
 }
 
 async function rowsOf(user: string, query = '', limit = 2): Promise<readonly Row[]> {
   const rows: Row[] = [];
-  for (let cursor = ''; ; ) {
+  for (let cursor = ''; ;) {
     const answer = await admin.ask(user, `GET /v1/audit?limit=${limit}${query}${cursor}`);
     expect(answer.status, JSON.stringify(answer.body)).toBe(200);
     const { items, next } = answer.body as { items: Row[]; next?: string };
@@ -66,8 +66,10 @@ test('an administrator sees what happened in its own part of the tenant, the new
 
 test('a row has who, as whom, what, when and at which revision', async () => {
   const [row] = await rowsOf('bob', '&target=m2');
-  expect(row).toEqual({
-    ...{ id: expect.stringMatching(/^\d+$/), at: expect.stringMatching(/^\d{4}-.*\.\d{6}Z$/), revision: expect.stringMatching(/^\d+-/) },
+  expect(row?.id).toMatch(/^\d+$/);
+  expect(row?.at).toMatch(/^\d{4}-.*\.\d{6}Z$/);
+  expect(row?.revision).toMatch(/^\d+-/);
+  expect(row).toMatchObject({
     ...{ tenant: 'acme', owner: 'annex', actorKind: 'user', actor: 'bob', asUser: 'bob', action: 'entity.create', target: 'm2', before: null, requestId: '' },
     after: { id: 'm2', type: 'DEVICE', owner: 'annex', groups: [], name: 'Meter' },
   });
@@ -103,8 +105,9 @@ test('the decision log hears of every request: who, what was decided and by whic
   };
   expect(await heard('bob', 'GET /v1/entities/m1')).toMatchObject({
     ...{ verdict: 'permit', reason: 'generic', rule: '6a', operation: 'READ', resource: 'DEVICE', target: 'm1' },
-    ...{ subject: 'bob', tenant: 'acme', protocol: 'admin', method: 'GET', revision: { version: expect.any(Number) } },
+    ...{ subject: 'bob', tenant: 'acme', protocol: 'admin', method: 'GET' },
   });
+  expect(reports[0]?.revision?.version).toBeGreaterThan(0);
   expect(await heard('cy', 'DELETE /v1/entities/m1')).toMatchObject({ verdict: 'deny', reason: 'no-grant', rule: '6e', operation: 'DELETE', target: 'm1' });
   expect(await heard('bob', 'GET /v1/entities')).toMatchObject({ verdict: 'permit', operation: 'READ', resource: 'DEVICE', target: 'm1' });
   expect(await heard('bob', 'POST /v1/entities', { id: 'm1', type: 'DEVICE' })).toMatchObject({ verdict: 'permit', operation: 'CREATE' });
@@ -116,16 +119,16 @@ test('the decision log hears of every request: who, what was decided and by whic
 });
 
 test('the operator lists tenants, and nobody else does', async () => {
-  expect(await admin.ask(OPERATOR, 'GET /v1/tenants?limit=1')).toMatchObject({ status: 200, body: { items: [{ id: 'acme' }], next: expect.any(String) } });
-  const { next } = (await admin.ask(OPERATOR, 'GET /v1/tenants?limit=1')).body as { next: string };
+  const { items, next } = (await admin.ask(OPERATOR, 'GET /v1/tenants?limit=1')).body as { items: object[]; next: string };
+  expect(items).toEqual([{ id: 'acme' }]);
   expect((await admin.ask(OPERATOR, `GET /v1/tenants?cursor=${next}`)).body).toEqual({ items: [{ id: 'other' }] });
   expect(await admin.ask('admin-of-acme', 'GET /v1/tenants')).toMatchObject({ status: 403, body: { reason: 'operator-only' } });
   expect(await admin.ask(OPERATOR, 'GET /v1/users')).toMatchObject({ status: 403, body: { reason: 'users-only', rule: '1.6' } });
 });
 
 test('lists and the audit log are in the OpenAPI document', async () => {
-  const { body } = await admin.ask('bob', 'GET /v1/openapi.json');
-  const { paths } = body as { paths: Record<string, { get?: { parameters?: { name: string }[] } }> };
+  const answer = await admin.ask('bob', 'GET /v1/openapi.json');
+  const { paths } = answer.body as { paths: Record<string, { get?: { parameters?: { name: string }[] } }> };
   const parameters = (path: string): unknown => paths[path]?.get?.parameters?.map(({ name }) => name);
   expect(parameters('/v1/entities')).toEqual(['limit', 'cursor', 'owner', 'q', 'group', 'type']);
   expect(parameters('/v1/audit')).toEqual(['limit', 'cursor', 'target', 'actor', 'action', 'from', 'to']);

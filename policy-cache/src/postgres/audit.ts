@@ -33,7 +33,11 @@ const BY_TENANT = scan('a.tenant = $1');
 const BY_TARGET = scan('a.target = $2 and a.tenant = $1');
 
 /** The next rows behind an id, at most so many read. */
-export async function scanAudit(db: Statements, filter: AuditFilter, { after, window }: { readonly after: string; readonly window: number }): Promise<AuditScan> {
+export async function scanAudit(
+  db: Statements,
+  filter: AuditFilter,
+  { after, window }: { readonly after: string; readonly window: number },
+): Promise<AuditScan> {
   const { tenant, target, actor, action, from, to } = filter;
   const [row] = await db.rows<{ r: string }>(target === null ? BY_TENANT : BY_TARGET, [tenant, target, actor, from, to, action, after, window]);
   const all = JSON.parse(row?.r ?? '[]') as readonly (readonly [string, string, boolean, boolean])[];

@@ -61,7 +61,11 @@ const row = (key: string, name: string): string =>
  * Of the tenant and the types alone in the order of names, which an index of each type has; those of other tenants and kinds are passed
  * over by `ours` in the order of ids.
  */
-export async function scanObjects(db: Statements, listing: Listing, window: number): Promise<{ readonly rows: readonly Candidate[]; readonly last: ListPlace | null }> {
+export async function scanObjects(
+  db: Statements,
+  listing: Listing,
+  window: number,
+): Promise<{ readonly rows: readonly Candidate[]; readonly last: ListPlace | null }> {
   const { tenant, kind, types, order, after, until, groups, within } = listing;
   const shared = [tenant, kind, after.key, after.id, until ?? END, arrayLiteral(groups), within, window];
   const [answer] = await db.rows<{ r: string }>(SCAN[order](types.length), [...shared, ...(order === 'name' ? types : [arrayLiteral(types)])]);
@@ -106,7 +110,20 @@ export async function gatherObjects(
   const { tenant, kind, types, order, after, until, groups, within } = listing;
   const { sources, most, window } = of;
   const lists = [sources.owners, sources.groups, sources.ids].map(arrayLiteral);
-  const parameters = [tenant, kind, after.key, after.id, until ?? END, arrayLiteral(groups), within, window, arrayLiteral(types), sources.scope, ...lists, most];
+  const parameters = [
+    tenant,
+    kind,
+    after.key,
+    after.id,
+    until ?? END,
+    arrayLiteral(groups),
+    within,
+    window,
+    arrayLiteral(types),
+    sources.scope,
+    ...lists,
+    most,
+  ];
   const [answer] = await db.rows<{ r: string | null }>(GATHER[order], parameters);
   if (answer === undefined || answer.r === null) return null;
   const rows = candidatesOf(answer.r);

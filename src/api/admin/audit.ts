@@ -58,7 +58,7 @@ async function page(
 ): Promise<{ readonly items: readonly AuditRow[]; readonly next: string | null }> {
   const ids: string[] = [];
   let last: string | null = after;
-  for (let left = MOST_READ; left > 0 && ids.length < limit && last !== null; ) {
+  for (let left = MOST_READ; left > 0 && ids.length < limit && last !== null;) {
     const window = Math.min(left, Math.max(limit + 1, 500));
     left -= window;
     const scan = await writer.read((db) => scanAudit(db, filter, { after: last ?? '0', window }));

@@ -79,6 +79,8 @@ export interface AuthorityParts {
   readonly deadline: number;
 }
 
+const READ_AT_ONCE = 100;
+
 type May = Extract<Need, { kind: 'may' }>;
 
 export function createAuthority({ pdp, cache, vocabulary, deadline }: AuthorityParts): Authority {
@@ -157,9 +159,16 @@ export function createAuthority({ pdp, cache, vocabulary, deadline }: AuthorityP
 
     async readable(who, asked) {
       const subject = subjectOf(who);
-      const rulings = await Promise.all(
-        asked.map(async ({ resource, target }) => pdp.check([request(subject, { kind: 'may', operation: 'READ', resource, target })], undefined)),
-      );
+      const rulings: Ruling[] = [];
+      // So many at once as one fill has, and fewer than one asker may have waiting.
+      for (let from = 0; from < asked.length; from += READ_AT_ONCE)
+        rulings.push(
+          ...(await Promise.all(
+            asked
+              .slice(from, from + READ_AT_ONCE)
+              .map(async ({ resource, target }) => pdp.check([request(subject, { kind: 'may', operation: 'READ', resource, target })], undefined)),
+          )),
+        );
       // Of many, one line of the log: the first that may be read, or that none may.
       const first = Math.max(
         0,

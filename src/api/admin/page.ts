@@ -1,8 +1,8 @@
 // What is on the next page of a list? Only what a check would allow, in order, for a bounded amount of work.
 //
-// Candidates come in the order of an index of the whole tenant (listing.ts); of those that may be the caller's (reach.ts) the decision
-// point is asked. Where few are, all that the caller's part of the tenant has is gathered and sorted instead, if that is little. A page
-// ends when it is full or its work is done: it may be short, even empty, and have a next one.
+// Candidates come in the order of an index of the whole tenant (listing.ts), or, if that is little, all that the caller's part of it has is
+// gathered and sorted. About those that may be the caller's (reach.ts) the decision point is asked. A page ends when it is full or its
+// work is done: it may be short, even empty, and have a next one.
 
 import type { Vocabulary } from 'policy-cache';
 import {
@@ -70,10 +70,14 @@ interface Section {
   readonly from: ListPlace;
   readonly until: string | null;
   /** Of the earlier sections. */
-  isSeen(candidate: Candidate): boolean;
+  readonly isSeen: (candidate: Candidate) => boolean;
 }
 
-export async function readPage(parts: PageParts, who: Who, { question, place }: { readonly question: ListQuestion; readonly place: PagePlace | null }): Promise<Page> {
+export async function readPage(
+  parts: PageParts,
+  who: Who,
+  { question, place }: { readonly question: ListQuestion; readonly place: PagePlace | null },
+): Promise<Page> {
   const { vocabulary, authority, writer, bounds } = parts;
   const { list, types, limit } = question;
   const reach = await authority.look(who, (held) => reachOf(vocabulary, held, { list, types }));
@@ -91,13 +95,15 @@ export async function readPage(parts: PageParts, who: Who, { question, place }: 
         ...{ tenant: who.tenant, kind: KINDS[list], types: reach.types, order, after, until, groups: reach.sources.groups },
         within: question.group,
       };
-      // Two windows in vain: then it is looked whether there is little.
-      const wide = bounds.windows[Math.min(round, bounds.windows.length) - 1] ?? 0;
-      const window = Math.min(left, Math.max(wide, limit + 1));
-      const tries = gathers === true || (gathers === null && round === 2);
-      const sources = tries ? sourcesOf(question, reach.sources) : null;
-      const gathered = sources === null ? null : await writer.read((db) => gatherObjects(db, listing, { sources, most: bounds.gathered, window: limit + 1 }));
+      // Who may read all of the tenant finds a page at the head of the index, and a search is mostly told apart by what it asks for.
+      const sources = sourcesOf(question, reach.sources);
+      const isNear = question.search !== null || sources?.scope === who.tenant;
+      const step = isNear ? round - 1 : round;
+      const tries = sources !== null && sources.scope !== who.tenant && (gathers === true || (gathers === null && step === 0));
+      const gathered = tries ? await writer.read((db) => gatherObjects(db, listing, { sources, most: bounds.gathered, window: limit + 1 })) : null;
       if (tries) gathers = gathered !== null;
+      const wide = step < 0 ? 0 : (bounds.windows[step] ?? bounds.windows.at(-1)!);
+      const window = Math.min(left, Math.max(wide, limit + 1));
       const batch = gathered ?? (await writer.read((db) => scanObjects(db, listing, window)));
       left -= gathered === null ? window : bounds.gathered / 2;
       const worth = await authority.look(who, (held) =>
@@ -164,14 +170,12 @@ async function sectionsOf(db: Statements, { list, search }: ListQuestion): Promi
   const spellings = [...new Set([search, lower, search.toUpperCase()])];
   return [
     { order: 'name', from: { key: lower, id: '' }, until: behind(lower), isSeen: () => false },
-    ...spellings.map(
-      (spelling, i): Section => ({
-        order: 'id',
-        from: { key: spelling, id: '' },
-        until: behind(spelling),
-        isSeen: (candidate) => isNamed(candidate) || spellings.slice(0, i).some((other) => candidate.id.startsWith(other)),
-      }),
-    ),
+    ...spellings.map((spelling, i): Section => ({
+      order: 'id',
+      from: { key: spelling, id: '' },
+      until: behind(spelling),
+      isSeen: (candidate) => isNamed(candidate) || spellings.slice(0, i).some((other) => candidate.id.startsWith(other)),
+    })),
     ...(list === 'users'
       ? [
           {

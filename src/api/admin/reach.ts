@@ -58,7 +58,11 @@ export function reachOf(vocabulary: Vocabulary, held: Held, of: { readonly list:
 }
 
 /** Worth a question. `sources` are those of `reachOf`. */
-export function isReached(vocabulary: Vocabulary, held: Held, of: { readonly list: Collection; readonly sources: ListSources; readonly candidate: Candidate }): boolean {
+export function isReached(
+  vocabulary: Vocabulary,
+  held: Held,
+  of: { readonly list: Collection; readonly sources: ListSources; readonly candidate: Candidate },
+): boolean {
   const { tree, scope, effective } = held;
   const { list, sources, candidate } = of;
   if (candidate.held || sources.ids.includes(candidate.id)) return true;
