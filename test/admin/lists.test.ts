@@ -233,3 +233,44 @@ test('the members of an All group are what its owner has of its type', async () 
   expect(await all(admin, 'cap', '/v1/groups/all%3AASSET%3Afleet/members', 10)).toEqual([]);
   expect((await all(admin, 'cap', '/v1/grants?group=admins%3Afleet', 10)).length).toBe(1);
 });
+
+test('who has READ by groups alone sees their members: of an All group, of one that is shared with another owner, and nothing else', async () => {
+  const made = async (path: string, body: object): Promise<void> => expect(await admin.ask('cap', `POST /v1/${path}`, body)).toMatchObject({ status: 201 });
+  await made('customers', { id: 'harbour', title: 'Harbour' });
+  await made('roles', { id: 'look', type: 'GROUP', permissions: ['READ'] });
+  for (const owner of ['fleet', 'harbour']) await made('groups', { id: `deck-of-${owner}`, type: 'USER', owner });
+  await made('users', { id: 'mate', groups: ['deck-of-fleet'] });
+  await made('users', { id: 'guest', owner: 'harbour', groups: ['deck-of-harbour'] });
+  await made('groups', { id: 'old', type: 'DEVICE' });
+  await made('entities/bulk', { items: ['tug', 'barge'].map((id) => ({ id, type: 'DEVICE', name: `The ${id}`, groups: ['old'] })) });
+  await made('entities', { id: 'crane', type: 'DEVICE', owner: 'harbour' });
+  await made('grants', { userGroup: 'deck-of-fleet', role: 'look', entityGroup: 'all:DEVICE:fleet' });
+  await made('groups/old/share', { userGroup: 'deck-of-harbour', role: 'look' });
+  const ofFleet = await all(admin, 'cap', '/v1/entities?owner=fleet', 50);
+  for (const by of [admin, short]) {
+    expect(await all(by, 'mate', '/v1/entities', 7)).toEqual(ofFleet);
+    expect((await all(by, 'guest', '/v1/entities', 7)).map(({ id }) => id)).toEqual(['barge', 'tug']);
+    expect((await all(by, 'guest', '/v1/groups', 7)).map(({ id }) => id)).toEqual(['old']);
+    expect((await all(by, 'guest', '/v1/groups/old/members', 1)).map(({ id }) => id)).toEqual(['barge', 'tug']);
+    for (const list of ['customers', 'users', 'roles', 'grants']) expect(await all(by, 'guest', `/v1/${list}`, 7)).toEqual([]);
+  }
+  expect(await admin.ask('guest', 'GET /v1/groups/deck-of-harbour/members')).toMatchObject({ status: 403, body: { reason: 'no-grant' } });
+  expect(await admin.ask('guest', 'GET /v1/entities?group=all%3ADEVICE%3Afleet')).toMatchObject({ status: 403 });
+});
+
+test('what a search finds in two ways is there once: by name, then by id', async () => {
+  // Each has an id that begins so, and most a name.
+  const found = await all(admin, 'cap', '/v1/entities?q=SHIP', 9);
+  const everything = (await all(admin, 'cap', '/v1/entities', 50)).filter(({ id }) => id.startsWith('ship'));
+  expect(found.length).toBe(everything.length);
+  expect(new Set(found.map(({ id }) => id))).toEqual(new Set(everything.map(({ id }) => id)));
+  const unnamed = found.findIndex(({ name = '' }) => !name.startsWith('ship'));
+  expect(unnamed).toBeGreaterThan(0);
+  expect(found.slice(unnamed).every(({ name = '' }) => !name.startsWith('ship'))).toBe(true);
+});
+
+test('of an owner without anything, and of one that is not there, lists are empty', async () => {
+  expect(await all(admin, 'cap', '/v1/entities?owner=harbour&type=ASSET', 5)).toEqual([]);
+  expect(await all(admin, 'cap', '/v1/entities?owner=nowhere', 5)).toEqual([]);
+  expect(await all(admin, 'cap', '/v1/customers?q=nothing-begins-so', 5)).toEqual([]);
+});
