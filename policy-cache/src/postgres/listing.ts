@@ -40,6 +40,17 @@ export interface Listing {
   readonly groups: readonly string[];
   /** An explicit group; of grants, also an All group: its users are given them, or they are over it. */
   readonly within: string | null;
+  /** What is not of these is not wanted, and left out where that is quickly seen: in the order of names, of a few owners. Null: everything is. */
+  readonly wanted: ListSources | null;
+}
+
+/** Where what may be read is. */
+export interface ListSources {
+  /** This owner and all below it; null: none. */
+  readonly scope: string | null;
+  readonly owners: readonly string[];
+  readonly groups: readonly string[];
+  readonly ids: readonly string[];
 }
 
 // The key of each order as its index has it.
@@ -56,50 +67,59 @@ const row = (key: string, name: string): string =>
       or exists (select from grantgate.group_permission p where p.id = x.id and $7 in (
         coalesce(p.user_group, 'all:USER:' || p.user_owner), coalesce(p.entity_group, 'all:' || p.entity_type || ':' || p.entity_owner)))))`;
 
+/** An owner and all below it, by index, one by one: a planner that cannot know how little it is would read the table. */
+const below = (scope: string): string => `below (id) as (
+      select ${scope}::text collate "C" where ${scope}::text is not null
+      union all
+      select o.id from below cross join lateral (
+        select o.id from grantgate.object o where o.owner = below.id and o.kind = 'customer' offset 0) o)`;
+
 /**
  * The next rows in an order, at most so many read: behind the last of them is the next place, be it shown or not.
  * Of the tenant and the types alone in the order of names, which an index of each type has; those of other tenants and kinds are passed
- * over by `ours` in the order of ids.
+ * over by `ours` in the order of ids, and what is not wanted likewise: but for the last of a full window.
  */
 export async function scanObjects(
   db: Statements,
   listing: Listing,
   window: number,
 ): Promise<{ readonly rows: readonly Candidate[]; readonly last: ListPlace | null }> {
-  const { tenant, kind, types, order, after, until, groups, within } = listing;
+  const { tenant, kind, types, order, after, until, groups, within, wanted } = listing;
   const shared = [tenant, kind, after.key, after.id, until ?? END, arrayLiteral(groups), within, window];
-  const [answer] = await db.rows<{ r: string }>(SCAN[order](types.length), [...shared, ...(order === 'name' ? types : [arrayLiteral(types)])]);
+  const filter = order !== 'name' || wanted === null ? [] : [wanted.scope, arrayLiteral(wanted.owners), arrayLiteral(wanted.ids)];
+  const statement = SCAN[order](types.length, filter.length > 0);
+  const [answer] = await db.rows<{ read: number; r: string }>(statement, [...shared, ...filter, ...(order === 'name' ? types : [arrayLiteral(types)])]);
   const rows = candidatesOf(answer?.r);
-  const last = rows.at(-1);
-  return { rows: rows.flatMap(({ ours, ...candidate }) => (ours ? [candidate] : [])), last: rows.length < window || last === undefined ? null : last };
+  const last = answer !== undefined && answer.read >= window ? (rows.at(-1) ?? null) : null;
+  return { rows: rows.flatMap(({ ours, ...candidate }) => (ours ? [candidate] : [])), last };
 }
 
-const SCAN: Readonly<Record<ListOrder, (types: number) => string>> = {
+// Owners whose things are told apart by the database: to find more costs more than to hand all of them over. [measured] Of 8,000 rows with a
+// tenth of them wanted 10 ms in place of 33. `offset 0`: else all members of the groups may be read first.
+const FEW = 2_000;
+const WANTED = `((select count(*) from few) > ${FEW} or y.owner in (select id from few) or y.owner = any ($10::text[]) or y.id = any ($11::text[])
+  or exists (select from grantgate.membership m where m.member_id = y.id and m.group_id = any ($6::text[]) offset 0))`;
+
+const SCAN: Readonly<Record<ListOrder, (types: number, filtered: boolean) => string>> = {
   // A branch for each type, so that they are merged as they come: of one statement over all types everything would be sorted first.
-  name: (types) => {
+  name: (types, filtered) => {
     const branch = (_: unknown, i: number): string =>
       `(select o.id, o.owner, o.type, ${NAME} key from grantgate.object o
-        where o.tenant = $1 and o.kind = $2 and o.type = $${9 + i} and (${NAME}, o.id) > ($3, $4) and ${NAME} < $5 order by ${NAME}, o.id limit $8)`;
-    return `select coalesce(json_agg(${row('x.key', 'null')} order by x.key, x.id), '[]')::text r
-      from (select y.*, true ours from (${Array.from({ length: types }, branch).join('\nunion all\n')}) y order by y.key, y.id limit $8) x`;
+        where o.tenant = $1 and o.kind = $2 and o.type = $${(filtered ? 12 : 9) + i} and (${NAME}, o.id) > ($3, $4) and ${NAME} < $5
+        order by ${NAME}, o.id limit $8)`;
+    return `${filtered ? `with recursive ${below('$9')}, few (id) as materialized (select id from below limit ${FEW + 1})` : ''}
+      select count(*)::int read, coalesce(json_agg(${row('x.key', 'null')} order by x.key, x.id) filter (where x.ours or x.n = $8), '[]')::text r
+      from (select y.*, row_number() over (order by y.key, y.id) n, ${filtered ? WANTED : 'true'} ours
+        from (select * from (${Array.from({ length: types }, branch).join('\nunion all\n')}) z order by z.key, z.id limit $8) y) x`;
   },
-  id: () => `select coalesce(json_agg(${row('$3::text', 'x.name')} order by x.id), '[]')::text r from (
+  id: () => `select count(*)::int read, coalesce(json_agg(${row('$3::text', 'x.name')} order by x.id), '[]')::text r from (
       select o.id, o.owner, o.type, ${NAME} name, o.tenant = $1 and o.kind = $2 and o.type = any ($9::text[]) ours
       from grantgate.object o where o.id >= $3 and o.id > $4 and o.id < $5 order by o.id limit $8) x`,
-  email: () => `select coalesce(json_agg(${row('x.key', 'x.name')} order by x.key, x.id), '[]')::text r from (
+  email: () => `select count(*)::int read, coalesce(json_agg(${row('x.key', 'x.name')} order by x.key, x.id), '[]')::text r from (
       select u.id, o.owner, o.type, ${NAME} name, ${EMAIL} key, o.kind = $2 and o.type = any ($9::text[]) ours
       from grantgate.user_account u cross join lateral (select * from grantgate.object o where o.id = u.id offset 0) o
       where u.tenant = $1 and ${EMAIL} >= $3 and (${EMAIL}, u.id) > ($3, $4) and ${EMAIL} < $5 order by ${EMAIL}, u.id limit $8) x`,
 };
-
-/** Where what may be read is, if it is little. */
-export interface ListSources {
-  /** This owner and all below it; null: none. */
-  readonly scope: string | null;
-  readonly owners: readonly string[];
-  readonly groups: readonly string[];
-  readonly ids: readonly string[];
-}
 
 /** What these owners and groups have, sorted; null if it is more than `most`, of whatever kind: then nothing but that was read. */
 export async function gatherObjects(
@@ -130,13 +150,8 @@ export async function gatherObjects(
   return { rows, last: rows.length < window ? null : (rows.at(-1) ?? null) };
 }
 
-/** Each look-up by its index, one by one (`offset 0`): a planner that cannot know how little it is would read the table. */
 const gather = ({ key, where, sort, from = '' }: { readonly key: string; readonly where: string; readonly sort: string; readonly from?: string }): string => `
-  with recursive below (id) as (
-      select $10::text collate "C" where $10::text is not null
-      union all
-      select o.id from below cross join lateral (
-        select o.id from grantgate.object o where o.owner = below.id and o.kind = 'customer' offset 0) o),
+  with recursive ${below('$10')},
     owned (id) as (
       select o.id from (select id from below union all select unnest($11::text[]) collate "C") s
       cross join lateral (select o.id from grantgate.object o where o.owner = s.id offset 0) o limit $14::int + 1),
