@@ -39,10 +39,8 @@ export function reachOf(vocabulary: Vocabulary, held: Held, of: { readonly list:
   const read = readMask(vocabulary);
   const types = of.types.filter((type) => mayReadAny(vocabulary, held, of.list, type));
   const anyOwner = types.some((type) => isGeneric(vocabulary, held, of.list, type));
-  const explicit = [...effective.own, ...effective.shared].flatMap(([number, mask]) => ((mask & read) === 0 ? [] : [held.groupId(number)]));
-  const ofAll = [...effective.ownOfAll, ...effective.sharedOfAll].flatMap(([number, mask]) =>
-    (mask & read) === 0 ? [] : [tree.id(Math.floor(number / vocabulary.groupableCount))],
-  );
+  const explicit = numbersWith(effective.groups, read).map((number) => held.groupId(number));
+  const ofAll = numbersWith(effective.allGroups, read).map((number) => tree.id(Math.floor(number / vocabulary.groupableCount)));
   const groups = [...new Set(explicit)];
   const isOfGroups = of.list === 'groups';
   const self = of.list === 'customers' && !tree.isTenant(scope) ? [tree.id(scope)] : [];
@@ -63,16 +61,16 @@ export function isReached(
   held: Held,
   of: { readonly list: Collection; readonly sources: ListSources; readonly candidate: Candidate },
 ): boolean {
-  const { tree, scope, effective } = held;
+  const { tree, scope } = held;
   const { list, sources, candidate } = of;
-  if (candidate.held || sources.ids.includes(candidate.id)) return true;
+  if (candidate.held || sources.ids.includes(candidate.id) || sources.owners.includes(candidate.owner)) return true;
   const owner = tree.node(candidate.owner);
-  if (owner === NONE) return false;
-  if (isGeneric(vocabulary, held, list, candidate.type) && tree.inChain(scope, owner)) return true;
-  const groupable = vocabulary.groupable[vocabulary.type(candidate.type)] ?? -1;
-  if (groupable < 0 || list === 'groups') return false;
-  const number = owner * vocabulary.groupableCount + groupable;
-  return (((effective.ownOfAll.get(number) ?? 0) | (effective.sharedOfAll.get(number) ?? 0)) & readMask(vocabulary)) !== 0;
+  return owner !== NONE && isGeneric(vocabulary, held, list, candidate.type) && tree.inChain(scope, owner);
+}
+
+/** Numbers of the groups over which there is a grant of one of these operations, own or shared. */
+function numbersWith(masks: Held['effective']['groups'], operations: number): readonly number[] {
+  return masks.filter((_, i) => i % 3 === 0 && ((masks[i + 1]! | masks[i + 2]!) & operations) !== 0);
 }
 
 function readMask(vocabulary: Vocabulary): number {
