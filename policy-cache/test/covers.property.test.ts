@@ -14,7 +14,7 @@ console.log(`covers: GRANTGATE_SEED=${seed}`);
 function heldBy(compiled: CompiledWorld, subject: string): Held {
   const ask = { subject, operation: 0, resource: 0, target: '*' };
   const { tree, subject: placement, effective } = compiled.facts(ask);
-  return { tree, scope: placement!.owner, effective, group: (id) => compiled.facts({ ...ask, groups: [id] }).groups[0]!.groups[0]! };
+  return { tree, scope: placement!.owner, effective, group: (id) => compiled.facts({ ...ask, groups: [id] }).groups[0]!.groups[0]!, groupId: String };
 }
 
 function grantOf(world: WorldFile, { role: id, entityGroup, shared }: Handed & { readonly shared: boolean }): Grant {

@@ -54,7 +54,7 @@ const compiled = compileWorld(vocabulary, world);
 function heldBy(subject: string): Held {
   const ask = { subject, operation: 0, resource: 0, target: '*' };
   const { tree, subject: placement, effective } = compiled.facts(ask);
-  return { tree, scope: placement!.owner, effective, group: (id) => compiled.facts({ ...ask, groups: [id] }).groups[0]!.groups[0]! };
+  return { tree, scope: placement!.owner, effective, group: (id) => compiled.facts({ ...ask, groups: [id] }).groups[0]!.groups[0]!, groupId: String };
 }
 const lacking = (subject: string, grant: Grant, userOwner = 'c'): Uncovered | null => uncovered(vocabulary, heldBy(subject), { grant, userOwner });
 const generic = (permissions: Readonly<Record<string, readonly string[]>>, excluded = {}): Grant => ({ kind: 'generic', role: 'r', permissions, excluded });

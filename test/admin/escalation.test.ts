@@ -14,7 +14,9 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { resourceOf, worlds } from '../../policy-cache/test/arbitraries.ts';
 import type { Names } from '../../policy-cache/test/reference.ts';
 import { adminRoutes } from '../../src/api/admin/app.ts';
+import { createCursors } from '../../src/api/admin/cursor.ts';
 import { createAuthority } from '../../src/api/admin/needs.ts';
+import { BOUNDS } from '../../src/api/admin/page.ts';
 import { createPerformer } from '../../src/api/admin/perform.ts';
 import { createPdp } from '../../src/pdp.ts';
 import { KINDS, callOf, learn, sceneOf, type Call, type Scene, type Search } from '../support/admin-calls.ts';
@@ -67,7 +69,7 @@ function weakenedRoutes() {
     const subject = Buffer.from(authorization.replace('Bearer ', ''), 'base64url').toString();
     return { kind: 'user', subject, actor: subject, tenants: '*' } as const;
   };
-  return adminRoutes({ vocabulary, writer, authority, performer, caller, newId: randomUUID, version: '0' });
+  return adminRoutes({ vocabulary, writer, authority, performer, caller, cursors: createCursors([]), bounds: BOUNDS, newId: randomUUID, version: '0' });
 }
 
 interface Drawn {

@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import type { Hono } from 'hono';
 import { PolicyCache } from 'policy-cache';
 import { postgresSource } from 'policy-cache/postgres';
-import { startAdministration } from '../../src/api/admin/start.ts';
+import { startAdministration, type AdminSettings } from '../../src/api/admin/start.ts';
 import type { AdminEnv } from '../../src/api/admin/route.ts';
 import { hostClock } from '../../src/clock.ts';
 import { createPdp } from '../../src/pdp.ts';
@@ -30,7 +30,7 @@ export interface TestAdministration {
 }
 
 /** Every bearer token but the operator's is a user id, as if somebody had proved it. */
-export async function startTestAdministration(database: TestDatabase): Promise<TestAdministration> {
+export async function startTestAdministration(database: TestDatabase, more: Pick<AdminSettings, 'bounds' | 'decisions'> = {}): Promise<TestAdministration> {
   const cache = new PolicyCache({
     vocabulary,
     source: postgresSource({ url: await database.urlAs('grantgate_reader') }),
@@ -50,6 +50,7 @@ export async function startTestAdministration(database: TestDatabase): Promise<T
     appliedWithin: 5_000,
     newId: randomUUID,
     version: '0',
+    ...more,
   });
   return {
     cache,

@@ -19,6 +19,10 @@ export type { ExportOptions, ExportReport, ExportScope, OutsideReference } from 
 export type { RowList } from './world-rows.ts';
 export { examine } from './doctor.ts';
 export type { DoctorOptions, Finding } from './finding.ts';
+export { gatherObjects, lowerCased, readRows, readTenants, scanObjects } from './listing.ts';
+export type { Candidate, ListOrder, ListPlace, ListSources, Listing } from './listing.ts';
+export { readAuditRows, scanAudit } from './audit.ts';
+export type { AuditFilter, AuditRow, AuditScan } from './audit.ts';
 export { Refusal, openWriter, writeAudit } from './writer.ts';
 export type { AuditEntry, Statements, Writer, WriterOptions } from './writer.ts';
 export { addMembers, changeOwner, insertObjects, lockObjects, readGrants, readObjects, removeMembers, removeObjects, updateObject } from './writes.ts';

@@ -7,19 +7,24 @@ import { Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { parseJsonObject } from '../json.ts';
 import { problem, reply } from '../problems.ts';
+import { auditRoutes } from './audit.ts';
 import type { CallerProblem } from './caller.ts';
 import { COLLECTIONS, collectionRoutes, groupRoutes, readable, type CollectionParts } from './collections.ts';
 import { CHALLENGE, refusalAnswer } from './http.ts';
+import { listRoutes, type ListParts } from './listing.ts';
 import { readOne } from './model.ts';
 import type { Caller } from './needs.ts';
+import { reported, type ReportParts } from './reported.ts';
 import { createRoutes, type AdminEnv } from './route.ts';
 import * as schemas from './schemas.ts';
 import { tenantRoutes } from './tenants.ts';
 
-export interface AdminParts extends CollectionParts {
+export interface AdminParts extends CollectionParts, ListParts {
   /** Who asks, by `Authorization`. */
   readonly caller: (authorization: string | undefined) => Promise<Caller | CallerProblem>;
   readonly version: string;
+  /** Who is told what was decided; absent: nobody. */
+  readonly decisions?: ReportParts | undefined;
 }
 
 /** 100,000 members of 36 characters each. */
@@ -29,6 +34,7 @@ const WITH_BODY: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH']);
 export function adminRoutes(parts: AdminParts): Hono<AdminEnv> {
   const { writer, authority, caller, version } = parts;
   const app = new Hono<AdminEnv>();
+  if (parts.decisions !== undefined) app.use('/v1/*', reported(parts.decisions));
 
   // Who asks, before anything of the body is read.
   app.use('/v1/*', async (c, next) => {
@@ -70,6 +76,8 @@ export function adminRoutes(parts: AdminParts): Hono<AdminEnv> {
   tenantRoutes(routes, parts, async (who, id) => readable(parts, who, await writer.read((db) => readOne(db, who, { list: 'tenants', id }))));
   for (const list of COLLECTIONS) collectionRoutes(routes, list, parts);
   groupRoutes(routes, parts);
+  listRoutes(routes, parts);
+  auditRoutes(routes, parts);
 
   let document: object | null = null;
   app.get('/v1/openapi.json', () => reply((document ??= routes.document(version))));

@@ -5,7 +5,7 @@
 
 import { ANY, requestOf, uncovered, withHeld } from 'policy-cache';
 import type { CheckStatus, HandedGrant, Held, PolicyCache, Revision, Uncovered, Vocabulary } from 'policy-cache';
-import type { Pdp } from '../../pdp.ts';
+import type { Pdp, Ruling } from '../../pdp.ts';
 import { Forbidden, Unauthenticated, usersOnly } from './refusals.ts';
 
 export type Need =
@@ -40,6 +40,15 @@ export type Caller =
       readonly tenants: '*' | readonly string[];
     };
 
+/** What of a request was decided last: for the decision log, which is told when it is answered. */
+export interface Judgement {
+  operation: string;
+  resource: string;
+  target: string;
+  /** Null: nothing was decided. */
+  ruling: Ruling | null;
+}
+
 /** Where a caller belongs. */
 export interface Who {
   readonly caller: Caller;
@@ -47,6 +56,8 @@ export interface Who {
   readonly tenant: string;
   /** Its owner, a tenant or customer; '' for the operator. */
   readonly owner: string;
+  /** Absent: nobody is told what is decided. */
+  readonly judgement?: Judgement;
 }
 
 export interface Authority {
@@ -56,6 +67,8 @@ export interface Authority {
   require(who: Who, needs: readonly Need[]): Promise<void>;
   /** Which of these may be read, in their order. */
   readable(who: Who, asked: readonly { readonly resource: string; readonly target: string }[]): Promise<readonly boolean[]>;
+  /** Shows what a user holds, in one turn. @throws Unauthenticated, Forbidden for the operator; PolicyError where it cannot be known */
+  look<T>(who: Who, at: (held: Held) => T): Promise<T>;
 }
 
 export interface AuthorityParts {
@@ -65,6 +78,8 @@ export interface AuthorityParts {
   /** Milliseconds for one question. */
   readonly deadline: number;
 }
+
+const READ_AT_ONCE = 100;
 
 type May = Extract<Need, { kind: 'may' }>;
 
@@ -83,15 +98,17 @@ export function createAuthority({ pdp, cache, vocabulary, deadline }: AuthorityP
       ...(groups === undefined || groups.length === 0 ? {} : { groups }),
     });
 
-  const allMay = async (subject: string, needs: readonly May[]): Promise<Revision | 'latest'> => {
+  const allMay = async (who: Who, subject: string, needs: readonly May[]): Promise<Revision | 'latest'> => {
     if (needs.length === 0) return 'latest';
     const distinct = [...new Map(needs.map((need) => [JSON.stringify(need), need])).values()];
-    const { decision, index, status } = await pdp.check(
+    const ruling = await pdp.check(
       distinct.map((need) => request(subject, need)),
       'latest',
     );
+    const { decision, index, status } = ruling;
+    const { operation, resource, target } = distinct[index]!;
+    note(who, { operation, resource, target, ruling });
     if (!decision.allow) {
-      const { operation, resource, target } = distinct[index]!;
       // Whether another tenant has such an id is not the caller's business.
       const reason = decision.reason === 'other-tenant' ? 'unknown-target' : decision.reason;
       throw new Forbidden(reason, decision.rule, `${operation} on ${resource} ${target === ANY ? '(any)' : JSON.stringify(target)} is denied`);
@@ -101,7 +118,8 @@ export function createAuthority({ pdp, cache, vocabulary, deadline }: AuthorityP
 
   return {
     async identify(caller) {
-      if (caller.kind === 'operator') return { caller, tenant: '', owner: '' };
+      const judgement: Judgement = { operation: '', resource: '', target: '', ruling: null };
+      if (caller.kind === 'operator') return { caller, tenant: '', owner: '', judgement };
       const { subject, tenants } = caller;
       const status: CheckStatus = { tenant: '', customer: '', revision: null, hit: true };
       const asked = { subject, operation: 0, resource: 0, target: ANY };
@@ -113,13 +131,14 @@ export function createAuthority({ pdp, cache, vocabulary, deadline }: AuthorityP
         );
       if (tenants !== '*' && !tenants.includes(status.tenant))
         throw new Unauthenticated('foreign-tenant', 'whoever vouches for this user does not speak for its tenant');
-      return { caller, tenant: status.tenant, owner: status.customer === '' ? status.tenant : status.customer };
+      return { caller, tenant: status.tenant, owner: status.customer === '' ? status.tenant : status.customer, judgement };
     },
 
     async require(who, needs) {
       if (needs.length === 0) return;
       const subject = subjectOf(who);
       const atLeast = await allMay(
+        who,
         subject,
         needs.filter((need) => need.kind === 'may'),
       );
@@ -134,19 +153,47 @@ export function createAuthority({ pdp, cache, vocabulary, deadline }: AuthorityP
         }
         return singly;
       });
-      if (left === null) throw new Unauthenticated('unknown-subject', 'the caller has been removed or disabled meanwhile');
+      if (left === null) throw goneMeanwhile();
       if (left instanceof Forbidden) throw left;
-      await allMay(subject, left);
+      await allMay(who, subject, left);
     },
 
     async readable(who, asked) {
       const subject = subjectOf(who);
-      const rulings = await Promise.all(
-        asked.map(async ({ resource, target }) => pdp.check([request(subject, { kind: 'may', operation: 'READ', resource, target })], undefined)),
+      const rulings: Ruling[] = [];
+      // So many at once as one fill has, and fewer than one asker may have waiting.
+      for (let from = 0; from < asked.length; from += READ_AT_ONCE)
+        rulings.push(
+          ...(await Promise.all(
+            asked
+              .slice(from, from + READ_AT_ONCE)
+              .map(async ({ resource, target }) => pdp.check([request(subject, { kind: 'may', operation: 'READ', resource, target })], undefined)),
+          )),
+        );
+      // Of many, one line of the log: the first that may be read, or that none may.
+      const first = Math.max(
+        0,
+        rulings.findIndex(({ decision }) => decision.allow),
       );
+      const ruling = rulings[first];
+      if (ruling !== undefined) note(who, { operation: 'READ', ...asked[first]!, ruling });
       return rulings.map(({ decision }) => decision.allow);
     },
+
+    async look(who, at) {
+      const seen = await withHeld(cache, { vocabulary, subject: subjectOf(who), options: { deadline } }, (held) => ({ value: at(held) }));
+      if (seen === null) throw goneMeanwhile();
+      return seen.value;
+    },
   };
+}
+
+function note({ judgement }: Who, decided: Judgement): void {
+  if (judgement !== undefined) Object.assign(judgement, decided);
+}
+
+function goneMeanwhile(): Unauthenticated {
+  return new Unauthenticated('unknown-subject', 'the caller has been removed or disabled meanwhile');
 }
 
 function refusalOf(vocabulary: Vocabulary, held: Held, need: Exclude<Need, May>, singly: May[]): Forbidden | null {

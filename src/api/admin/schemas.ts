@@ -69,7 +69,7 @@ function unescaped(given: unknown): string {
   walk(given);
   return texts.join(' ');
 }
-const name = z
+export const name = z
   .string('must be a string')
   .max(1000, 'has 1,000 bytes at most')
   .refine((given) => utf8Length(given) <= 1000, 'has 1,000 bytes at most')
@@ -211,3 +211,31 @@ export const problemSchema = z
     current: z.record(z.string(), z.unknown()).optional().openapi({ description: 'The object as it is now (412).' }),
   })
   .openapi('Problem');
+
+/** Of every list. */
+export const page = z.strictObject({
+  limit: z.coerce.number('must be a number').int('must be a whole number').min(1, 'must be 1 at least').max(1000, 'must be 1,000 at most').default(50),
+  cursor: z.string().max(20_000, 'is too long').optional().openapi({ description: 'The `next` of the page before, of the same question.' }),
+});
+export type PageQuery = z.infer<typeof page>;
+export const pageOf = <T extends z.ZodType>(item: T) =>
+  z.object({ items: z.array(item), next: z.string().optional().openapi({ description: 'The cursor of the next page; left out at the end.' }) });
+export const search = name.min(1, 'is never empty').openapi({ description: 'Beginning of the name, of the id, or of the e-mail of a user, in any case.' });
+export const time = z.iso.datetime({ offset: true, error: 'must be a time of RFC 3339, as 2026-01-31T12:00:00Z' });
+export const auditRow = z
+  .object({
+    id: z.string(),
+    at: time,
+    revision: z.string(),
+    tenant: z.string(),
+    owner: z.string().openapi({ description: 'Of the target, at that time.' }),
+    actorKind: z.enum(['user', 'operator']),
+    actor: z.string().openapi({ description: 'User id; empty for the operator.' }),
+    asUser: z.string().openapi({ description: 'Whose permissions were used.' }),
+    action: z.string(),
+    target: z.string(),
+    before: z.unknown(),
+    after: z.unknown(),
+    requestId: z.string(),
+  })
+  .openapi('AuditRow');

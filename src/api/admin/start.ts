@@ -6,8 +6,11 @@ import { openWriter, type WriterOptions } from 'policy-cache/postgres';
 import type { Pdp } from '../../pdp.ts';
 import { adminRoutes } from './app.ts';
 import { createCaller, type CallerParts } from './caller.ts';
+import { createCursors } from './cursor.ts';
 import { createAuthority } from './needs.ts';
+import { BOUNDS, type ListBounds } from './page.ts';
 import { createPerformer } from './perform.ts';
+import type { ReportParts } from './reported.ts';
 import type { AdminEnv } from './route.ts';
 
 export interface AdminSettings extends CallerParts {
@@ -20,6 +23,9 @@ export interface AdminSettings extends CallerParts {
   readonly deadline: number;
   /** Milliseconds until this process must have seen what it wrote. */
   readonly appliedWithin: number;
+  /** Of lists; default: BOUNDS (page.ts). */
+  readonly bounds?: ListBounds;
+  readonly decisions?: ReportParts;
   readonly newId: () => string;
   readonly version: string;
 }
@@ -30,7 +36,7 @@ export interface Administration {
 }
 
 export function startAdministration(settings: AdminSettings): Administration {
-  const { database, cache, pdp, vocabulary, deadline, appliedWithin, newId, version } = settings;
+  const { database, cache, pdp, vocabulary, deadline, appliedWithin, bounds = BOUNDS, decisions, newId, version } = settings;
   const writer = openWriter(database);
   const authority = createAuthority({ pdp, cache, vocabulary, deadline });
   const applied = async (atLeast: Revision): Promise<void> => {
@@ -38,9 +44,16 @@ export function startAdministration(settings: AdminSettings): Administration {
     // Decided without any entry, once the world is there.
     await cache.check({ subject: '', operation: -1, resource: -1, target: '' }, undefined, options);
   };
+  const cursors = createCursors(secretsOf(settings));
   const performer = createPerformer({ writer, authority, applied });
   return {
-    routes: adminRoutes({ vocabulary, writer, authority, performer, caller: createCaller(settings), newId, version }),
+    routes: adminRoutes({ vocabulary, writer, authority, performer, caller: createCaller(settings), cursors, bounds, decisions, newId, version }),
     close: () => writer.close(),
   };
+}
+
+/** What every process of this installation has, and nobody else: so that a page may be asked of one and the next of another. */
+function secretsOf({ database, operator }: AdminSettings): readonly string[] {
+  const passwords = [database.url].flat().flatMap((url) => /^[^:]+:\/\/[^:@/]*:([^@/]+)@/.exec(url)?.[1] ?? []);
+  return [...passwords, ...operator];
 }
