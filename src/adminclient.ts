@@ -1,6 +1,6 @@
 // How does a command ask the administration of a running service? Over HTTP, as anybody does.
 
-import { InputError, PolicyError } from 'policy-cache';
+import { InputError } from 'policy-cache';
 
 /** What an answer holds. */
 export interface AdminAnswer {
@@ -26,7 +26,7 @@ export class AdminRefusal extends Error {
 }
 
 export interface AdminClient {
-  /** Rejects with AdminRefusal, or with PolicyError `source` where nobody answers. */
+  /** Rejects with AdminRefusal, or with InputError where nobody answers. */
   call(method: string, path: string, more?: { readonly body?: unknown; readonly ifMatch?: string }): Promise<AdminAnswer>;
   /** Every item of a list, page by page. */
   items(path: string): AsyncGenerator<Readonly<Record<string, unknown>>>;
@@ -59,11 +59,12 @@ export function createAdminClient(server: string, token: string, ask: typeof fet
         });
         text = await response.text();
       } catch (error) {
-        throw new PolicyError('source', `${base}: ${wordsOf(error)}`, { cause: error });
+        throw new InputError('client.server', `${base} cannot be reached: ${wordsOf(error)}`);
       }
       const parsed = parse(text);
       if (!response.ok) throw new AdminRefusal(response.status, parsed ?? { detail: `${base} answered ${response.status} to ${method} ${path}` });
-      if (parsed === null) throw new PolicyError('source', `${base} answered ${method} ${path} with something that is no JSON object: is it the api listener?`);
+      if (parsed === null)
+        throw new InputError('client.server', `${base} answered ${method} ${path} with something that is no JSON object: is it the api listener?`);
       return { status: response.status, body: parsed, etag: response.headers.get('etag'), revision: response.headers.get('x-authz-revision') };
     },
     async *items(path) {

@@ -42,8 +42,14 @@ const LIST_OF: Readonly<Record<ImportRow['kind'], List>> = {
   grant: 'grants',
 };
 
-/** @param prune what the file does not have, of the owners that it names, goes */
-export function planOf(wanted: readonly ImportRow[], stored: StoredWorld, { prune }: { readonly prune: boolean }): Plan {
+export interface PlanOptions {
+  /** What the file does not have, of the owners that it names, goes. */
+  readonly prune: boolean;
+  /** Whoever applies it: nobody removes himself in passing. */
+  readonly caller?: string;
+}
+
+export function planOf(wanted: readonly ImportRow[], stored: StoredWorld, { prune, caller }: PlanOptions): Plan {
   const problems: PlanProblem[] = [];
   const made: Step[] = [];
   const changed: Step[] = [];
@@ -76,7 +82,7 @@ export function planOf(wanted: readonly ImportRow[], stored: StoredWorld, { prun
     if (Object.keys(change).length > 0) changed.push({ kind: 'update', list, id: row.id, change, before });
     if (!moves && 'groups' in row && row.groups !== undefined) noteMembers(members, row.id, row.groups, (before['groups'] ?? []) as readonly string[]);
   }
-  if (prune) removed.push(...prunedOf(rows, stored));
+  if (prune) removed.push(...prunedOf(rows, stored).filter(({ id }) => id !== caller));
   const entered = [...members].map(([id, { add, remove }]): Step => ({ kind: 'members', list: 'groups', id, add, remove }));
   const order = (a: Step, b: Step): number => LISTS.indexOf(b.list) - LISTS.indexOf(a.list);
   // Grants that are replaced go first, for no two give the same; whatever else is removed goes when nothing refers to it any more.

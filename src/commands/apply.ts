@@ -67,8 +67,8 @@ async function planned(context: Context, flags: ApplyFlags): Promise<{ readonly 
   if (problems.length > 0)
     throw new InputError('--file', [...worlds.withFieldLines(problems).map(formatImportProblem), ...(omitted > 0 ? [`… and ${omitted} more`] : [])].join('\n'));
   const client = clientOf(context, flags);
-  const { world, operator } = await storedWorld(client);
-  const whole = planOf(rows, world, { prune: flags.prune === true });
+  const { world, operator, caller } = await storedWorld(client);
+  const whole = planOf(rows, world, { prune: flags.prune === true, caller });
   // A file may tell of the tenant that it is of; only the operator could change it.
   const plan = operator ? whole : { ...whole, steps: whole.steps.filter(({ list, kind }) => list !== 'tenants' || kind !== 'update') };
   if (plan.problems.length > 0)
@@ -85,14 +85,14 @@ function opened(file: string, openFile: Context['host']['openFile']): AsyncItera
 }
 
 /** All that the caller may read: of the operator, tenants alone. */
-async function storedWorld(client: AdminClient): Promise<{ readonly world: StoredWorld; readonly operator: boolean }> {
+async function storedWorld(client: AdminClient): Promise<{ readonly world: StoredWorld; readonly operator: boolean; readonly caller: string }> {
   const { body: me } = await client.call('GET', '/v1/me');
   const world = Object.fromEntries(LISTS.map((list) => [list, new Map<string, Row>()])) as Record<List, Map<string, Row>>;
   const operator = me['kind'] === 'operator';
   const lists = operator ? (['tenants'] as const) : LISTS.filter((list) => list !== 'tenants');
   for (const list of lists) for await (const row of client.items(`/v1/${list}`)) world[list].set(String(row['id']), row);
   if (!operator) world.tenants.set(String(me['tenant']), { id: me['tenant'] });
-  return { world, operator };
+  return { world, operator, caller: String(me['subject']) };
 }
 
 /** So many of one kind are one change: one transaction, one revision. */

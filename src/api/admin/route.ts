@@ -40,6 +40,8 @@ export interface Routes {
   document(version: string): object;
 }
 
+/** Said by Node, before anybody reads the request: it has no body. */
+const TOO_LONG = { description: 'The path with its query, or the headers, are too long.' };
 const PROBLEMS: Readonly<Record<number, string>> = {
   400: 'The request is malformed.',
   401: 'Nobody is known by this credential.',
@@ -147,6 +149,6 @@ function documented<P, Q, B>({ method, path, summary, params, query, body, condi
       ...(conditional ? { headers: ifMatch } : {}),
       ...(body ? { body: { required: true, content: json(body) } } : {}),
     },
-    responses: { [status]: { description, headers, content: json(schema) }, ...(Object.fromEntries(refusals) as RouteConfig['responses']) },
+    responses: { [status]: { description, headers, content: json(schema) }, ...(Object.fromEntries(refusals) as RouteConfig['responses']), 431: TOO_LONG },
   };
 }
