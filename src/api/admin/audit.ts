@@ -30,7 +30,7 @@ export function auditRoutes(routes: Routes, parts: ListParts): void {
     query: schemas.page.extend({
       target: schemas.id.optional(),
       actor: schemas.id.optional(),
-      action: schemas.name.optional().openapi({ example: 'user.create' }),
+      action: schemas.word.optional().openapi({ example: 'user.create' }),
       from: schemas.time.optional().openapi({ description: 'At or after.' }),
       to: schemas.time.optional().openapi({ description: 'Before.' }),
     }),

@@ -80,7 +80,7 @@ const details = z
   .refine((given) => !UNSTORABLE.test(unescaped(given)), 'cannot be stored: it has U+0000 or half a character')
   .openapi({ description: 'What else is known of it; decides nothing.' });
 /** Of an operation, a resource, a type: which there are the vocabulary says, and a refusal repeats what was given. */
-const word = z.string().min(1).max(63);
+export const word = z.string().min(1).max(63);
 const operations = z.array(word).max(100);
 const permissions = z.record(word, operations).openapi('Permissions', { description: 'Resource (or ALL) to operations (or ALL).' });
 const groups = z.array(id).max(1000).openapi({ description: 'Explicit groups that it is in. The All group of its owner holds it without being named.' });
@@ -215,12 +215,16 @@ export const problemSchema = z
 /** Of every list. */
 export const page = z.strictObject({
   limit: z.coerce.number('must be a number').int('must be a whole number').min(1, 'must be 1 at least').max(1000, 'must be 1,000 at most').default(50),
-  cursor: z.string().max(20_000, 'is too long').optional().openapi({ description: 'The `next` of the page before, of the same question.' }),
+  cursor: z.string().max(4096, 'is too long').optional().openapi({ description: 'The `next` of the page before, of the same question.' }),
 });
 export type PageQuery = z.infer<typeof page>;
 export const pageOf = <T extends z.ZodType>(item: T) =>
   z.object({ items: z.array(item), next: z.string().optional().openapi({ description: 'The cursor of the next page; left out at the end.' }) });
-export const search = name.min(1, 'is never empty').openapi({ description: 'Beginning of the name, of the id, or of the e-mail of a user, in any case.' });
+/** A name is in order by so many characters; and a question must fit into a request's head. */
+export const search = name
+  .min(1, 'is never empty')
+  .max(200, 'has 200 characters at most')
+  .openapi({ description: 'Beginning of the name, of the id, or of the e-mail of a user, in any case.' });
 export const time = z.iso.datetime({ offset: true, error: 'must be a time of RFC 3339, as 2026-01-31T12:00:00Z' });
 export const auditRow = z
   .object({
