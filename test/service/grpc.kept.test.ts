@@ -1,6 +1,6 @@
 // What does the gRPC door keep for a client that asks and does not take, and for how long? Little, whatever few bytes stand for, and not for ever.
 
-import { connect } from 'node:net';
+import { connect, type Server, type Socket } from 'node:net';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
@@ -13,7 +13,19 @@ import { listen } from '../../src/listen.ts';
 import { checkRequest } from '../support/check-requests.ts';
 import { sidecar, type Sidecar } from '../support/doors.ts';
 import { call, connectHttp2, encodeRequest, frame } from '../support/grpc.ts';
-import { KIND, LINES, PREFACE, connectRaw, data, fieldsOf, headers, http2Frame, uint32, type HeadersOptions, type RawConnection } from '../support/http2-raw.ts';
+import {
+  KIND,
+  LINES,
+  PREFACE,
+  connectRaw,
+  data,
+  fieldsOf,
+  headers,
+  http2Frame,
+  uint32,
+  type HeadersOptions,
+  type RawConnection,
+} from '../support/http2-raw.ts';
 import { until } from '../support/until.ts';
 
 setFlagsFromString('--expose-gc');
@@ -22,12 +34,15 @@ const collect = runInNewContext('gc') as () => void;
 let side: Sidecar;
 let message: Buffer;
 let door: GrpcDoor;
+let server: Server;
 let port: number;
 let ready: boolean;
 /** How often it was asked for. */
 let asked: number;
 /** Checks. */
 let answered: number;
+/** Looks at the connections. */
+let seconds: number;
 /** Milliseconds of the door's clock in one of the machine's. */
 let haste: number;
 beforeAll(async () => {
@@ -36,11 +51,18 @@ beforeAll(async () => {
 });
 afterAll(() => side.close());
 beforeEach(async () => {
-  [ready, asked, answered, haste] = [true, 0, 0, 1];
+  [ready, asked, answered, seconds, haste] = [true, 0, 0, 0, 1];
   const machine = hostClock();
-  const clock: Clock = { now: () => machine.now() * haste, after: (ms, f) => machine.after(ms / haste, f) };
+  const clock: Clock = {
+    now: () => machine.now() * haste,
+    after(ms, f) {
+      if (ms === 1000) seconds++;
+      return machine.after(ms / haste, f);
+    },
+  };
   door = createGrpcDoor({ authorize: side.authorize, clock, random: () => 0.5, report: () => void answered++, ready: () => (asked++, ready) });
-  port = Number((await listen(door.server(), { host: '127.0.0.1', port: 0 }, 'grpc')).split(':')[1]);
+  server = door.server();
+  port = Number((await listen(server, { host: '127.0.0.1', port: 0 }, 'grpc')).split(':')[1]);
 });
 afterEach(() => door.close(0));
 
@@ -179,4 +201,28 @@ describe('a client whose window is closed', () => {
     await until(() => kept() < 2000, 'less than two thousand bytes for each', 2_000); // what is given up is counted for a while
     console.log(`grpc: an answer that waits keeps ${kept().toFixed()} bytes`);
   });
+});
+
+test('a client that reads late has all answers up to the last call that he is told of', async () => {
+  haste = 4;
+  let served: Socket | null = null;
+  server.once('connection', (socket) => (served = socket));
+  const connection = await raw(Buffer.concat([PREFACE, ROOM(2 ** 30), http2Frame(KIND.window, { payload: uint32(2 ** 30) })]));
+  connection.socket.pause();
+  let sent = 0;
+  for (; connection.socket.writableLength < 2 ** 18; sent += 500) {
+    connection.send(...Array.from({ length: 500 }, (_, i) => health(2 * (sent + i) + 1, 'List')));
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  door.drain();
+  await until(() => served?.writableEnded === true, 'the last word');
+  const before = seconds;
+  await until(() => seconds > before + 3 || served?.destroyed === true, 'a while in which nothing is read');
+  connection.socket.resume();
+  await until(() => connection.end !== null, 'the end');
+  const last = connection.came(KIND.goaway).at(-1)?.payload.readUInt32BE(0) ?? 0;
+  const answered = connection.came(KIND.headers).filter(({ flags }) => (flags & 1) !== 0).length;
+  console.log(`grpc: ${sent} calls of a client that reads late: ${(last + 1) / 2} are taken, ${answered} answered`);
+  expect(last).toBeLessThan(2 * sent);
+  expect(answered).toBe((last + 1) / 2);
 });

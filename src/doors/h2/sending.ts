@@ -78,6 +78,7 @@ export class Sending implements Answering {
     this.flush();
     this.#isOver = true;
     this.#socket.end();
+    this.#socket.resume(); // no `drain` comes any more; and what is never read of a client makes a reset of the end
   }
 
   answer(stream: Stream, head: Buffer, { message, trailers }: { readonly message: Buffer; readonly trailers: Buffer }): void {
