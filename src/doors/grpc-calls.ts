@@ -49,10 +49,15 @@ const UNREAD_MS = 10_000;
 const TICK_MS = 100;
 /** Node's timers go off so much early at most: both their time and the loop's lose what is less than a millisecond. */
 const TIMER_GRAIN_MS = 2;
+/** Of what a head says of a trace: longer is none (OpenTelemetry's own bound), and a head of 35 bytes can say 60 KiB of it. */
+const MOST_TRACE = 512;
 
 export class Call implements Receiver {
   readonly stream: Stream;
-  readonly head: Head;
+  // Of its head. Not the head itself: its other fields are as long as a client likes, and bytes that come again are not sent again (HPACK).
+  readonly path: string;
+  readonly traceparent: string;
+  readonly tracestate: string;
   readonly started: number;
   /** Milliseconds that the client waits; null: not said. */
   readonly timeout: number | null;
@@ -74,7 +79,9 @@ export class Call implements Receiver {
 
   constructor(of: { stream: Stream; head: Head; started: number; timeout: number | null }, keeper: Keeper) {
     this.stream = of.stream;
-    this.head = of.head;
+    this.path = of.head.path;
+    this.traceparent = traced(of.head.traceparent);
+    this.tracestate = traced(of.head.tracestate);
     this.started = of.started;
     this.timeout = of.timeout;
     this.left = of.timeout;
@@ -89,6 +96,10 @@ export class Call implements Receiver {
   closed(): void {
     this.#keeper.closed(this);
   }
+}
+
+function traced(text: string | null): string {
+  return text === null || text.length > MOST_TRACE ? '' : text;
 }
 
 /** What the calls have in common. */

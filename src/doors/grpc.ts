@@ -77,7 +77,7 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
     shed: (cause) => shed[cause]++,
     whole: (call, message) => handle(call, message),
     // How long a message is, is the client's to say: a body, a header. An error would let him pass where the filter fails open.
-    tooLong: ({ head }) => (head.path === CHECK ? FORBIDDEN : null),
+    tooLong: ({ path }) => (path === CHECK ? FORBIDDEN : null),
   });
   const health = createHealth({ clock, ready });
   const connections = createConnections({
@@ -115,8 +115,8 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
     void outcome.then((settled) => answer(call, settled, aliases)); // authorize never rejects
   const check = (call: Call, message: Buffer): void => {
     settings.received?.(message);
-    const { traceparent, tracestate } = call.head;
-    const { outcome, aliases } = checkEnvoy(message, { timeout: call.left, traceparent: traceparent ?? '', tracestate: tracestate ?? '' });
+    const { left: timeout, traceparent, tracestate } = call;
+    const { outcome, aliases } = checkEnvoy(message, { timeout, traceparent, tracestate });
     inFlight++;
     if (outcome instanceof Promise) answerLater(call, outcome, aliases);
     else answer(call, outcome, aliases);
@@ -124,12 +124,11 @@ export function createGrpcDoor(settings: GrpcDoorSettings): GrpcDoor {
 
   const handle = (call: Call, message: Buffer): void => {
     try {
-      const method = call.head.path === CHECK ? undefined : health.methods.get(call.head.path);
-      if (method === undefined) check(call, message);
-      else {
-        calls.release(call); // what is watched has no end
-        method(call.stream, message);
-      }
+      const method = call.path === CHECK ? undefined : health.methods.get(call.path);
+      if (method === undefined) return check(call, message);
+      method(call.stream, message);
+      if (call.stream.receiver === call) calls.answered(call);
+      else calls.release(call); // what is watched has no end
     } catch (thrown) {
       if (thrown instanceof ProtobufError) calls.refuse(call, NO_MESSAGE);
       else fail(call.stream, UNDECIDED);

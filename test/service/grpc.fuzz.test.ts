@@ -170,3 +170,87 @@ describe('any frames', () => {
     session.destroy();
   });
 });
+
+describe('any windows', () => {
+  test('each call gets its own answer, whole, and no more than the client has room for at any moment', { timeout: 60_000 }, async () => {
+    const CALLS = 24;
+    const WIDE = 10_000;
+    const word = fc.oneof(
+      fc.tuple(fc.constant('settings' as const), fc.nat(60), fc.constant(0)),
+      fc.tuple(fc.constant('stream' as const), fc.nat(CALLS - 1), fc.integer({ min: 1, max: 200 })),
+      fc.tuple(fc.constant('connection' as const), fc.integer({ min: 1, max: 500 }), fc.constant(0)),
+    );
+    await fc.assert(
+      fc.asyncProperty(
+        fc.nat(60),
+        fc.array(fc.boolean(), { minLength: CALLS, maxLength: CALLS }),
+        fc.array(word, { maxLength: 60 }),
+        async (first, kinds, words) => {
+          const room = (size: number): Buffer => http2Frame(KIND.settings, { payload: Buffer.concat([Buffer.of(0, 4), uint32(size)]) });
+          const connection = await connectRaw(port, Buffer.concat([PREFACE, room(first)]));
+          // Behind a ping's answer all is there that there was room for.
+          const quiet = async (): Promise<void> => {
+            const before = connection.came(KIND.ping).length;
+            connection.send(http2Frame(KIND.ping, { payload: Buffer.alloc(8) }));
+            await until(() => connection.came(KIND.ping).length > before, 'the answer to a ping');
+          };
+          let [size, total] = [first, 65_535];
+          const given = kinds.map(() => 0);
+          const bodyOf = (i: number): Buffer => Buffer.concat(connection.came(KIND.data, 2 * i + 1).map(({ payload }) => payload));
+          /** The server has said all that it may, and not more. */
+          const check = (): void => {
+            const sizes = kinds.map((_, i) => bodyOf(i).length);
+            expect(sizes.reduce((sum, each) => sum + each, 0)).toBeLessThanOrEqual(total);
+            for (const [i, sent] of sizes.entries())
+              if (connection.outcome(2 * i + 1) === null) expect(sent, 'all that there is room for').toBeGreaterThanOrEqual(size + given[i]!);
+          };
+          connection.send(...kinds.map((isGood, i) => Buffer.concat([headers(2 * i + 1), data(2 * i + 1, isGood ? good : denied)])));
+          await quiet();
+          check();
+          let most = first;
+          for (const [kind, a, b] of words) {
+            if (kind === 'settings') connection.send(room((size = a)));
+            else if (kind === 'connection') connection.send(http2Frame(KIND.window, { payload: uint32(a) }));
+            else connection.send(http2Frame(KIND.window, { stream: 2 * a + 1, payload: uint32(b) }));
+            if (kind === 'connection') total += a;
+            if (kind === 'stream') given[a]! += b;
+            most = Math.max(most, size);
+            await quiet();
+            check();
+            for (const i of kinds.keys()) expect(bodyOf(i).length, 'no more than there was room for').toBeLessThanOrEqual(most + given[i]!);
+          }
+          connection.send(room(WIDE));
+          await until(() => kinds.every((_, i) => connection.outcome(2 * i + 1) === 'answered'), 'all answers');
+          for (const [i, isGood] of kinds.entries())
+            expect(verdictOf(messageOf({ status: 200, grpcStatus: 0, headers: {}, body: bodyOf(i) })) === ALLOWED).toBe(isGood);
+          connection.socket.destroy();
+        },
+      ),
+      { numRuns: Math.ceil(runs / 12), seed },
+    );
+    await until(() => open.size === 0, 'the end of every connection');
+  });
+
+  test('of the connection: what waits goes on where it stopped, the oldest first, with all that there is room for', async () => {
+    const connection = await connectRaw(port, Buffer.concat([PREFACE, http2Frame(KIND.settings)]));
+    const ids = Array.from({ length: 900 }, (_, i) => 2 * i + 1);
+    connection.send(...ids.map((id) => Buffer.concat([headers(id), data(id, id % 4 === 1 ? good : denied)])));
+    const sent = (): number => connection.came(KIND.data).reduce((sum, { payload }) => sum + payload.length, 0);
+    let room = 65_535;
+    for (const by of [1, 1, 7, 100, 3000]) {
+      await until(() => sent() === room, 'all that there is room for');
+      connection.send(http2Frame(KIND.window, { payload: uint32(by) }), http2Frame(KIND.ping, { payload: Buffer.alloc(8) }));
+      room += by;
+    }
+    await until(() => sent() === room, 'all that there is room for');
+    connection.send(http2Frame(KIND.window, { payload: uint32(2 ** 20) }));
+    await until(() => connection.came(KIND.headers).length === 2 * ids.length, 'all answers');
+    const ends = connection.came(KIND.headers).filter(({ flags }) => (flags & 1) !== 0);
+    expect(ends.map(({ stream }) => stream)).toEqual(ids);
+    for (const id of ids) {
+      const body = Buffer.concat(connection.came(KIND.data, id).map(({ payload }) => payload));
+      expect(verdictOf(messageOf({ status: 200, grpcStatus: 0, headers: {}, body })) === ALLOWED).toBe(id % 4 === 1);
+    }
+    connection.socket.destroy();
+  });
+});

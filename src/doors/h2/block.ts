@@ -3,7 +3,7 @@
 // Nothing else may come on the connection before its end, and nothing says how long it is: so its parts are counted as well as its bytes (CVE-2024-27316).
 
 import { ConnectionError } from './errors.ts';
-import { CODE } from './frames.ts';
+import { CODE, copyOf } from './frames.ts';
 
 /** More than any list of fields that is read, and not so much that many connections could fill the memory with it. */
 const MOST_BYTES = 96 * 1024;
@@ -26,7 +26,7 @@ export class HeaderBlock {
   /** @throws ConnectionError if it is too much */
   add(part: Buffer): void {
     this.#length += part.length;
-    this.#parts.push(Buffer.from(part)); // the bytes that it stands among are not kept
+    this.#parts.push(copyOf(part));
     if (this.#length > MOST_BYTES || this.#parts.length > MOST_PARTS) throw new ConnectionError(CODE.enhanceYourCalm, 'a header block that does not end');
   }
 

@@ -112,7 +112,7 @@ export class Connection {
 
   /** Once a second. */
   second(): void {
-    if (this.#isOver) return this.#patience.afterTheEnd() ? undefined : this.destroy();
+    if (this.#isOver) return this.#patience.afterTheEnd(this.#socket.writableLength) ? undefined : this.destroy();
     this.#allowance.second();
     const { count, isPartial } = this.#reader;
     switch (

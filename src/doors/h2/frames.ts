@@ -78,3 +78,10 @@ export function settingsFrame(settings: readonly (readonly [id: number, value: n
   for (const [i, [id, value]] of settings.entries()) payload.writeUInt32BE(value, payload.writeUInt16BE(id, 6 * i));
   return frameOf({ type: FRAME.settings }, payload);
 }
+
+/** For what is kept. Not of the pool of small buffers, nor a part of what was read: a byte would keep all of it. */
+export function copyOf(bytes: Buffer): Buffer {
+  const copy = Buffer.allocUnsafeSlow(bytes.length);
+  bytes.copy(copy);
+  return copy;
+}

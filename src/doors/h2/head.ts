@@ -71,8 +71,10 @@ function isPseudo(head: Draft, { name, value }: Field): boolean {
   }
 }
 
-function isRegular(head: Draft, { name, value }: Field): boolean {
-  if (!NAME.test(name) || BROKEN.test(value) || OF_CONNECTION.has(name)) return false;
+function isRegular(head: Draft, field: Field): boolean {
+  const { name, value } = field;
+  field.isSound ??= NAME.test(name) && !BROKEN.test(value) && !OF_CONNECTION.has(name);
+  if (!field.isSound) return false;
   switch (name) {
     case 'content-type':
       head.contentType = joined(head.contentType, value);

@@ -41,8 +41,8 @@ export class Patience {
     return this.#unread > STUCK_SECONDS ? 'unread' : null;
   }
 
-  /** false: it has had its time. */
-  afterTheEnd(): boolean {
-    return ++this.#afterTheEnd <= LAST_SECONDS;
+  /** false: it has had its time. What is still to be read are the last answers. */
+  afterTheEnd(unread: number): boolean {
+    return unread > 0 ? ++this.#unread <= STUCK_SECONDS : ++this.#afterTheEnd <= LAST_SECONDS;
   }
 }

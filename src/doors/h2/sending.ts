@@ -5,7 +5,7 @@
 
 import type { Socket } from 'node:net';
 import { ConnectionError } from './errors.ts';
-import { CODE, FIRST_WINDOW, FLAG, FRAME, HEAD, MOST_PAYLOAD, MOST_WINDOW, frameOf, putHead } from './frames.ts';
+import { CODE, FIRST_WINDOW, FLAG, FRAME, HEAD, MOST_PAYLOAD, MOST_WINDOW, copyOf, frameOf, putHead } from './frames.ts';
 import type { Answering, Stream } from './stream.ts';
 
 /** Bytes of answers that wait for windows, of one connection. */
@@ -78,6 +78,7 @@ export class Sending implements Answering {
     this.flush();
     this.#isOver = true;
     this.#socket.end();
+    this.#socket.resume(); // no `drain` comes any more; and what is never read of a client makes a reset of the end
   }
 
   answer(stream: Stream, head: Buffer, { message, trailers }: { readonly message: Buffer; readonly trailers: Buffer }): void {
@@ -110,7 +111,7 @@ export class Sending implements Answering {
   }
 
   data(stream: Stream, bytes: Buffer, trailers: Buffer | null): void {
-    if (stream.closed || stream.localEnded) return;
+    if (stream.closed || stream.localEnded || (stream.unsent?.trailers ?? null) !== null) return; // nothing comes behind trailers
     this.#unsent += bytes.length;
     if (this.#unsent > MOST_UNSENT) return this.#told.overflowed();
     if (stream.unsent === null) {
@@ -120,7 +121,8 @@ export class Sending implements Answering {
       stream.unsent.bytes = Buffer.concat([stream.unsent.bytes, bytes]);
       stream.unsent.trailers = trailers;
     }
-    this.pump();
+    this.#send(stream);
+    if (stream.unsent !== null) stream.unsent.bytes = copyOf(stream.unsent.bytes);
   }
 
   /** What waits of it is not sent any more. */
@@ -134,16 +136,18 @@ export class Sending implements Answering {
 
   /** The client has more room. @throws ConnectionError */
   widen(by: number): void {
+    const wasOpen = this.#window > 0;
     this.#window += by;
     if (this.#window > MOST_WINDOW) throw new ConnectionError(CODE.flowControlError, 'a window beyond its bound');
-    this.pump();
+    // Where it was open, what waits has no room of its own: not looked at for each word of a client, who has many.
+    if (!wasOpen) this.pump();
   }
 
   /** Likewise for one stream; false: beyond its bound. */
   widenStream(stream: Stream, by: number): boolean {
     stream.credit += by;
     if (this.#room(stream) > MOST_WINDOW) return false;
-    if (stream.unsent !== null) this.pump();
+    this.#send(stream);
     return true;
   }
 
@@ -173,25 +177,26 @@ export class Sending implements Answering {
 
   /** Sends of what waits, the oldest first, what there is room for. */
   pump(): void {
-    if (this.#waiting.length === 0) return;
-    const waiting = this.#waiting.splice(0);
-    for (const stream of waiting) {
-      const { unsent } = stream;
-      if (unsent === null) continue; // it was dropped meanwhile
-      while (unsent.bytes.length > 0) {
-        const length = Math.min(unsent.bytes.length, MOST_PAYLOAD, this.#window, this.#room(stream));
-        if (length <= 0) break;
-        this.write(frameOf({ type: FRAME.data, stream: stream.id }, unsent.bytes.subarray(0, length)));
-        unsent.bytes = unsent.bytes.subarray(length);
-        this.#unsent -= length;
-        this.#window -= length;
-        stream.credit -= length;
-      }
-      if (unsent.bytes.length > 0) this.#waiting.push(stream);
-      else {
-        stream.unsent = null;
-        if (unsent.trailers !== null) this.#block(stream, unsent.trailers, true);
-      }
+    // A copy: what is sent goes out of it meanwhile.
+    for (const stream of [...this.#waiting]) {
+      if (this.#window <= 0) return;
+      this.#send(stream);
     }
+  }
+
+  #send(stream: Stream): void {
+    const { unsent } = stream;
+    if (unsent === null) return;
+    while (unsent.bytes.length > 0) {
+      const length = Math.min(unsent.bytes.length, MOST_PAYLOAD, this.#window, this.#room(stream));
+      if (length <= 0) return;
+      this.write(frameOf({ type: FRAME.data, stream: stream.id }, unsent.bytes.subarray(0, length)));
+      unsent.bytes = unsent.bytes.subarray(length);
+      this.#unsent -= length;
+      this.#window -= length;
+      stream.credit -= length;
+    }
+    this.drop(stream);
+    if (unsent.trailers !== null) this.#block(stream, unsent.trailers, true);
   }
 }
