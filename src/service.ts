@@ -9,6 +9,7 @@ import { barrier, postgresSource } from 'policy-cache/postgres';
 import { createAdmission } from './admission.ts';
 import { apiServer, createApi } from './api/app.ts';
 import { isReady, type Readiness } from './api/health.ts';
+import { createApiKeys } from './apikeys.ts';
 import { createAuthorize, decisionIds } from './authorize.ts';
 import { hostClock } from './clock.ts';
 import type { Config } from './config.ts';
@@ -155,6 +156,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     table: policy.routes,
     authenticator,
     ...(identity.believe ? { believe: identity.believe } : {}),
+    ...(settings.identity.apiKeys ? { apiKeys: createApiKeys({ cache, wall: parts.wall, deadline, admit: admitToken }) } : {}),
     clock,
     deadline,
     pdp: createPdp(cache, { deadline, admit: admitCheck }),
