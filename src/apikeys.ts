@@ -4,7 +4,7 @@
 // users and grants: so a key that is taken away is refused as soon as any other change is seen, and nothing of it is kept here. One that
 // is unknown, dead or expired takes the way of a good one to the end. When it expires is judged by the wall clock, as a token is.
 
-import { hash } from 'node:crypto';
+import { hash, randomBytes } from 'node:crypto';
 import type { CheckOptions, KeyHolder, PolicyCache } from 'policy-cache';
 import { refused } from './identity.ts';
 import type { Authentication, Authority } from './identity.ts';
@@ -39,8 +39,14 @@ export const KEY_PREFIX = 'gg_';
 /** 32 bytes in base64url, the last digit of which has 4 bits of them. */
 const KEY = /^gg_[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$/;
 
+/** From the source of secrets of this machine, and no other: it is no parameter. */
+export function newApiKey(): { readonly key: string; readonly hash: string } {
+  const key = KEY_PREFIX + randomBytes(32).toString('base64url');
+  return { key, hash: hashOf(key) };
+}
+
 /** By what a key is kept and found. */
-export function hashOf(key: string): string {
+function hashOf(key: string): string {
   return hash('sha256', key, 'hex');
 }
 

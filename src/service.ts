@@ -9,7 +9,7 @@ import { barrier, postgresSource } from 'policy-cache/postgres';
 import { createAdmission } from './admission.ts';
 import { apiServer, createApi } from './api/app.ts';
 import { isReady, type Readiness } from './api/health.ts';
-import { createApiKeys } from './apikeys.ts';
+import { createApiKeys, newApiKey } from './apikeys.ts';
 import { createAuthorize, decisionIds } from './authorize.ts';
 import { hostClock } from './clock.ts';
 import type { Config } from './config.ts';
@@ -209,6 +209,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
           appliedWithin: settings.cache.maxStaleness,
           decisions: { clock, nextId, report },
           newId: parts.uuid,
+          newKey: newApiKey,
           version: parts.version,
         });
   const api = apiServer(
