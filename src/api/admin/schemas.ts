@@ -192,18 +192,6 @@ export const share = z.strictObject({ userGroup: id, role: id, id: newId.optiona
 export const administrator = z
   .strictObject({ id: newId.optional(), name: name.optional(), email: email.optional(), firstName: name.optional(), lastName: name.optional() })
   .openapi('NewAdministrator');
-const time = z.iso.datetime({ offset: true, error: 'must be a time as 2027-01-31T12:00:00Z' });
-export const newKey = z
-  .strictObject({ name: name.optional(), expires: time.optional(), lifetime: z.int().min(1).max(315_360_000).optional() })
-  .refine((given) => given.expires === undefined || given.lifetime === undefined, {
-    message: 'says both when and how long; keep one of them',
-    path: ['lifetime'],
-  })
-  .openapi('NewKey', { description: 'When it ends: at a time (`expires`), or so many seconds from now (`lifetime`); left out, in 90 days.' });
-const key = z.object({ id, name: name.optional(), created: time, expires: time, createdBy: z.string() }).openapi('Key');
-export const keys = z.object({ items: z.array(key) }).openapi('Keys');
-export const madeKey = key.extend({ key: z.string() }).openapi('MadeKey', { description: '`key` is what its user sends: `Authorization: Bearer gg_…`.' });
-export const keyInPath = z.object({ id, key: id });
 export const removedIds = z.strictObject({ ids: z.array(id).min(1).max(MOST_ITEMS) }).openapi('RemovedIds');
 export const removedOwners = z.strictObject({ ids: z.array(id).min(1).max(MOST_OWNERS) }).openapi('RemovedOwners');
 export const removedCount = z.object({ removed: z.int() }).openapi('Removed');
@@ -255,3 +243,15 @@ export const auditRow = z
     requestId: z.string(),
   })
   .openapi('AuditRow');
+
+export const newKey = z
+  .strictObject({ name: name.optional(), expires: time.optional(), lifetime: z.int().min(1).max(315_360_000).optional() })
+  .refine((given) => given.expires === undefined || given.lifetime === undefined, {
+    message: 'says both when and how long; keep one of them',
+    path: ['lifetime'],
+  })
+  .openapi('NewKey', { description: 'When it ends: at a time (`expires`), or so many seconds from now (`lifetime`); left out, in 90 days.' });
+const key = z.object({ id, name: name.optional(), created: time, expires: time, createdBy: z.string() }).openapi('Key');
+export const keys = z.object({ items: z.array(key) }).openapi('Keys');
+export const madeKey = key.extend({ key: z.string() }).openapi('MadeKey', { description: '`key` is what its user sends: `Authorization: Bearer gg_…`.' });
+export const keyInPath = z.object({ id, key: id });
