@@ -10,7 +10,7 @@ export const permission = (role: string, type: string, permissions: string, excl
 const AUDIT = (kind: string, actor: string): string =>
   `select grantgate.write_audit('[{"tenant": "t", "owner": "t", "actor_kind": "${kind}", "actor": "${actor}", "as_user": "${actor}", "action": "x", "target": "d", "request_id": ""}]')`;
 
-const KEY = ({ hash = '0', id = 'k', user = 'u', name = 'n', expires = '2100-01-01' }): string =>
+export const KEY = ({ hash = '0', id = 'k', user = 'u', name = 'n', expires = '2100-01-01' }): string =>
   `insert into grantgate.api_key (hash, id, tenant, user_id, name, expires, created_by) values (repeat('${hash}', 64), '${id}', 't', '${user}', '${name}', '${expires}', '')`;
 
 /** Each constraint with statements that it alone refuses. */

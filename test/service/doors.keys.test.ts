@@ -5,8 +5,11 @@ import type { Held } from 'policy-cache/memory';
 import { PolicyError, formatRevision } from 'policy-cache';
 import { afterEach, describe, expect, test } from 'vitest';
 import { newApiKey } from '../../src/apikeys.ts';
+import { createIdentity } from '../../src/authorities.ts';
 import type { DoorRequest, Outcome } from '../../src/authorize.ts';
+import { hostClock } from '../../src/clock.ts';
 import { ALLOWED, NOBODY, checkRequest, verdictOf } from '../support/check-requests.ts';
+import { load } from '../support/config.ts';
 import { NOW, sidecar, type Sidecar, type SidecarSettings } from '../support/doors.ts';
 import { startGrpcClient } from '../support/grpc.ts';
 import { exchange, requestBytes } from '../support/raw.ts';
@@ -54,6 +57,19 @@ test('a key is 32 random bytes, and what is kept of it its SHA-256', () => {
   expect(Buffer.from(key.slice(3), 'base64url')).toHaveLength(32);
   expect(hash).toBe(createHash('sha256').update(key).digest('hex'));
   expect(newApiKey().key).not.toBe(key);
+});
+
+test('where keys are believed, nobody else need be: no issuer, no proxy', () => {
+  const identity = (env: Readonly<Record<string, string>>) =>
+    createIdentity(load({ env: { DATABASE_URL: 'postgres://localhost/none', ...env } }).settings, {
+      clock: hostClock(),
+      wall: Date.now,
+      random: Math.random,
+      log: () => undefined,
+      admit: () => undefined,
+    });
+  expect(() => identity({})).toThrow(/set identity\.apiKeys/);
+  expect(identity({ GRANTGATE_IDENTITY_API_KEYS: 'true' }).keys).toEqual([]);
 });
 
 describe('by a key', () => {
