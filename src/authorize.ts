@@ -98,6 +98,8 @@ interface Question {
   readonly span: CheckSpan | null;
   /** Of this turn: not handed on to a later one, where it would make the state look fresher than it is. */
   readonly now: number | undefined;
+  /** Whoever asks was not known in the turn that asked. */
+  readonly waited: boolean;
   /** By the clock: when nobody waits for the answer any more. Infinity where that cannot matter. */
   readonly until: number;
 }
@@ -113,7 +115,8 @@ export function createAuthorize(settings: AuthorizeSettings): Authorize {
     // Semantics 1.6: an operator is nobody at a door.
     if (who.kind === 'operator') return deny(draft, { reason: 'unknown-subject', rule: '1' });
     const ruling = pdp.check(requestsOf(asked, who.subject), atLeast ?? undefined, span ?? undefined, now);
-    return ruling instanceof Promise ? concludeLater(draft, { question, who, ruling }) : conclude(draft, { asked, who, ruling });
+    if (ruling instanceof Promise) return concludeLater(draft, { question, who, ruling });
+    return question.waited ? confirm(draft, { question, who, ruling }) : conclude(draft, { asked, who, ruling });
   };
   // What waits has a function of its own: where a closure stands, all that it keeps is laid out for each check that does not wait, too.
   const concludeLater = (draft: Draft, { question, who, ruling }: { question: Question; who: Identity; ruling: Promise<Ruling> }): Promise<Outcome> =>
@@ -198,7 +201,7 @@ export function createAuthorize(settings: AuthorizeSettings): Authorize {
       const ms = Math.min(deadline, request.timeout ?? deadline);
       const waits = who instanceof Promise;
       const until = waits || (who.kind !== 'refused' && who.again !== undefined) ? clock.now() + ms : Infinity;
-      const question = { asked, atLeast: request.atLeast, span: request.span ?? null, now: waits ? undefined : request.now, until };
+      const question = { asked, atLeast: request.atLeast, span: request.span ?? null, now: waits ? undefined : request.now, waited: waits, until };
       if (!waits) {
         const outcome = decide(draft, question, who);
         return outcome instanceof Promise ? inTime(draft, outcome, ms) : outcome;

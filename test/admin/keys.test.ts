@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openPool } from 'policy-cache/postgres';
-import { OPERATOR, startTestAdministration, type TestAdministration } from '../support/admin.ts';
+import { OPERATOR, startTestAdministration, type AdminAnswer, type TestAdministration } from '../support/admin.ts';
 import { startClient, type Client } from '../support/ask.ts';
 import { ALLOWED, NOBODY, checkRequest, verdictOf } from '../support/check-requests.ts';
 import { cli } from '../support/cli.ts';
@@ -11,6 +11,19 @@ import { startPostgres, type TestDatabase, type TestServer } from '../support/po
 import { startSidecar, tokenFor, type ServedSidecar } from '../support/sidecar.ts';
 
 let server: TestServer;
+interface Body {
+  readonly id: string;
+  readonly key: string;
+  readonly created: string;
+  readonly expires: string;
+  readonly items: readonly { readonly id: string }[];
+  readonly field?: string;
+  readonly reason?: string;
+  readonly code?: string;
+  readonly rule?: string;
+}
+const bodyOf = ({ body }: AdminAnswer): Body => body as Body;
+
 beforeAll(async () => {
   server = await startPostgres('embedded18');
 });
@@ -40,7 +53,7 @@ describe('the calls', () => {
     expect(made).toMatchObject({ status: 201, body: { name: 'the gateway', createdBy: 'hana', key: expect.stringMatching(/^gg_[\w-]{43}$/) as unknown } });
     expect(made.headers.get('x-authz-revision')).toMatch(/^\d+-/);
     expect(made.headers.get('cache-control')).toBe('no-store');
-    const { key, ...shown } = made.body as { key: string; id: string; created: string; expires: string };
+    const { key, ...shown } = bodyOf(made);
     expect(Date.parse(shown.expires) - Date.parse(shown.created)).toBeCloseTo(3_600_000, -3);
     expect(await admin.ask('hana', 'GET /v1/users/ben/keys')).toMatchObject({ status: 200, body: { items: [shown] } });
     const gone = await admin.ask('hana', `DELETE /v1/users/ben/keys/${shown.id}`);
@@ -61,8 +74,9 @@ describe('the calls', () => {
 
   test('when it ends: 90 days, so many seconds, or a time to come', async () => {
     const ends = async (body: object) => {
-      const { status, body: answer } = await admin.ask('ada', 'POST /v1/users/ben/keys', body);
-      return status === 201 ? Math.round((Date.parse(answer.expires as string) - Date.parse(answer.created as string)) / 1_000) : `${status} ${answer.field}`;
+      const answer = await admin.ask('ada', 'POST /v1/users/ben/keys', body);
+      const { created, expires, field } = bodyOf(answer);
+      return answer.status === 201 ? Math.round((Date.parse(expires) - Date.parse(created)) / 1_000) : `${answer.status} ${field}`;
     };
     expect(await ends({})).toBe(90 * 86_400);
     expect(await ends({ lifetime: 60 })).toBe(60);
@@ -78,8 +92,9 @@ describe('the calls', () => {
 
   test('to whom it may: WRITE on the user, and nobody is taken over who has more', async () => {
     const of = async (by: string, user: string) => {
-      const { status, body } = await admin.ask(by, `POST /v1/users/${user}/keys`, {});
-      return status === 201 ? 201 : `${status} ${body.reason ?? body.code} ${body.rule ?? ''}`.trim();
+      const answer = await admin.ask(by, `POST /v1/users/${user}/keys`, {});
+      const { reason, code, rule = '' } = bodyOf(answer);
+      return answer.status === 201 ? 201 : `${answer.status} ${reason ?? code} ${rule}`.trim();
     };
     expect(await of('ada', 'ada')).toBe(201);
     expect(await of('ada', 'hana')).toBe(201);
@@ -99,7 +114,7 @@ describe('the calls', () => {
     await admin.ask('ada', 'POST /v1/users', { id: 'eli', owner: 'tower' });
     expect(await of('dina', 'eli')).toBe(201);
     expect(await of('dina', 'hana')).toBe('403 not-covered 5');
-    const [{ id }] = (await admin.ask('ada', 'GET /v1/users/hana/keys')).body.items as [{ id: string }];
+    const { id } = bodyOf(await admin.ask('ada', 'GET /v1/users/hana/keys')).items[0]!;
     expect(await admin.ask('dina', `DELETE /v1/users/hana/keys/${id}`)).toMatchObject({ status: 403, body: { reason: 'not-covered' } });
     expect(await admin.ask('ben', 'GET /v1/users/hana/keys')).toMatchObject({ status: 403 });
     // A key is found below its own user alone.
@@ -111,7 +126,7 @@ describe('the calls', () => {
     await sql`insert into grantgate.api_key (hash, id, tenant, user_id, expires, created_by)
       select encode(sha256(i::text::bytea), 'hex'), 'many-' || i, 'acme', 'many', now() + interval '1 day', '' from generate_series(1, 100) i`;
     expect(await admin.ask('ada', 'POST /v1/users/many/keys', {})).toMatchObject({ status: 422, body: { rule: '5' } });
-    expect((await admin.ask('ada', 'GET /v1/users/many/keys')).body.items).toHaveLength(100);
+    expect(bodyOf(await admin.ask('ada', 'GET /v1/users/many/keys')).items).toHaveLength(100);
     await admin.ask('ada', 'DELETE /v1/users/many/keys/many-1');
     expect(await admin.ask('ada', 'POST /v1/users/many/keys', {})).toMatchObject({ status: 201 });
   });
