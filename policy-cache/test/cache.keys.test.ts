@@ -208,8 +208,24 @@ async function run(Cache: typeof PolicyCache, of: number): Promise<string | null
         break;
       }
       case 1:
-        if (below(4) === 0) memory.touch('k');
-        note();
+        // Every key at once; a RESET; a session that ends, and the next one.
+        switch (below(12)) {
+          case 0:
+          case 1:
+          case 2:
+            memory.touch('k');
+            note();
+            break;
+          case 3:
+            memory.touch('*');
+            note();
+            break;
+          case 4:
+            memory.stop();
+            memory.restart();
+            break;
+          default:
+        }
         break;
       case 2:
         releases.push(hold((['keys', 'pull', 'ring'] as const)[below(3)]!));
@@ -226,7 +242,7 @@ async function run(Cache: typeof PolicyCache, of: number): Promise<string | null
     await settle();
   }
   for (const release of releases) release();
-  await clock.advance(300);
+  await clock.advance(1_000);
   await Promise.all(waiting);
   cache.close();
   return wrong[0] ?? null;
