@@ -9,7 +9,7 @@ const levels = [
   ['tree', 'recent', 'effective', 'predefined'],
   ['flatten', 'decide'],
   ['covers'],
-  ['explain', 'options', 'world', 'worldrows', 'worldfile', 'worldnames', 'tables', 'placement', 'compile'],
+  ['explain', 'options', 'world', 'worldrows', 'worldfile', 'worldnames', 'tables', 'placement', 'compile', 'keys', 'stores'],
   ['flights', 'follower', 'driver', 'pending'],
   ['cache', 'memory'],
   ['held'],

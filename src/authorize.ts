@@ -7,6 +7,8 @@
 
 import { ANY } from 'policy-cache';
 import type { AccessRequest, Clock } from 'policy-cache';
+import { KEY_PREFIX } from './apikeys.ts';
+import type { ApiKeys } from './apikeys.ts';
 import type { Believe } from './asserted.ts';
 import { refused } from './identity.ts';
 import type { Authentication, Authenticator, Identity } from './identity.ts';
@@ -70,6 +72,8 @@ export interface AuthorizeSettings {
   readonly authenticator: Authenticator;
   /** Judges a subject that a listener vouches for; absent: nobody is believed so. */
   readonly believe?: Believe;
+  /** Judges API keys; absent: none is taken. */
+  readonly apiKeys?: ApiKeys;
   readonly pdp: Pdp;
   /** A new decision id for each check. */
   readonly nextId: () => string;
@@ -94,23 +98,39 @@ interface Question {
   readonly span: CheckSpan | null;
   /** Of this turn: not handed on to a later one, where it would make the state look fresher than it is. */
   readonly now: number | undefined;
+  /** Whoever asks was not known in the turn that asked. */
+  readonly waited: boolean;
+  /** By the clock: when nobody waits for the answer any more. Infinity where that cannot matter. */
+  readonly until: number;
 }
 
 export function createAuthorize(settings: AuthorizeSettings): Authorize {
   const { table, pdp, nextId, clock, deadline = 1000, fault } = settings;
   const { vocabulary } = table;
 
-  const decide = (draft: Draft, { asked, atLeast, span, now }: Question, who: Authentication): Outcome | Promise<Outcome> => {
+  const decide = (draft: Draft, question: Question, who: Authentication): Outcome | Promise<Outcome> => {
+    const { asked, atLeast, span, now } = question;
     if (who.kind === 'refused') return end(draft, 'unauthenticated', who.problem);
     draft.subject = who.subject;
     // Semantics 1.6: an operator is nobody at a door.
     if (who.kind === 'operator') return deny(draft, { reason: 'unknown-subject', rule: '1' });
     const ruling = pdp.check(requestsOf(asked, who.subject), atLeast ?? undefined, span ?? undefined, now);
-    return ruling instanceof Promise ? concludeLater(draft, { asked, who, ruling }) : conclude(draft, { asked, who, ruling });
+    if (ruling instanceof Promise) return concludeLater(draft, { question, who, ruling });
+    return question.waited ? confirm(draft, { question, who, ruling }) : conclude(draft, { asked, who, ruling });
   };
   // What waits has a function of its own: where a closure stands, all that it keeps is laid out for each check that does not wait, too.
-  const concludeLater = (draft: Draft, { asked, who, ruling }: { asked: RouteMatch; who: Identity; ruling: Promise<Ruling> }): Promise<Outcome> =>
-    ruling.then((settled) => conclude(draft, { asked, who, ruling: settled }));
+  const concludeLater = (draft: Draft, { question, who, ruling }: { question: Question; who: Identity; ruling: Promise<Ruling> }): Promise<Outcome> =>
+    ruling.then((settled) => confirm(draft, { question, who, ruling: settled }));
+
+  /** An API key may have ended while its check waited. An answer that leaves after that is seen must not be by that key. */
+  const confirm = (draft: Draft, { question, who, ruling }: { question: Question; who: Identity; ruling: Ruling }): Outcome | Promise<Outcome> => {
+    const { asked } = question;
+    if (who.again === undefined) return conclude(draft, { asked, who, ruling });
+    const now = who.again();
+    if (!(now instanceof Promise))
+      return now.kind !== 'refused' && now.subject === who.subject ? conclude(draft, { asked, who, ruling }) : decide(draft, question, now);
+    return now.then((settled) => (clock.now() >= question.until ? end(draft, 'unavailable', 'deadline') : decide(draft, question, settled)));
+  };
 
   const conclude = (draft: Draft, { asked, who, ruling }: { asked: RouteMatch; who: Identity; ruling: Ruling }): Outcome => {
     const { decision, status } = ruling;
@@ -161,9 +181,8 @@ export function createAuthorize(settings: AuthorizeSettings): Authorize {
     });
 
   const decideLater = (draft: Draft, { question, who, ms }: { question: Question; who: Promise<Authentication>; ms: number }): Promise<Outcome> => {
-    const until = clock.now() + ms;
     // Before the next wait: a check whose caller has been answered already must not cost a fill, too.
-    const late = (): boolean => clock.now() >= until;
+    const late = (): boolean => clock.now() >= question.until;
     return inTime(
       draft,
       who.then((settled) => (late() ? end(draft, 'unavailable', 'deadline') : decide(draft, question, settled))),
@@ -179,9 +198,11 @@ export function createAuthorize(settings: AuthorizeSettings): Authorize {
       if (asked.kind === 'unmapped') return end(draft, 'unmapped', asked.reason);
       if (asked.public) return end(draft, 'permit', 'public');
       const who = whoAsks(request, asked.token, settings);
-      const question = { asked, atLeast: request.atLeast, span: request.span ?? null, now: who instanceof Promise ? undefined : request.now };
       const ms = Math.min(deadline, request.timeout ?? deadline);
-      if (!(who instanceof Promise)) {
+      const waits = who instanceof Promise;
+      const until = waits || (who.kind !== 'refused' && who.again !== undefined) ? clock.now() + ms : Infinity;
+      const question = { asked, atLeast: request.atLeast, span: request.span ?? null, now: waits ? undefined : request.now, waited: waits, until };
+      if (!waits) {
         const outcome = decide(draft, question, who);
         return outcome instanceof Promise ? inTime(draft, outcome, ms) : outcome;
       }
@@ -276,22 +297,26 @@ function requestsOf({ authenticated, checks }: RouteMatch, subject: string): rea
 }
 
 /** One way to say who asks: where a listener vouches for it, no credential is looked at, and where it does not, nothing else is. */
-function whoAsks(request: DoorRequest, place: TokenPlace | null, { authenticator, believe }: AuthorizeSettings): Authentication | Promise<Authentication> {
+function whoAsks(request: DoorRequest, place: TokenPlace | null, settings: AuthorizeSettings): Authentication | Promise<Authentication> {
+  const { authenticator, believe } = settings;
   if (request.asserted !== null) return believe === undefined ? refused('bad-subject') : believe(request.asserted);
-  if (place === null) return credentialOf(request, authenticator);
+  if (place === null) return credentialOf(request, settings);
   const { count, value, problem } = presented(request, place);
-  if (count === 0) return credentialOf(request, authenticator);
+  if (count === 0) return credentialOf(request, settings);
   if (count + request.credentials > 1) return refused('many-credentials');
   return problem === null ? authenticator.authenticate(value) : refused(problem);
 }
 
-/** Characters before the token. */
+/** Characters before the token, or the key: `Bearer` and `ApiKey` have as many. */
 const SCHEME = 7;
 
-/** Rule 5: one value in the two headers together, `Bearer`, one space, one word. The word itself is judged by the authenticator. */
-function credentialOf({ credential, credentials }: DoorRequest, authenticator: Authenticator): Authentication | Promise<Authentication> {
+/** Rule 5: one value in the two headers together, `Bearer` or `ApiKey`, one space, one word. The word itself is judged by the authenticator. */
+function credentialOf(request: DoorRequest, { authenticator, apiKeys }: AuthorizeSettings): Authentication | Promise<Authentication> {
+  const { credential, credentials } = request;
   if (credentials > 1) return refused('many-credentials');
   if (credential === '') return refused('no-credential');
   const isBearer = credential.startsWith('Bearer ') || credential.slice(0, SCHEME).toLowerCase() === 'bearer ';
+  const isKey = isBearer ? credential.startsWith(KEY_PREFIX, SCHEME) : credential.slice(0, SCHEME).toLowerCase() === 'apikey ';
+  if (isKey && apiKeys !== undefined) return apiKeys.authenticate(credential, SCHEME, { atLeast: request.atLeast, trace: request.span ?? undefined });
   return isBearer && credential.length > SCHEME ? authenticator.authenticate(credential, SCHEME) : refused('not-bearer');
 }

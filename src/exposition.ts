@@ -155,7 +155,7 @@ function observeWatched(meter: Meter, read: () => Watched): void {
   const observeCache = (result: BatchObservableResult, { stats, state, sizes }: { stats: CacheStats; state: CacheState; sizes: CacheSizes }): void => {
     result.observe(requests, stats.hits, { cache: 'policy', result: 'hit' });
     result.observe(requests, stats.misses, { cache: 'policy', result: 'miss' });
-    for (const cache of ['subjects', 'targets', 'absent', 'classes', 'nodes'] as const) result.observe(entries, sizes[cache], { cache });
+    for (const cache of ['subjects', 'targets', 'absent', 'classes', 'keys', 'nodes'] as const) result.observe(entries, sizes[cache], { cache });
     result.observe(storeErrors, stats.fillErrors);
     if (state.revision !== null) result.observe(revision, Number.parseInt(state.revision, 10));
     if (state.ageMs !== null) result.observe(age, state.ageMs / 1000);

@@ -53,6 +53,8 @@ export interface Identity {
   readonly authority: Authority;
   /** When it ends, in seconds since 1970. */
   readonly expires: number;
+  /** Asks once more. Absent: what it stands on does not change with the database. */
+  readonly again?: () => Authentication | Promise<Authentication>;
 }
 
 export type Authentication = Identity | { readonly kind: 'refused'; readonly problem: CredentialProblem };

@@ -20,6 +20,9 @@ export type CredentialProblem =
   | 'token-too-long'
   /** Not a signed token of a configured issuer: shape, algorithm, key, signature, header parameters. */
   | 'bad-token'
+  /** Not an API key, or nobody's (any more). */
+  | 'bad-key'
+  | 'expired-key'
   | 'expired-token'
   | 'early-token'
   /** A claim is missing or not of its type. */

@@ -9,6 +9,7 @@ import { barrier, postgresSource } from 'policy-cache/postgres';
 import { createAdmission } from './admission.ts';
 import { apiServer, createApi } from './api/app.ts';
 import { isReady, type Readiness } from './api/health.ts';
+import { createApiKeys, newApiKey } from './apikeys.ts';
 import { createAuthorize, decisionIds } from './authorize.ts';
 import { hostClock } from './clock.ts';
 import type { Config } from './config.ts';
@@ -155,6 +156,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     table: policy.routes,
     authenticator,
     ...(identity.believe ? { believe: identity.believe } : {}),
+    ...(settings.identity.apiKeys ? { apiKeys: createApiKeys({ cache, wall: parts.wall, deadline, admit: admitToken }) } : {}),
     clock,
     deadline,
     pdp: createPdp(cache, { deadline, admit: admitCheck }),
@@ -207,6 +209,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
           appliedWithin: settings.cache.maxStaleness,
           decisions: { clock, nextId, report },
           newId: parts.uuid,
+          newKey: newApiKey,
           version: parts.version,
         });
   const api = apiServer(

@@ -163,6 +163,9 @@ export const settings = z.strictObject({
       classes: integer(100, 100_000_000)
         .default(50_000)
         .register(notes, { description: 'Permission classes kept in memory (users of one owner and the same groups share one).' }),
+      keys: integer(100, 100_000_000)
+        .default(100_000)
+        .register(notes, { description: 'API keys kept in memory; those that do not exist as many as `cache.absent`.' }),
       touched: integer(1000, 100_000_000).default(200_000).register(notes, { description: 'Changed keys remembered one by one.' }),
       tokens: integer(100, 100_000_000).default(20_000).register(notes, { description: 'Verified tokens kept in memory.' }),
       hotSet: text.optional().register(notes, {
@@ -191,6 +194,9 @@ export const settings = z.strictObject({
           }),
         })
         .prefault({}),
+      apiKeys: flag
+        .default(false)
+        .register(notes, { description: 'Believe the API keys that the administration makes: `Authorization: Bearer gg_…` or `ApiKey gg_…`.' }),
       thingsboard: z
         .strictObject({
           signingKey: signingKeys.optional().register(notes, {

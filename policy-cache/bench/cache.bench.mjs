@@ -227,7 +227,11 @@ function filledWorld(size, limits = LIMITS) {
   const owners = new OwnerTree();
   tree(size, (rows) => owners.load(rows));
   /** @type {import('../src/world.ts').Stores} */
-  const stores = { subjects: new RecentStore(limits.subjects), targets: new RecentStore(limits.targets), absent: new Map(), classes: new Map() };
+  const stores = {
+    subjects: new RecentStore(limits.subjects),
+    targets: new RecentStore(limits.targets),
+    ...{ absent: new Map(), classes: new Map(), keys: new Map(), absentKeys: new Map() },
+  };
   const world = newWorld(STAMP, owners, stores);
   fillUsers(world, size);
   fillEntities(world, size);

@@ -108,6 +108,7 @@ export function millionSource(size) {
         return { stamp: STAMP, rows };
       },
       classes: async (keys) => ({ stamp: STAMP, grants: keys.map(({ groups }) => groups.flatMap((group) => grantsOf(size, group))) }),
+      keys: async () => ({ stamp: STAMP, rows: [] }),
       close: () => undefined,
     }),
   };

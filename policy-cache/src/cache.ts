@@ -4,7 +4,6 @@
 // without a promise. A miss waits for its pieces and asks again: only a synchronous turn that finds every piece proved decides,
 // a value handed over by a fill is never used directly (coherence 3.6).
 
-import { LRUCache } from 'lru-cache';
 import type { Held } from './covers.ts';
 import { decideAny, decideSubject, decideTarget, isAny, virtualGroup, type Terms } from './decide.ts';
 import { PolicyError } from './errors.ts';
@@ -12,18 +11,18 @@ import { Driver, type DriverSettings } from './driver.ts';
 import type { EffectivePermissions } from './effective.ts';
 import { flatten } from './flatten.ts';
 import { wantName, type Want } from './flights.ts';
+import { holderIn, lookUpKey, type KeyHolder } from './keys.ts';
 import { ANY, NONE, formatRevision } from './model.ts';
 import type { AccessRequest, Decision, Placement } from './model.ts';
 import { newStats, type CacheStats } from './observer.ts';
-import type { CacheLimits, CacheSettings, CacheSizes, CacheState, CheckOptions, CheckStatus, HotIds } from './options.ts';
+import type { CacheSettings, CacheSizes, CacheState, CheckOptions, CheckStatus, HotIds } from './options.ts';
 import type { Clock } from './source.ts';
-import type { Pending } from './pending.ts';
-import { RecentStore } from './recent.ts';
+import { keyQuestion, type Pending, type Question } from './pending.ts';
+import { LIMITS, newStores, sizesOf } from './stores.ts';
 import { find, idOf, idsOf, isReached, lookUp, placementIn, provedClass, served } from './world.ts';
-import type { ObjectEntry, Stores, World } from './world.ts';
+import type { ObjectEntry, World } from './world.ts';
 import type { Vocabulary } from './vocabulary.ts';
 
-const LIMITS: CacheLimits = { subjects: 100_000, targets: 1_000_000, absent: 20_000, classes: 50_000, touched: 200_000 };
 const DEADLINE_MS = 100;
 /** Turns of a check in one world: subject, class and target, decide, and one more for something touched meanwhile. */
 const TURNS = 4;
@@ -65,12 +64,7 @@ export class PolicyCache {
         touchedLimit: limits.touched,
         maxStaleness: this.#maxStaleness,
         follower: settings.follower ?? null,
-        newStores: (): Stores => ({
-          subjects: new RecentStore(limits.subjects),
-          targets: new RecentStore(limits.targets),
-          absent: new RecentStore(limits.absent),
-          classes: bounded(limits.classes),
-        }),
+        newStores: () => newStores(limits),
       },
       settled: (names, failed) => this.#settled(names, failed),
       moved: (newWorld) => this.#moved(newWorld),
@@ -120,6 +114,20 @@ export class PolicyCache {
     return this.#slowly(request, status, options ?? {});
   }
 
+  /**
+   * Whose is the API key with this hash (SHA-256, hexadecimal), and until when? Null: nobody's. A hit is answered in this turn.
+   * @throws PolicyError (thrown or as a rejection) where it cannot be known
+   */
+  key(hash: string, options?: CheckOptions): KeyHolder | null | Promise<KeyHolder | null> {
+    const world = this.#driver.state.current;
+    if (world !== null && this.#meets(world, options, undefined)) {
+      const entry = lookUpKey(world, hash, true);
+      if (entry !== null) return holderIn(entry);
+    }
+    const entry = this.#ask(keyQuestion(hash, options?.trace), options ?? {});
+    return entry instanceof Promise ? entry.then(holderIn) : holderIn(entry);
+  }
+
   state(): CacheState {
     const { current, phase } = this.#driver.state;
     const ageMs = current === null ? null : this.#clock.now() - current.freshAsOf;
@@ -135,14 +143,7 @@ export class PolicyCache {
   }
 
   sizes(): CacheSizes {
-    const { current } = this.#driver.state;
-    return {
-      subjects: current?.subjects.size ?? 0,
-      targets: current?.targets.size ?? 0,
-      absent: current?.absent.size ?? 0,
-      classes: current?.classes.size ?? 0,
-      nodes: current?.tree.size ?? 0,
-    };
+    return sizesOf(this.#driver.state.current);
   }
 
   /** Ids in memory, so many of each at the most, those in use first: what a later process may ask about before it is asked. */
@@ -244,20 +245,31 @@ export class PolicyCache {
     return { tree, scope, effective: this.#terms.effective, group: (id) => groupNumbers.number(id), groupId: (number) => groupNumbers.id(number) };
   }
 
-  // ---- checks that wait --------------------------------------------------------------------------------------------------
+  // ---- questions that wait -----------------------------------------------------------------------------------------------
 
   #slowly(request: AccessRequest, status: CheckStatus | undefined, options: CheckOptions): Decision | Promise<Decision> {
+    const turn = (world: World, waited: boolean): Decision | null => {
+      const decision = this.#turn(world, request, false);
+      if (decision !== null && status !== undefined) this.#report(world, status, !waited);
+      return decision;
+    };
+    const answer = this.#ask({ turn, missing: (world) => this.#missing(world, request, options.trace) }, options);
+    if (answer instanceof Promise) this.stats.misses++;
+    else this.stats.hits++;
+    return answer;
+  }
+
+  #ask<T extends object>(question: Question<T>, options: CheckOptions): T | Promise<T> {
     const now = this.#clock.now();
     const deadline = options.deadline ?? DEADLINE_MS;
-    let answer: Decision | undefined;
+    let answer: T | undefined;
     let failure: { readonly error: unknown } | undefined;
-    const pending: Pending = {
-      request,
-      status,
+    const pending: Pending<T> = {
+      ...question,
       options,
       mark: this.#driver.state.pulls,
       until: now + deadline,
-      resolve: (decision) => (answer = decision),
+      resolve: (found) => (answer = found),
       reject: (error) => (failure = { error }),
       world: null,
       turns: 0,
@@ -268,11 +280,7 @@ export class PolicyCache {
     };
     this.#run(pending);
     if (failure !== undefined) throw failure.error;
-    if (answer !== undefined) {
-      this.stats.hits++;
-      return answer;
-    }
-    this.stats.misses++;
+    if (answer !== undefined) return answer;
     pending.waited = true;
     return new Promise((resolve, reject) => {
       pending.resolve = resolve;
@@ -296,15 +304,14 @@ export class PolicyCache {
         pending.turns = 0;
       }
       if (!this.#reached(pending, world)) return;
-      const decision = this.#turn(world, pending.request, false);
-      if (decision !== null) {
-        if (pending.status !== undefined) this.#report(world, pending.status, !pending.waited);
+      const answer = pending.turn(world, pending.waited);
+      if (answer !== null) {
         this.#end(pending);
-        return pending.resolve(decision);
+        return pending.resolve(answer);
       }
       if (++pending.turns >= TURNS) throw new PolicyError('overload', 'permissions change faster than they can be read');
       if (!pending.waited) pending.options.admit?.();
-      const wants = this.#missing(world, pending.request, pending.options.trace);
+      const wants = pending.missing(world);
       for (const want of wants) this.#await(pending, wantName(want));
       this.#driver.send({ kind: 'want', wants, until: pending.until });
     } catch (error) {
@@ -390,8 +397,3 @@ export class PolicyCache {
 
 const NO_GROUPS: readonly never[] = [];
 const COLON = 58;
-
-/** For permission classes, which a check that hits reaches by its subject. By `maxSize`, not `max`, which lays out all slots at once. */
-function bounded<V extends object>(entries: number): LRUCache<string, V> {
-  return new LRUCache<string, V>({ maxSize: entries, sizeCalculation: () => 1 });
-}

@@ -244,15 +244,23 @@ export class Driver {
       this.send({ kind: 'fill-failed', batch, names });
       over(0, asError(error));
     };
-    // Single flight is per name; an id may fly as a subject and as a target, yet is asked for once.
-    if (of === 'object')
-      attachment
-        .objects([...new Set(wants.flatMap((want) => (want.kind === 'object' ? [want.id] : [])))])
-        .then((reply) => landed({ kind: 'objects', batch, reply }), failed);
-    else
-      attachment
-        .classes(wants.flatMap((want) => (want.kind === 'class' ? [want.cell.key] : [])))
-        .then((reply) => landed({ kind: 'classes', batch, reply }), failed);
+    switch (of) {
+      case 'object': {
+        // Single flight is per name; an id may fly as a subject and as a target, yet is asked for once.
+        const ids = new Set(wants.flatMap((want) => (want.kind === 'object' ? [want.id] : [])));
+        return void attachment.objects([...ids]).then((reply) => landed({ kind: 'objects', batch, reply }), failed);
+      }
+      case 'class': {
+        const keys = wants.flatMap((want) => (want.kind === 'class' ? [want.cell.key] : []));
+        return void attachment.classes(keys).then((reply) => landed({ kind: 'classes', batch, reply }), failed);
+      }
+      case 'key': {
+        const hashes = wants.flatMap((want) => (want.kind === 'key' ? [want.hash] : []));
+        return void attachment.keys(hashes).then((reply) => landed({ kind: 'keys', batch, reply }), failed);
+      }
+      default:
+        of satisfies never;
+    }
   }
 }
 

@@ -5,7 +5,8 @@
 
 import { PolicyError } from './errors.ts';
 import type { Grant, Revision } from './model.ts';
-import type { ObjectRow } from './source.ts';
+import { admitKey } from './keys.ts';
+import type { ClassesReply, KeyRow, KeysReply, ObjectRow, ObjectsReply } from './source.ts';
 import { admitClass, admitObject, knows } from './world.ts';
 import type { ClassCell, World } from './world.ts';
 import type { Vocabulary } from './vocabulary.ts';
@@ -13,7 +14,11 @@ import type { Vocabulary } from './vocabulary.ts';
 /** A piece that a check misses. `asker`: the subject of that check, for fairness. `trace`: of its options. */
 export type Want =
   | { readonly kind: 'object'; readonly as: 'subject' | 'target'; readonly id: string; readonly asker: string; readonly trace?: object | undefined }
-  | { readonly kind: 'class'; readonly cell: ClassCell; readonly asker: string; readonly trace?: object | undefined };
+  | { readonly kind: 'class'; readonly cell: ClassCell; readonly asker: string; readonly trace?: object | undefined }
+  | { readonly kind: 'key'; readonly hash: string; readonly asker: typeof KEYS_ASKER; readonly trace?: object | undefined };
+
+/** Who asks by a key is not known yet, so all of them are one asker, that no id can be (it has a control character). */
+export const KEYS_ASKER = '\0keys';
 
 export interface Flight {
   readonly want: Want;
@@ -23,10 +28,16 @@ export interface Flight {
   /** Number of the statement that carries it. */
   readonly batch: number;
   /** What the source read; null while the statement is out. */
-  answer: { readonly stamp: Revision; readonly row: ObjectRow | null; readonly grants: readonly Grant[] } | null;
+  answer: { readonly stamp: Revision; readonly row: ObjectRow | null; readonly grants: readonly Grant[]; readonly key: KeyRow | null } | null;
   /** Of the checks that wait or waited for it, the first that came first; absent where none has one. */
   traces?: object[] | undefined;
 }
+
+/** What a source answered to a statement. */
+export type FillReply =
+  | { readonly kind: 'objects'; readonly batch: number; readonly reply: ObjectsReply }
+  | { readonly kind: 'classes'; readonly batch: number; readonly reply: ClassesReply }
+  | { readonly kind: 'keys'; readonly batch: number; readonly reply: KeysReply };
 
 export interface Waiting {
   readonly want: Want;
@@ -44,6 +55,8 @@ export interface Batch {
 export interface Flights {
   readonly out: Map<string, Flight>;
   readonly queue: Map<string, Waiting>;
+  /** Misses of API keys, apart: those that may not leave yet must not be gone over for each check that misses something. */
+  readonly keyQueue: Map<string, Waiting>;
   /** Keys in the queue, by asker. */
   readonly queued: Map<string, number>;
   /** Statements out, by number. */
@@ -57,59 +70,103 @@ export const FLIGHT_LIMITS = {
   inFlightOfAsker: 10,
   queue: 10_000,
   queueOfAsker: 200,
+  /** Made-up keys cost a statement each, whoever sends them: however many there are, they leave room for the checks of others. */
+  inFlightOfKeys: 50,
+  queueOfKeys: 5_000,
+  statementsOfKeys: 2,
   /** Statements at once: what else comes gathers into the next one. */
   statements: 4,
   /** Refusals and errors in a row after which the askers hear of it. */
   tries: 5,
 } as const;
 
-export const newFlights = (): Flights => ({ out: new Map(), queue: new Map(), queued: new Map(), batches: new Map() });
+export const newFlights = (): Flights => ({ out: new Map(), queue: new Map(), keyQueue: new Map(), queued: new Map(), batches: new Map() });
 
 /** Unambiguous: the first character tells the kind, class names are numbers. */
 export function wantName(want: Want): string {
-  return want.kind === 'class' ? `c${want.cell.name}` : want.as === 'subject' ? `s${want.id}` : `t${want.id}`;
+  switch (want.kind) {
+    case 'class':
+      return `c${want.cell.name}`;
+    case 'key':
+      return `k${want.hash}`;
+    case 'object':
+      return want.as === 'subject' ? `s${want.id}` : `t${want.id}`;
+    default:
+      return want satisfies never;
+  }
 }
 
 /** Puts a miss in the queue unless it is there or out. @throws PolicyError `overload` when the queue, or the asker's part of it, is full */
 export function enqueue(flights: Flights, want: Want, until: number): void {
   const name = wantName(want);
-  const known = flights.out.get(name) ?? flights.queue.get(name);
+  const known = flights.out.get(name) ?? queueOf(flights, want).get(name);
   if (known) {
     known.until = Math.max(known.until, until);
     if (want.trace !== undefined) (known.traces ??= []).push(want.trace);
     return;
   }
-  if (flights.queue.size >= FLIGHT_LIMITS.queue || (flights.queued.get(want.asker) ?? 0) >= FLIGHT_LIMITS.queueOfAsker)
+  const full = want.kind === 'key' ? flights.keyQueue.size >= FLIGHT_LIMITS.queueOfKeys : flights.queue.size >= FLIGHT_LIMITS.queue;
+  if (full || (want.kind !== 'key' && (flights.queued.get(want.asker) ?? 0) >= FLIGHT_LIMITS.queueOfAsker))
     throw new PolicyError('overload', 'too many permissions are waiting to be read');
   push(flights, name, { want, tries: 0, until, traces: want.trace === undefined ? undefined : [want.trace] });
 }
 
 /** Takes from the queue what may leave now: at most one batch of each kind. */
 export function depart(flights: Flights, now: number, nextNumber: () => number): readonly { number: number; kind: Want['kind']; wants: readonly Want[] }[] {
-  if (flights.queue.size === 0 || flights.batches.size >= FLIGHT_LIMITS.statements || flights.out.size >= FLIGHT_LIMITS.inFlight) return [];
+  if (flights.queue.size + flights.keyQueue.size === 0 || flights.batches.size >= FLIGHT_LIMITS.statements || flights.out.size >= FLIGHT_LIMITS.inFlight)
+    return [];
   const ofAsker = new Map<string, number>();
   for (const flight of flights.out.values()) count(ofAsker, flight.want.asker, 1);
-  const numbers = { object: nextNumber(), class: nextNumber() };
-  const leaving = { object: [] as Want[], class: [] as Want[] };
-  for (const [name, waiting] of flights.queue) {
-    if (flights.out.size >= FLIGHT_LIMITS.inFlight) break;
-    const { want } = waiting;
-    if (waiting.until < now) {
+  const numbers = { object: nextNumber(), class: nextNumber(), key: nextNumber() };
+  const leaving = { object: [] as Want[], class: [] as Want[], key: [] as Want[] };
+  for (const queue of keysMayLeave(flights) ? [flights.queue, flights.keyQueue] : [flights.queue]) {
+    for (const [name, waiting] of queue) {
+      if (flights.out.size >= FLIGHT_LIMITS.inFlight) break;
+      const { want } = waiting;
+      if (waiting.until < now) {
+        drop(flights, name, want);
+        continue;
+      }
+      const others = ofAsker.get(want.asker) ?? 0;
+      if (want.kind === 'key' && others >= FLIGHT_LIMITS.inFlightOfKeys) break; // they are all of one asker
+      if (want.kind !== 'key' && others >= FLIGHT_LIMITS.inFlightOfAsker) continue;
+      count(ofAsker, want.asker, 1);
       drop(flights, name, want);
-      continue;
+      flights.out.set(name, { want, tries: waiting.tries, until: waiting.until, batch: numbers[want.kind], answer: null, traces: waiting.traces });
+      leaving[want.kind].push(want);
     }
-    if ((ofAsker.get(want.asker) ?? 0) >= FLIGHT_LIMITS.inFlightOfAsker) continue;
-    count(ofAsker, want.asker, 1);
-    drop(flights, name, want);
-    flights.out.set(name, { want, tries: waiting.tries, until: waiting.until, batch: numbers[want.kind], answer: null, traces: waiting.traces });
-    leaving[want.kind].push(want);
   }
-  return (['object', 'class'] as const)
+  return (['object', 'class', 'key'] as const)
     .filter((kind) => leaving[kind].length > 0)
     .map((kind) => {
       flights.batches.set(numbers[kind], { kind, names: leaving[kind].map(wantName) });
       return { number: numbers[kind], kind, wants: leaving[kind] };
     });
+}
+
+function keysMayLeave({ batches }: Flights): boolean {
+  let out = 0;
+  for (const { kind } of batches.values()) if (kind === 'key') out++;
+  return out < FLIGHT_LIMITS.statementsOfKeys;
+}
+
+/** What each flight of a batch is answered. */
+export function answersOf({ kind, reply }: FillReply): (want: Want, index: number) => NonNullable<Flight['answer']> {
+  const nothing = { stamp: reply.stamp, row: null, grants: [], key: null };
+  switch (kind) {
+    case 'objects': {
+      const rows = new Map(reply.rows.map((row) => [row.id, row]));
+      return (want) => ({ ...nothing, row: (want.kind === 'object' && rows.get(want.id)) || null });
+    }
+    case 'classes':
+      return (_, index) => ({ ...nothing, grants: reply.grants[index] ?? [] });
+    case 'keys': {
+      const rows = new Map(reply.rows.map((row) => [row.hash, row]));
+      return (want) => ({ ...nothing, key: (want.kind === 'key' && rows.get(want.hash)) || null });
+    }
+    default:
+      return kind satisfies never;
+  }
 }
 
 /** A batch's answer has come: its flights hold it until the cursor has reached the stamp. Unknown numbers are late: ignored. */
@@ -150,9 +207,17 @@ export function admitAll(
 }
 
 function admit(world: World, vocabulary: Vocabulary, want: Want, answer: NonNullable<Flight['answer']>): boolean {
-  return want.kind === 'class'
-    ? admitClass(world, vocabulary, { cell: want.cell, grants: answer.grants, stamp: answer.stamp })
-    : admitObject(world, vocabulary, { id: want.id, as: want.as, row: answer.row, stamp: answer.stamp });
+  const { stamp } = answer;
+  switch (want.kind) {
+    case 'class':
+      return admitClass(world, vocabulary, { cell: want.cell, grants: answer.grants, stamp });
+    case 'key':
+      return admitKey(world, { hash: want.hash, row: answer.key, stamp });
+    case 'object':
+      return admitObject(world, vocabulary, { id: want.id, as: want.as, row: answer.row, stamp });
+    default:
+      return want satisfies never;
+  }
 }
 
 /**
@@ -183,13 +248,18 @@ function again(flights: Flights, name: string, flight: Flight): boolean {
 }
 
 function push(flights: Flights, name: string, waiting: Waiting): void {
-  if (!flights.queue.has(name)) count(flights.queued, waiting.want.asker, 1);
-  flights.queue.set(name, waiting);
+  const queue = queueOf(flights, waiting.want);
+  if (!queue.has(name)) count(flights.queued, waiting.want.asker, 1);
+  queue.set(name, waiting);
 }
 
 function drop(flights: Flights, name: string, want: Want): void {
-  flights.queue.delete(name);
+  queueOf(flights, want).delete(name);
   count(flights.queued, want.asker, -1);
+}
+
+function queueOf(flights: Flights, want: Want): Map<string, Waiting> {
+  return want.kind === 'key' ? flights.keyQueue : flights.queue;
 }
 
 function count(map: Map<string, number>, key: string, by: number): void {

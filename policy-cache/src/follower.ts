@@ -4,10 +4,10 @@
 // promise; cache.ts is the shell that carries the effects out. `FollowerState` is one plain object that a test can copy and hash.
 
 import { PolicyError } from './errors.ts';
-import { admitAll, depart, enqueue, giveUp, ground, land, newFlights } from './flights.ts';
-import type { Flight, Flights, Want } from './flights.ts';
+import { admitAll, answersOf, depart, enqueue, giveUp, ground, land, newFlights } from './flights.ts';
+import type { FillReply, Flight, Flights, Want } from './flights.ts';
 import type { CacheStats, PullCause, ResetCause } from './observer.ts';
-import type { ClassesReply, FollowerReport, ObjectsReply, PullReply, PullRequest } from './source.ts';
+import type { FollowerReport, PullReply, PullRequest } from './source.ts';
 import type { Vocabulary } from './vocabulary.ts';
 import { applyFirstPull, applyPull, newWorld } from './world.ts';
 import type { Loaded, Stores, World } from './world.ts';
@@ -61,8 +61,7 @@ export type FollowerEvent =
   | { readonly kind: 'beat' }
   | { readonly kind: 'pulled'; readonly session: number; readonly pull: number; readonly reply: PullReply }
   | { readonly kind: 'loaded'; readonly load: number; readonly reply: Loaded }
-  | { readonly kind: 'objects'; readonly batch: number; readonly reply: ObjectsReply }
-  | { readonly kind: 'classes'; readonly batch: number; readonly reply: ClassesReply }
+  | FillReply
   /** A statement failed, or what it carried has not been admitted within its life. */
   | { readonly kind: 'fill-failed'; readonly batch: number; readonly names: readonly string[] }
   /** A check misses these, until its deadline. */
@@ -162,13 +161,10 @@ export function step(settings: FollowerSettings, state: FollowerState, event: Fo
     case 'loaded':
       if (event.load === state.reset?.load && state.reset.world === null) turn.loaded(event.reply);
       break;
-    case 'objects': {
-      const rows = new Map(event.reply.rows.map((row) => [row.id, row]));
-      turn.landed(event.batch, (want) => ({ stamp: event.reply.stamp, row: (want.kind === 'object' && rows.get(want.id)) || null, grants: [] }));
-      break;
-    }
+    case 'objects':
     case 'classes':
-      turn.landed(event.batch, (_, index) => ({ stamp: event.reply.stamp, row: null, grants: event.reply.grants[index] ?? [] }));
+    case 'keys':
+      turn.landed(event.batch, answersOf(event));
       break;
     case 'fill-failed':
       turn.settle(giveUp(state.flights, event.batch, event.names), true);

@@ -24,6 +24,7 @@ export type { ListedRow } from './worldnames.ts';
 export { compileRows, compileWorld, requestOf, worldProblems } from './compile.ts';
 export type { CompiledWorld, WorldRows } from './compile.ts';
 export { PolicyCache } from './cache.ts';
+export type { KeyHolder } from './keys.ts';
 export type { CacheSettings, CacheLimits, CacheState, CacheSizes, CheckOptions, CheckStatus, HotIds } from './options.ts';
 export { newStats } from './observer.ts';
 export type { CacheObserver, CacheStats, PullCause, ResetCause, Work } from './observer.ts';
@@ -34,6 +35,8 @@ export type {
   ClassesReply,
   Clock,
   FollowerReport,
+  KeyRow,
+  KeysReply,
   ObjectKind,
   ObjectRow,
   ObjectsReply,

@@ -7,11 +7,11 @@
 import { PolicyError } from './errors.ts';
 import { Tables, insertWhole } from './tables.ts';
 import type { Revision } from './model.ts';
-import type { Attachment, Change, ClassKey, ClassesReply, FollowerReport, ObjectsReply, PullReply, PullRequest, Source } from './source.ts';
+import type { Attachment, Change, ClassKey, ClassesReply, FollowerReport, KeysReply, ObjectsReply, PullReply, PullRequest, Source } from './source.ts';
 import type { WorldFile } from './worldfile.ts';
 
 /** What a test may hold back: the notification of a commit, or a computed answer on its way. */
-export type Held = 'ring' | 'pull' | 'load' | 'objects' | 'classes';
+export type Held = 'ring' | 'pull' | 'load' | 'objects' | 'classes' | 'keys';
 
 export interface MemorySettings {
   /** A fresh UUID for every commit (randomness is a parameter). */
@@ -62,7 +62,7 @@ export class MemorySource implements Source {
     writes(tables);
     this.#tables = tables;
     const { version } = this.revision;
-    for (const tag of ['o', 'g', 'r', 'n'] as const) {
+    for (const tag of ['o', 'g', 'r', 'n', 'k'] as const) {
       const keys = [...tables.touched[tag]];
       if (keys.length > COMMIT_KEYS) this.#append(tag, []);
       else for (let at = 0; at < keys.length; at += ROW_KEYS) this.#append(tag, keys.slice(at, at + ROW_KEYS));
@@ -122,6 +122,7 @@ export class MemorySource implements Source {
         }),
       objects: (ids) => deliver('objects', () => this.#objects(ids)),
       classes: (keys) => deliver('classes', () => this.#classes(keys)),
+      keys: (hashes) => deliver('keys', () => this.#keys(hashes)),
       close: () => session.end(new PolicyError('source', 'the attachment is closed')),
     };
   }
@@ -179,6 +180,10 @@ export class MemorySource implements Source {
 
   #objects(ids: readonly string[]): ObjectsReply {
     return { stamp: this.revision, rows: [...new Set(ids)].map((id) => this.#tables.object(id)).filter((row) => row !== null) };
+  }
+
+  #keys(hashes: readonly string[]): KeysReply {
+    return { stamp: this.revision, rows: [...new Set(hashes)].map((hash) => this.#tables.key(hash)).filter((row) => row !== null) };
   }
 
   #classes(keys: readonly ClassKey[]): ClassesReply {

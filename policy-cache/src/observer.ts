@@ -37,7 +37,7 @@ export type Work = { readonly ms: number; readonly error: Error | null } & (
    * A statement that checks with a `trace` waited for, theirs in the order in which they came. `refused`: keys whose answer was not let
    * in, for a change had overtaken it or it came too late; they are asked for again if somebody still waits.
    */
-  | { readonly kind: 'fill'; readonly of: 'object' | 'class'; readonly keys: number; readonly refused: number; readonly traces: readonly object[] }
+  | { readonly kind: 'fill'; readonly of: 'object' | 'class' | 'key'; readonly keys: number; readonly refused: number; readonly traces: readonly object[] }
 );
 
 export interface CacheObserver {

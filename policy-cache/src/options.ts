@@ -57,6 +57,7 @@ export interface CacheSizes {
   readonly targets: number;
   readonly absent: number;
   readonly classes: number;
+  readonly keys: number;
   readonly nodes: number;
 }
 
@@ -66,6 +67,8 @@ export interface CacheLimits {
   readonly targets: number;
   readonly absent: number;
   readonly classes: number;
+  /** API keys; those that do not exist as many as `absent`. */
+  readonly keys: number;
   readonly touched: number;
 }
 

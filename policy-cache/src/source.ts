@@ -23,7 +23,7 @@ export interface Store<V> {
 }
 
 /**
- * One numbered commit, by tag: o(bject), g(roup of users), r(ole), n(ode of the owner tree); `*` is everything.
+ * One numbered commit, by tag: o(bject), g(roup of users), r(ole), n(ode of the owner tree), k(ey); `*` is everything.
  * `keys` empty: every key of that tag. A tag this version does not know concerns no entry of it.
  */
 export type Change = readonly [version: number, id: string, tag: string, keys: readonly string[]];
@@ -102,6 +102,21 @@ export interface ClassesReply {
   readonly grants: readonly (readonly Grant[])[];
 }
 
+/** An API key as the database has it. */
+export interface KeyRow {
+  /** SHA-256 of the key, in hexadecimal digits. */
+  readonly hash: string;
+  readonly user: string;
+  /** Milliseconds since 1970, a whole number. */
+  readonly expires: number;
+}
+
+/** Rows of the keys that exist; an asked hash without a row is nobody's. */
+export interface KeysReply {
+  readonly stamp: Revision;
+  readonly rows: readonly KeyRow[];
+}
+
 export interface Attachment {
   pull(request: PullRequest): Promise<PullReply>;
   /**
@@ -114,6 +129,8 @@ export interface Attachment {
   objects(ids: readonly string[]): Promise<ObjectsReply>;
   /** One statement, one snapshot. */
   classes(keys: readonly ClassKey[]): Promise<ClassesReply>;
+  /** One statement, one snapshot. */
+  keys(hashes: readonly string[]): Promise<KeysReply>;
   /** Drops every connection at once, frozen ones too. Pending calls reject. Never throws, may be called again. */
   close(): void;
 }

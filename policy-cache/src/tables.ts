@@ -8,7 +8,7 @@ import { formatAllGroup, parseAllGroup, parseId, utf8Length } from './model.ts';
 import { isReserved, predefinedIds } from './predefined.ts';
 import { expandDefaults } from './worldfile.ts';
 import type { Grant, Permissions } from './model.ts';
-import type { ClassKey, ObjectKind, ObjectRow, TreeRow } from './source.ts';
+import type { ClassKey, KeyRow, ObjectKind, ObjectRow, TreeRow } from './source.ts';
 import type { WorldCustomer, WorldEntity, WorldFile, WorldGrant, WorldRole, WorldUser } from './worldfile.ts';
 import type { Problem, WorldGroup, WorldTenant } from './worldrows.ts';
 
@@ -29,8 +29,9 @@ export class Tables {
   readonly #grants: Map<string, WorldGrant>;
   /** Ids of grants by user group, so that a permission class is read without a scan. */
   readonly #grantsOf: Map<string, readonly string[]>;
+  readonly #keys: Map<string, KeyRow>;
   /** What the writes since the last copy touched. */
-  readonly touched: Record<'o' | 'g' | 'r' | 'n', Set<string>> = { o: new Set(), g: new Set(), r: new Set(), n: new Set() };
+  readonly touched: Record<'o' | 'g' | 'r' | 'n' | 'k', Set<string>> = { o: new Set(), g: new Set(), r: new Set(), n: new Set(), k: new Set() };
 
   /** A copy of `from` with nothing touched: a transaction writes there, so giving it up is forgetting it. */
   constructor(from?: Tables) {
@@ -39,6 +40,7 @@ export class Tables {
     this.#roles = new Map(from ? from.#roles : []);
     this.#grants = new Map(from ? from.#grants : []);
     this.#grantsOf = new Map(from ? from.#grantsOf : []);
+    this.#keys = new Map(from ? from.#keys : []);
   }
 
   // Reads, as a source reports them.
@@ -55,6 +57,10 @@ export class Tables {
     return [...key.groups, formatAllGroup('USER', key.owner)]
       .flatMap((group) => this.#grantsOf.get(group) ?? [])
       .map((id) => this.#grant(this.#grants.get(id)!));
+  }
+
+  key(hash: string): KeyRow | null {
+    return this.#keys.get(hash) ?? null;
   }
 
   treeRow(id: string): TreeRow {
@@ -159,6 +165,18 @@ export class Tables {
     if (stored.enabled !== enabled) this.#set(user, { ...stored, enabled });
   }
 
+  /** A new API key, or another end of one that is there. */
+  setKey(key: KeyRow): void {
+    if (this.#stored(key.user, 'user').kind !== 'user') throw new InputError('user', `${quoted(key.user)} is no user`);
+    this.#keys.set(key.hash, key);
+    this.touched.k.add(key.hash);
+  }
+
+  removeKey(hash: string): void {
+    if (!this.#keys.delete(hash)) throw new InputError('hash', `there is no key ${quoted(hash)}`);
+    this.touched.k.add(hash);
+  }
+
   editRole(id: string, content: { readonly permissions: Permissions; readonly excluded: Permissions } | { readonly permissions: readonly string[] }): void {
     const role = this.#roles.get(id);
     if (role === undefined) throw new InputError('role', `there is no role ${quoted(id)}`);
@@ -190,6 +208,7 @@ export class Tables {
       );
       this.touched.g.add(grant.userGroup);
     }
+    if (kind === 'user') for (const key of [...this.#keys.values()]) if (key.user === id) this.removeKey(key.hash);
     this.#grants.delete(id);
     this.#roles.delete(id);
     this.#memberOf.delete(id);

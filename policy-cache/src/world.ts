@@ -17,7 +17,7 @@ import type { OwnerTree } from './tree.ts';
 import type { Vocabulary } from './vocabulary.ts';
 
 /** Tag kinds that entries carry. The tree (`n`) is not an entry: it stands at the head, always. */
-export type EntryTag = 'o' | 'g' | 'r';
+export type EntryTag = 'o' | 'g' | 'r' | 'k';
 type Marks = Record<EntryTag, number>;
 
 /**
@@ -47,11 +47,23 @@ export interface ClassCell {
   roles: readonly string[];
 }
 
+/** An API key, by its hash. */
+export interface KeyEntry extends Recent {
+  at: number;
+  /** Whose it is; '' if there is no such key. */
+  readonly user: string;
+  /** When it ends, in milliseconds since 1970. */
+  readonly expires: number;
+}
+
 export interface Stores {
   readonly subjects: Store<SubjectEntry>;
   readonly targets: Store<ObjectEntry>;
   readonly absent: Store<SubjectEntry>;
   readonly classes: Store<ClassCell>;
+  readonly keys: Store<KeyEntry>;
+  /** Of made-up keys: they must not push out real ones. */
+  readonly absentKeys: Store<KeyEntry>;
 }
 
 export interface World extends Stores {
@@ -92,7 +104,8 @@ export interface Loaded {
 /** A world as a RESET begins it: the tree of the stamp, no entry. @throws PolicyError `source` if the tree's rows are not of one snapshot */
 export function newWorld(stamp: Revision, tree: OwnerTree, stores: Stores): World {
   tree.seal();
-  const mark = { o: stamp.version, g: stamp.version, r: stamp.version };
+  const { version } = stamp;
+  const mark = { o: version, g: version, r: version, k: version };
   return {
     ...stores,
     head: stamp,
@@ -101,7 +114,7 @@ export function newWorld(stamp: Revision, tree: OwnerTree, stores: Stores): Worl
     tree,
     last: { ...mark },
     floor: { ...mark },
-    touched: { o: new Map(), g: new Map(), r: new Map() },
+    touched: { o: new Map(), g: new Map(), r: new Map(), k: new Map() },
     ids: new Map([[stamp.version, stamp.id]]),
     answers: new Map(),
     groupNumbers: new IdTable(),
@@ -167,7 +180,7 @@ export function applyPull(world: World, reply: PullReply, touchedLimit: number):
   world.tree.apply(reply.tree);
   for (const [version, id, tag, keys] of reply.changes) {
     remember(world.ids, version, id, IDS_KEPT);
-    if (tag !== 'o' && tag !== 'g' && tag !== 'r') continue;
+    if (tag !== 'o' && tag !== 'g' && tag !== 'r' && tag !== 'k') continue;
     world.last[tag] = version;
     if (keys.length === 0) world.floor[tag] = version;
     else for (const key of keys) touch(world, { tag, key, version, limit: touchedLimit });
@@ -180,7 +193,7 @@ export function applyPull(world: World, reply: PullReply, touchedLimit: number):
 /** The first pull of a new world carries tree rows and head alone: nothing is cached yet, so every mark goes to the head. */
 export function applyFirstPull(world: World, reply: PullReply): void {
   applyPull(world, { ...reply, changes: [] }, 0);
-  for (const tag of ['o', 'g', 'r'] as const) world.last[tag] = world.floor[tag] = reply.head.version;
+  for (const tag of ['o', 'g', 'r', 'k'] as const) world.last[tag] = world.floor[tag] = reply.head.version;
 }
 
 function touch(world: World, at: { tag: EntryTag; key: string; version: number; limit: number }): void {

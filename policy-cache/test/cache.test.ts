@@ -56,6 +56,7 @@ function setUp(settings: Partial<CacheSettings> = {}) {
         close: () => inner.close(),
         objects: (ids) => (asked.objects.push(ids), inner.objects(ids)),
         classes: (keys) => (asked.classes.push(keys), inner.classes(keys)),
+        keys: (hashes) => inner.keys(hashes),
       };
     },
   };

@@ -40,6 +40,7 @@ async function started(told?: (work: Work) => void) {
         load: (take) => inner.load(take),
         close: () => inner.close(),
         classes: (keys) => inner.classes(keys),
+        keys: (hashes) => inner.keys(hashes),
         objects: (ids) => (fail.length > 0 ? Promise.reject(fail.shift()!) : inner.objects(ids)),
       };
     },

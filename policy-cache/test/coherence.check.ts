@@ -58,7 +58,7 @@ export function newCheck(code: Code, judged: Judged) {
     maxStaleness: judged.lease * judged.tick,
     follower: judged.barriers ? 'the follower' : null,
     stats: code.newStats(),
-    newStores: () => ({ subjects: new Map(), targets: new Map(), absent: new Map(), classes: new Map() }),
+    newStores: () => ({ subjects: new Map(), targets: new Map(), absent: new Map(), classes: new Map(), keys: new Map(), absentKeys: new Map() }),
   };
   let state: Follower = code.newFollower();
   let now = 0;

@@ -45,7 +45,7 @@ function copyFlights({ out, queue, queued, batches }: Flights, cells: Cells | nu
 }
 
 function copyWant(want: Want, cells: Cells | null): Want {
-  return cells === null || want.kind === 'object' ? want : { ...want, cell: copyCell(want.cell, cells) };
+  return cells === null || want.kind !== 'class' ? want : { ...want, cell: copyCell(want.cell, cells) };
 }
 
 function copyCell(cell: ClassCell, cells: Cells): ClassCell {
@@ -71,7 +71,7 @@ function copyWorld(world: World, cells: Cells, depth: Depth): World {
     tree: depth === 'tree' ? world.tree.copy() : world.tree,
     last: { ...world.last },
     floor: { ...world.floor },
-    touched: { o: new Map(world.touched.o), g: new Map(world.touched.g), r: new Map(world.touched.r) },
+    touched: { o: new Map(world.touched.o), g: new Map(world.touched.g), r: new Map(world.touched.r), k: new Map(world.touched.k) },
     ids: new Map(world.ids),
     answers: new Map(world.answers),
   };

@@ -129,7 +129,7 @@ export const resets: readonly Mutation[] = [
         'for (const tag of ["o", "g", "r"]) { made.last[tag] = kept.last[tag]; made.floor[tag] = kept.floor[tag]; for (const [key, version] of kept.touched[tag]) made.touched[tag].set(key, version); }',
         '{ last: { ...state.current.last }, floor: { ...state.current.floor }, touched: { o: [...state.current.touched.o], g: [...state.current.touched.g], r: [...state.current.touched.r] } }',
       ),
-      patch('world', "  for (const tag of ['o', 'g', 'r'] as const) world.last[tag] = world.floor[tag] = reply.head.version;\n", ''),
+      patch('world', "  for (const tag of ['o', 'g', 'r', 'k'] as const) world.last[tag] = world.floor[tag] = reply.head.version;\n", ''),
     ],
     in: NO_TIME,
     breaks: 'I6',
@@ -149,7 +149,7 @@ export const resets: readonly Mutation[] = [
   { rule: 'a RESET sets the floor, and drops the ids', patches: [...NO_MARKS, ...KEEPS_IDS], in: RESET_LOSES, breaks: 'I2' },
   {
     rule: 'the light first pull sets `last` and `floor`',
-    patches: [patch('world', "  for (const tag of ['o', 'g', 'r'] as const) world.last[tag] = world.floor[tag] = reply.head.version;\n", '')],
+    patches: [patch('world', "  for (const tag of ['o', 'g', 'r', 'k'] as const) world.last[tag] = world.floor[tag] = reply.head.version;\n", '')],
     in: RESET,
     breaks: 'I1',
   },

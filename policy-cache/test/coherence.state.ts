@@ -259,7 +259,8 @@ function putPull({ cursor, limit }: PullRequest, { server, head, kept, hole }: P
   put(hole);
 }
 
-const wantCode = (want: Want): number => (want.kind === 'class' ? 2 + classCode(want.cell) : want.as === 'subject' ? 0 : 1);
+/** No check of the model asks for a key. */
+const wantCode = (want: Want): number => (want.kind === 'class' ? 2 + classCode(want.cell) : want.kind === 'object' && want.as === 'subject' ? 0 : 1);
 
 /** Which cell is wanted: the subject's, the one in the map, or one that neither has. */
 function cellPlace(want: Want, { current }: Follower): number {

@@ -26,6 +26,13 @@ export async function write(sql: Transaction, change: Write): Promise<void> {
       return done(sql`update grantgate.group_permission set shared = ${change.shared} where id = ${change.grant}`);
     case 'remove':
       return done(sql`delete from grantgate.object where id = ${change.id}`);
+    case 'insertKey':
+      return done(sql`insert into grantgate.api_key (hash, id, tenant, user_id, expires, created_by)
+        select ${change.key.hash}, ${change.key.hash}, o.tenant, o.id, to_timestamp(${change.key.expires}::float8 / 1000), '' from grantgate.object o where o.id = ${change.key.user}`);
+    case 'updateKey':
+      return done(sql`update grantgate.api_key set expires = to_timestamp(${change.key.expires}::float8 / 1000) where hash = ${change.key.hash}`);
+    case 'removeKey':
+      return done(sql`delete from grantgate.api_key where hash = ${change.hash}`);
     case 'touchEverything':
       return done(sql`select grantgate.touch('*')`);
     default:

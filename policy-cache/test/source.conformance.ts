@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { parseWorldFile, type WorldFile } from '../src/worldfile.ts';
 import type { Permissions, Revision } from '../src/model.ts';
-import type { Attachment, ClassKey, PullReply, Source, TreeRow } from '../src/source.ts';
+import type { Attachment, ClassKey, KeyRow, PullReply, Source, TreeRow } from '../src/source.ts';
 import { loadAll } from './support.ts';
 
 /** One write; several make a commit. */
@@ -15,6 +15,8 @@ export type Write =
   | { readonly do: 'editRole'; readonly id: string; readonly permissions: Permissions }
   | { readonly do: 'setShared'; readonly grant: string; readonly shared: boolean }
   | { readonly do: 'remove'; readonly id: string }
+  | { readonly do: 'insertKey' | 'updateKey'; readonly key: KeyRow }
+  | { readonly do: 'removeKey'; readonly hash: string }
   | { readonly do: 'touchEverything' };
 
 export interface SourceUnderTest {
@@ -197,6 +199,24 @@ export function sourceConformance(make: () => Promise<SourceUnderTest>): void {
   test('nothing asked is nothing answered, with a stamp', async () => {
     expect(await attachment.objects([])).toEqual({ stamp: await head(), rows: [] });
     expect(await attachment.classes([])).toEqual({ stamp: await head(), grants: [] });
+    expect(await attachment.keys([])).toEqual({ stamp: await head(), rows: [] });
+  });
+
+  test('keys: user and end of those that exist; each change of one touches it, and so does the end of its user', async () => {
+    const [first, second] = ['1', '2'].map((digit) => digit.repeat(64)) as [string, string];
+    const key = { hash: first, user: 'Ünïcode-😀"\\{},', expires: 1_800_000_000_123 };
+    const user = world({ tenants: [], users: [{ id: 'holder', owner: 't' }] });
+    expect(await touchedBy({ do: 'insertKey', key })).toEqual([`k:${first}`]);
+    expect(await attachment.keys([second, first, first])).toEqual({ stamp: await head(), rows: expect.arrayContaining([key]) as unknown });
+    expect((await attachment.keys([second])).rows).toEqual([]);
+    expect(await touchedBy({ do: 'updateKey', key: { ...key, expires: 1_800_000_000_000 } })).toEqual([`k:${first}`]);
+    expect((await attachment.keys([first])).rows).toEqual([{ ...key, expires: 1_800_000_000_000 }]);
+    expect(await touchedBy({ do: 'removeKey', hash: first })).toEqual([`k:${first}`]);
+    expect((await attachment.keys([first])).rows).toEqual([]);
+    await touchedBy({ do: 'insert', world: user });
+    await touchedBy({ do: 'insertKey', key: { ...key, hash: second, user: 'holder' } });
+    expect(byText(await touchedBy({ do: 'remove', id: 'holder' }))).toEqual([`k:${second}`, 'o:holder']);
+    expect((await attachment.keys([second])).rows).toEqual([]);
   });
 
   test('each write touches what coherence 3.6 says, and a change is pulled in the order of commits', async () => {

@@ -25,6 +25,11 @@ function apply(tables: Tables, write: Write): void {
       return tables.setShared(write.grant, write.shared);
     case 'remove':
       return tables.remove(write.id);
+    case 'insertKey':
+    case 'updateKey':
+      return tables.setKey(write.key);
+    case 'removeKey':
+      return tables.removeKey(write.hash);
     case 'touchEverything':
       throw new Error('not a write to tables');
     default:
@@ -33,8 +38,9 @@ function apply(tables: Tables, write: Write): void {
 }
 
 /** Rows below owners that are there. */
-function insertBelow(tables: Tables, { customers, entities }: WorldFile): void {
+function insertBelow(tables: Tables, { customers, users, entities }: WorldFile): void {
   for (const customer of customers) tables.addCustomer(customer);
+  for (const user of users) tables.addUser(user);
   for (const entity of entities) tables.addEntity(entity);
 }
 

@@ -71,6 +71,13 @@ export function addAdministration(program: Command, { command, runs }: Registeri
         .requiredOption('--owner <id>', 'a tenant or a customer')
         .addOption(new Option('--group <id>', 'of the new owner, that it enters; may be repeated').argParser(repeated))
         .option('--if-match <tag>', 'only if it has this ETag');
+    if (kind === 'user') {
+      verb('key', ' <id>', 'Make an API key; it is shown here, and never again')
+        .option('--name <text>', 'what it is for')
+        .option('--ttl <time>', 'how long it is good: 90s, 15m, 2h, 7d', '90d');
+      verb('keys', ' <id>', 'What is known of its API keys');
+      verb('unkey', ' <id> <key>', 'End an API key, by its id');
+    }
     if (kind === 'group') {
       verb('add', ' <id> <member...>', 'Put members in');
       verb('remove', ' <id> <member...>', 'Take members out');
@@ -107,8 +114,16 @@ export function addAdministration(program: Command, { command, runs }: Registeri
     .action(runs(async (context, options: BootstrapOptions) => (await import('./bootstrap.ts')).bootstrapCommand(context, options)));
 }
 
+const MORE: Readonly<Record<Kind, readonly string[]>> = {
+  tenant: ['administrator'],
+  customer: ['move'],
+  user: ['move', 'key', 'keys', 'unkey'],
+  group: ['add', 'remove', 'share'],
+  role: [],
+  grant: [],
+  entity: ['move'],
+};
+
 function verbsOf(kind: Kind): readonly string[] {
-  const more =
-    kind === 'group' ? ['add', 'remove', 'share'] : kind === 'tenant' ? ['administrator'] : ['customer', 'user', 'entity'].includes(kind) ? ['move'] : [];
-  return ['list', 'get', 'create', 'update', 'delete', ...more];
+  return ['list', 'get', 'create', 'update', 'delete', ...MORE[kind]];
 }

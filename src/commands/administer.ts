@@ -3,6 +3,7 @@
 import { InputError } from 'policy-cache';
 import type { AdminAnswer } from '../adminclient.ts';
 import { COLLECTION, bodyOf, type Kind } from './administer-fields.ts';
+import { lifetimeOf } from './lifetime.ts';
 import { print, type Context, type ExitCode } from './host.ts';
 import { clientOf, refusable, type ServerFlags } from './server.ts';
 
@@ -10,9 +11,11 @@ export interface VerbOptions extends ServerFlags, Readonly<Record<string, unknow
   readonly ifMatch?: string;
   readonly owner?: string;
   readonly group?: readonly string[];
+  readonly name?: string;
+  readonly ttl?: string;
 }
 
-export type Verb = 'list' | 'get' | 'create' | 'update' | 'delete' | 'move' | 'add' | 'remove' | 'share' | 'administrator';
+export type Verb = 'list' | 'get' | 'create' | 'update' | 'delete' | 'move' | 'add' | 'remove' | 'share' | 'administrator' | 'key' | 'keys' | 'unkey';
 
 export interface Asked {
   readonly kind: Kind;
@@ -74,6 +77,14 @@ function request(context: Context, { kind, verb, ids, options }: Asked): Promise
       return client.call('POST', `${at}/share`, { body: { userGroup: options['userGroup'], role: options['role'] } });
     case 'administrator':
       return client.call('POST', `${at}/administrator`, { body: { ...(rest[0] === undefined ? {} : { id: rest[0] }), ...bodyOf('user', options, false) } });
+    case 'key':
+      return client.call('POST', `${at}/keys`, {
+        body: { ...(options.name === undefined ? {} : { name: options.name }), lifetime: lifetimeOf(options.ttl ?? '') },
+      });
+    case 'keys':
+      return client.call('GET', `${at}/keys`);
+    case 'unkey':
+      return client.call('DELETE', `${at}/keys/${encodeURIComponent(rest[0] ?? '')}`);
     case 'list':
       throw new Error('a list is no single request');
     default:
@@ -84,6 +95,8 @@ function request(context: Context, { kind, verb, ids, options }: Asked): Promise
 function textOf({ verb, ids }: Asked, { body, revision }: AdminAnswer): string {
   const tail = revision === null ? '' : `\nrevision ${revision}`;
   if (verb === 'delete') return `removed ${ids[0] ?? ''}${tail}`;
+  if (verb === 'unkey') return `removed ${ids[1] ?? ''}${tail}`;
+  if (verb === 'keys') return (body['items'] as readonly Readonly<Record<string, unknown>>[]).map(lineOf).join('\n');
   if (verb === 'add' || verb === 'remove') return `${String(body['added'])} added, ${String(body['removed'])} removed${tail}`;
   return lineOf(body) + tail;
 }

@@ -3,6 +3,7 @@
 import { InputError, parseId } from 'policy-cache';
 import { signToken } from '../issuers/thingsboard.ts';
 import { print, type Context, type ExitCode } from './host.ts';
+import { lifetimeOf } from './lifetime.ts';
 
 export interface TokenOptions {
   readonly user: string;
@@ -11,16 +12,13 @@ export interface TokenOptions {
 }
 
 const SCOPES = ['TENANT_ADMIN', 'CUSTOMER_USER', 'SYS_ADMIN', 'REFRESH_TOKEN'] as const;
-const UNITS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 };
 
 export async function tokenCommand(context: Context, options: TokenOptions): Promise<ExitCode> {
   const { signingKey, issuer } = context.config().settings.identity.thingsboard;
   if (!signingKey) throw new InputError('identity.thingsboard.signingKey', 'is not set, and it is what tokens are signed with');
   const scope = SCOPES.find((known) => known === options.scope.toUpperCase());
   if (!scope) throw new InputError('--scope', `must be one of ${SCOPES.join(', ')}, got ${JSON.stringify(options.scope)}`);
-  const ttl = /^(\d{1,9})([smhd])$/.exec(options.ttl);
-  const lifetime = ttl ? Number(ttl[1]) * UNITS[ttl[2]!]! : 0;
-  if (lifetime === 0) throw new InputError('--ttl', `must be a time as 90s, 15m, 2h or 7d, got ${JSON.stringify(options.ttl)}`);
+  const lifetime = lifetimeOf(options.ttl);
   const issuedAt = Math.floor(context.host.wall() / 1000);
   const token = await signToken(signingKey[0]!, {
     userId: parseId(options.user, '--user'),

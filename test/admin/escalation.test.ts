@@ -18,6 +18,7 @@ import { createCursors } from '../../src/api/admin/cursor.ts';
 import { createAuthority } from '../../src/api/admin/needs.ts';
 import { BOUNDS } from '../../src/api/admin/page.ts';
 import { createPerformer } from '../../src/api/admin/perform.ts';
+import { newApiKey } from '../../src/apikeys.ts';
 import { createPdp } from '../../src/pdp.ts';
 import { KINDS, callOf, learn, sceneOf, type Call, type Scene, type Search } from '../support/admin-calls.ts';
 import { insertWorld, prefixed, readWorld, storable } from '../support/admin-worlds.ts';
@@ -69,7 +70,18 @@ function weakenedRoutes() {
     const subject = Buffer.from(authorization.replace('Bearer ', ''), 'base64url').toString();
     return { kind: 'user', subject, actor: subject, tenants: '*' } as const;
   };
-  return adminRoutes({ vocabulary, writer, authority, performer, caller, cursors: createCursors([]), bounds: BOUNDS, newId: randomUUID, version: '0' });
+  return adminRoutes({
+    vocabulary,
+    writer,
+    authority,
+    performer,
+    caller,
+    cursors: createCursors([]),
+    bounds: BOUNDS,
+    newId: randomUUID,
+    newKey: newApiKey,
+    version: '0',
+  });
 }
 
 interface Drawn {

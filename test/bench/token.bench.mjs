@@ -1,4 +1,4 @@
-// Is a check with a token that is reached as fast as one without?  npm run bench:token [-- --json]
+// Is a check with a token that is reached as fast as one without, and one by an API key as one by a signed token?  npm run bench:token [-- --json]
 //
 // At the cache and through the door over HTTP, beside what neither can beat: a bare Map look-up, and the door's answer on a public
 // route. Variants take turns in short rounds and are compared within each round, so that a machine that does other work slows all of
@@ -15,6 +15,7 @@ import { fileURLToPath } from 'node:url';
 import { PolicyCache, compileVocabulary, formatRevision, parseRevision, parseWorldFile, requestOf } from 'policy-cache';
 import { MemorySource } from 'policy-cache/memory';
 import { parse } from 'yaml';
+import { createApiKeys, newApiKey } from '../../dist/apikeys.js';
 import { createAuthorize, decisionIds } from '../../dist/authorize.js';
 import { hostClock } from '../../dist/clock.js';
 import { createHttpDoors } from '../../dist/doors/http.js';
@@ -31,6 +32,8 @@ const DEPTH = 16; // mean depth of the trees that the coherence figures were mea
 // No wait, no pull, no allocation: what is left is to look one revision up (60 ns of 300), and to read and parse a header (0.5 µs of 17).
 const GOALS = { cache: 1.5, door: 1.15 };
 
+/** Of every process of this bench. */
+const API_KEY = newApiKey();
 const vocabulary = compileVocabulary(parse(readFileSync(new URL('../../policy-cache/vocabulary/thingsboard.yaml', import.meta.url), 'utf8')));
 const { world, problems } = parseWorldFile({
   tenants: [{ id: 't' }],
@@ -49,6 +52,7 @@ async function warmCache() {
   const cache = new PolicyCache({ vocabulary, source, clock: hostClock(), random: Math.random });
   cache.start();
   await cache.ready(10_000);
+  source.commit((tables) => tables.setKey({ hash: API_KEY.hash, user: 'reader', expires: Date.now() + 3_600_000 }));
   const revisions = Array.from({ length: HISTORY }, (_, i) =>
     formatRevision(source.commit((tables) => (i % 2 === 0 ? tables.addEntity({ id: 'e', type: 'DEVICE', owner: 't', groups: [] }) : tables.remove('e')))),
   );
@@ -72,12 +76,13 @@ async function serve() {
   const issuer = createThingsBoardIssuer({ name: 'thingsboard', tenants: '*', signingKeys: [key] });
   const authenticator = createAuthenticator({ issuers: [issuer], wall, tokens: 100 });
   const clock = hostClock();
-  const authorize = createAuthorize({ table, authenticator, pdp: createPdp(cache, { deadline: 1_000 }), nextId: decisionIds('bench'), clock });
+  const apiKeys = createApiKeys({ cache, wall });
+  const authorize = createAuthorize({ table, authenticator, apiKeys, pdp: createPdp(cache, { deadline: 1_000 }), nextId: decisionIds('bench'), clock });
   const doors = createHttpDoors({ authorize, clock, report: () => undefined, atLeast: true });
   const address = await listen(doors.server(), { host: '127.0.0.1', port: 0 });
   const token = await signToken(key, { userId: 'reader', scope: 'TENANT_ADMIN', issuedAt: Math.floor(wall() / 1000), lifetime: 3_600 });
   process.on('disconnect', () => process.exit(0));
-  process.send?.({ port: Number(address.split(':').at(-1)), token, newest, older });
+  process.send?.({ port: Number(address.split(':').at(-1)), token, key: API_KEY.key, newest, older });
 }
 
 async function measure() {
@@ -96,23 +101,26 @@ async function measure() {
     assert.equal(cache.check(request, undefined, asked), expected, 'answered in the turn that asks');
     return () => cache.check(request, undefined, asked) === expected;
   };
+  const holder = await cache.key(API_KEY.hash);
+  assert.equal(holder?.user, 'reader');
   // Parsed, as a door does: another string than the one that the cache holds.
   const atCache = await rounds(AT_CACHE, {
     floor: inLoop(() => map.get('device-77777') === 77_777),
     without: inLoop(check(options)),
     newest: inLoop(check({ ...options, atLeast: parseRevision(newest) })),
     older: inLoop(check({ ...options, atLeast: parseRevision(older) })),
+    key: inLoop(() => cache.key(API_KEY.hash, options) === holder),
   });
   cache.close();
   say(`at the cache, ns:        ${row(atCache.medians, 1)}`);
 
   const child = fork(fileURLToPath(import.meta.url), ['door']);
-  const [at] = /** @type {[{ port: number, token: string, newest: string, older: string }]} */ (await once(child, 'message'));
+  const [at] = /** @type {[{ port: number, token: string, key: string, newest: string, older: string }]} */ (await once(child, 'message'));
   const socket = connect(at.port, '127.0.0.1').setNoDelay();
   await once(socket, 'connect');
   /** @param {string} path @param {readonly string[]} more */
-  const asking = async (path, more = []) => {
-    const lines = ['GET /auth/nginx HTTP/1.1', 'Host: door', `Authorization: Bearer ${at.token}`, 'X-Original-Method: GET', `X-Original-URI: ${path}`];
+  const asking = async (path, more = [], credential = at.token) => {
+    const lines = ['GET /auth/nginx HTTP/1.1', 'Host: door', `Authorization: Bearer ${credential}`, 'X-Original-Method: GET', `X-Original-URI: ${path}`];
     const one = [...lines, ...more, '', ''].join('\r\n');
     const few = await answers(socket, one, 20);
     assert.equal(few.allowed, 20);
@@ -128,6 +136,7 @@ async function measure() {
     unread: await asking('/api/device/d', [`X-Authz-At-Lease: ${at.newest}`]), // the same bytes, under a name that no door reads
     newest: await asking('/api/device/d', [`X-Authz-At-Least: ${at.newest}`]),
     older: await asking('/api/device/d', [`X-Authz-At-Least: ${at.older}`]),
+    key: await asking('/api/device/d', [], at.key),
   });
   socket.destroy();
   child.disconnect();
@@ -139,7 +148,7 @@ async function measure() {
 }
 
 /** @typedef {(calls: number) => Promise<number> | number} Timed Nanoseconds of so many calls. */
-/** @typedef {'floor' | 'without' | 'unread' | 'newest' | 'older'} Variant */
+/** @typedef {'floor' | 'without' | 'unread' | 'newest' | 'older' | 'key'} Variant `key`: at the cache, whose it is; through the door, a check by it. */
 
 /** @param {() => boolean} call @returns {Timed} */
 function inLoop(call) {
@@ -160,7 +169,7 @@ function inLoop(call) {
 async function rounds({ calls, rounds: count }, variants) {
   const names = /** @type {Variant[]} */ (Object.keys(variants));
   /** @type {Record<Variant, number[]>} */
-  const times = { floor: [], without: [], unread: [], newest: [], older: [] };
+  const times = { floor: [], without: [], unread: [], newest: [], older: [], key: [] };
   for (let round = -5; round < count; round++) {
     await turn(); // for pulls, which the cache must have to go on answering
     // In another order each time: whoever comes next pays for what the last one left to be collected.

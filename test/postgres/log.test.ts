@@ -4,7 +4,10 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openPool } from 'policy-cache/postgres';
 import { servers, startPostgres, type TestDatabase, type TestServer } from '../support/postgres.ts';
 import { until } from '../support/until.ts';
+import { KEY } from './refusals.ts';
 import { changesSince, customer, entity, genericRole, grant, group, headOf, member, refusal, seed, tenant, user, type Sql } from './fixture.ts';
+
+const HASH = '0'.repeat(64);
 
 type Touched = readonly [tag: string, keys: string];
 
@@ -160,6 +163,21 @@ const CHANGES: readonly (readonly [what: string, statement: string, touched: rea
       ['g', 'ug'],
     ],
   ],
+  ['an API key made', KEY({}), [['k', HASH]]],
+  ['an API key that ends earlier', `update grantgate.api_key set expires = '2090-01-01'`, [['k', HASH]], KEY({})],
+  ['an API key given to another user', `update grantgate.api_key set user_id = 'u2'`, [['k', HASH]], KEY({})],
+  ['an API key with another hash', `update grantgate.api_key set hash = repeat('1', 64)`, [['k', `${HASH},${'1'.repeat(64)}`]], KEY({})],
+  ['an API key taken away', `delete from grantgate.api_key`, [['k', HASH]], KEY({})],
+  [
+    'a user deleted: its API keys by cascade',
+    `delete from grantgate.object where id = 'u'`,
+    [
+      ['o', 'u'],
+      ['k', `${HASH},${'1'.repeat(64)}`],
+    ],
+    `${KEY({})}; ${KEY({ hash: '1', id: 'k1' })}`,
+  ],
+  ['what people call an API key', `update grantgate.api_key set name = 'x', id = 'x', created_by = 'x', expires = expires`, [], KEY({})],
   ['by hand', `select grantgate.touch('*')`, [['*', '']]],
   ['by hand, some keys', `select grantgate.touch('o', '{x,y}')`, [['o', 'x,y']]],
   ['by hand, every key of a tag', `select grantgate.touch('g')`, [['g', '']]],

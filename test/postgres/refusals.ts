@@ -10,6 +10,9 @@ export const permission = (role: string, type: string, permissions: string, excl
 const AUDIT = (kind: string, actor: string): string =>
   `select grantgate.write_audit('[{"tenant": "t", "owner": "t", "actor_kind": "${kind}", "actor": "${actor}", "as_user": "${actor}", "action": "x", "target": "d", "request_id": ""}]')`;
 
+export const KEY = ({ hash = '0', id = 'k', user = 'u', name = 'n', expires = '2100-01-01' }): string =>
+  `insert into grantgate.api_key (hash, id, tenant, user_id, name, expires, created_by) values (repeat('${hash}', 64), '${id}', 't', '${user}', '${name}', '${expires}', '')`;
+
 /** Each constraint with statements that it alone refuses. */
 export const REFUSED: readonly (readonly [constraint: string, statements: string])[] = [
   ['object_pkey', entity('d', 'DEVICE', 'a')],
@@ -159,6 +162,14 @@ export const REFUSED: readonly (readonly [constraint: string, statements: string
   ['audit_actor_kind', AUDIT('somebody', 'ada')],
   ['audit_actor', AUDIT('operator', 'ada')],
   ['audit_actor', AUDIT('user', '')],
+  ['api_key_pkey', `${KEY({ id: 'x' })}; ${KEY({ id: 'y' })}`],
+  ['api_key_id_key', `${KEY({ hash: '1' })}; ${KEY({ hash: '2' })}`],
+  ['api_key_hash', KEY({ hash: 'A' })],
+  ['api_key_id_bytes', KEY({ id: '' })],
+  ['api_key_name_length', KEY({ name: 'n'.repeat(1001) })],
+  ['api_key_expires', KEY({ expires: 'infinity' })],
+  ['api_key_user_fkey', KEY({ user: 'nobody' })],
+  ['api_key_user_fkey', KEY({ user: 'd' })], // not a user
   ['migration_pkey', `insert into grantgate.migration select * from grantgate.migration`],
 ];
 

@@ -216,7 +216,7 @@ describe.each(servers)('on %s', (kind) => {
 
   test('no table is truncated', async () => {
     const tables = await sql<{ name: string }[]>`select relname as name from pg_class where relnamespace = 'grantgate'::regnamespace and relkind = 'r'`;
-    expect(tables).toHaveLength(15);
+    expect(tables).toHaveLength(16);
     for (const { name } of tables) expect(await refusal(sql, `truncate grantgate.${name} cascade`)).toMatch(/^0A000 .* cannot be truncated$/);
   });
 
@@ -252,6 +252,9 @@ describe.each(servers)('on %s', (kind) => {
       }
       expect(await refusal(reader, 'select id, tenant, enabled from grantgate.user_account')).toBe(null);
       expect(await refusal(reader, 'select email from grantgate.user_account')).toMatch(/^42501 /);
+      expect(await refusal(reader, 'select hash, tenant, user_id, expires from grantgate.api_key')).toBe(null);
+      for (const statement of ['select name from grantgate.api_key', 'delete from grantgate.api_key'])
+        expect(await refusal(reader, statement)).toMatch(/^42501 /);
       for (const call of ['revision()', 'trim()', `report('f', null, null, 1000)`, `barrier(0, 'x')`, 'broken_triggers()'])
         expect(await refusal(reader, `select grantgate.${call}`)).toBe(null);
       expect(await refusal(reader, 'select * from grantgate.audit')).toMatch(/^42501 /);

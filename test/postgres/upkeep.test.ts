@@ -193,7 +193,7 @@ describe.each(servers)('on %s', (kind) => {
         for (const block of blocks) await writer.unsafe(block);
         expect(await admin`select owner from grantgate.object where id in ('eva', 'd') order by id`).toEqual([{ owner: 'b' }, { owner: 'a' }]);
         const tags = (await changesSince(admin, 0)).map(({ tag, keys }) => `${tag} ${keys.join()}`);
-        expect(tags.slice(-6)).toEqual(['o eva', 'o eva', 'o d,d2', 'r ', '* ', 'o d,d2']);
+        expect(tags.slice(-7)).toEqual(['o eva', 'o eva', 'o d,d2', 'r ', 'k ', '* ', 'o d,d2']);
       } finally {
         await Promise.all([admin.end({ timeout: 5 }), writer.end({ timeout: 5 })]);
       }

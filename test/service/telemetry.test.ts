@@ -55,7 +55,7 @@ const cacheOf = () => ({
     unavailable: { stale: 1, starting: 2, history: 3, overload: 4, deadline: 5, source: 6 },
   },
   state: () => ({ state: 'following' as const, fresh: true, revision: '42-00000000-0000-4000-8000-000000000000', ageMs: 125, cause: null }),
-  sizes: () => ({ subjects: 1, targets: 2, absent: 3, classes: 4, nodes: 5 }),
+  sizes: () => ({ subjects: 1, targets: 2, absent: 3, classes: 4, keys: 6, nodes: 5 }),
 });
 
 test('every metric of the contract is there with its type, its labels and its value', async () => {

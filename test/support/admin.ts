@@ -6,6 +6,7 @@ import { PolicyCache } from 'policy-cache';
 import { postgresSource } from 'policy-cache/postgres';
 import { startAdministration, type AdminSettings } from '../../src/api/admin/start.ts';
 import type { AdminEnv } from '../../src/api/admin/route.ts';
+import { newApiKey } from '../../src/apikeys.ts';
 import { hostClock } from '../../src/clock.ts';
 import { createPdp } from '../../src/pdp.ts';
 import { vocabulary } from './doors.ts';
@@ -49,6 +50,7 @@ export async function startTestAdministration(database: TestDatabase, more: Pick
     deadline: 5_000,
     appliedWithin: 5_000,
     newId: randomUUID,
+    newKey: newApiKey,
     version: '0',
     ...more,
   });

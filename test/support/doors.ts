@@ -7,6 +7,7 @@ import type { Clock } from 'policy-cache';
 import { MemorySource } from 'policy-cache/memory';
 import type { Held } from 'policy-cache/memory';
 import { parse } from 'yaml';
+import { createApiKeys } from '../../src/apikeys.ts';
 import type { Believe } from '../../src/asserted.ts';
 import { createAuthorize, decisionIds } from '../../src/authorize.ts';
 import type { Authorize } from '../../src/authorize.ts';
@@ -110,6 +111,8 @@ export interface SidecarSettings {
   /** A route file as an object. */
   readonly routes?: unknown;
   readonly believe?: Believe;
+  /** API keys are believed. */
+  readonly apiKeys?: boolean;
 }
 
 export async function sidecar(settings: SidecarSettings = {}): Promise<Sidecar> {
@@ -132,6 +135,7 @@ export async function sidecar(settings: SidecarSettings = {}): Promise<Sidecar> 
     table,
     authenticator,
     ...(settings.believe ? { believe: settings.believe } : {}),
+    ...(settings.apiKeys ? { apiKeys: createApiKeys({ cache, wall: () => wall, ...(settings.admit ? { admit: settings.admit.token } : {}) }) } : {}),
     pdp: createPdp(cache, settings.admit ? { admit: settings.admit.check } : {}),
     nextId: decisionIds('test'),
     clock,

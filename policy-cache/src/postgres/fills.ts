@@ -5,11 +5,11 @@
 
 import { PolicyError } from '../errors.ts';
 import type { Revision } from '../model.ts';
-import type { ClassesReply, ClassKey, ObjectsReply, TreeRow } from '../source.ts';
+import type { ClassesReply, ClassKey, KeysReply, ObjectsReply, TreeRow } from '../source.ts';
 import type { Address } from './address.ts';
 import { failure, within, type DialOptions } from './dial.ts';
 import { openLink, type Link, type Parameter, type Statement } from './link.ts';
-import { parseClasses, parseNode, parseObjects, parseStamp } from './rows.ts';
+import { parseClasses, parseHasKeys, parseKeys, parseNode, parseObjects, parseStamp } from './rows.ts';
 
 export interface FillOptions extends DialOptions {
   /** Fill connections; default 4. */
@@ -43,6 +43,7 @@ export class Fills {
   readonly #links = new Set<Link>();
   #reopenAt = 0;
   #closed = false;
+  #hasKeys = false;
 
   constructor(address: Address, options: FillOptions) {
     this.#address = address;
@@ -72,6 +73,16 @@ export class Fills {
 
   async classes(keys: readonly ClassKey[]): Promise<ClassesReply> {
     return parseClasses(await this.#fill(CLASSES, [JSON.stringify(keys)]));
+  }
+
+  /** Before version 7 of the schema there was no key. It is looked at again each time, for it may be migrated while this process follows it. */
+  async keys(hashes: readonly string[]): Promise<KeysReply> {
+    if (!this.#hasKeys) {
+      const answer = await this.#fill(NO_KEYS, []);
+      if (!parseHasKeys(answer)) return parseKeys(answer);
+      this.#hasKeys = true;
+    }
+    return parseKeys(await this.#fill(KEYS, [arrayLiteral(hashes)]));
   }
 
   /** On a connection of its own: it may take as long as all fills of that time together. */
@@ -230,6 +241,21 @@ select json_build_object('stamp', ${STAMP}, 'rows', (
         select json_agg(m.group_id) from grantgate.membership m where m.member_id = o.id and (
           select g.kind = 'group' and g.type = o.type and g.owner = o.owner from grantgate.object g where g.id = m.group_id limit 1)) end) entry
     from grantgate.object o where o.id = k.id limit 1) r)) r`,
+};
+
+/** API keys by their hashes. */
+const KEYS: Statement = {
+  name: 'fill of keys',
+  text: `
+select json_build_object('stamp', ${STAMP}, 'rows', (
+  select json_agg(r.entry) from unnest($1::text[]) k (hash) cross join lateral (
+    select json_build_array(a.hash, a.user_id, floor(extract(epoch from a.expires) * 1000)::bigint) entry
+    from grantgate.api_key a where a.hash = k.hash limit 1) r)) r`,
+};
+
+const NO_KEYS: Statement = {
+  name: 'look for keys',
+  text: `select json_build_object('stamp', ${STAMP}, 'rows', null, 'schema', (select max(version) from grantgate.migration)) r`,
 };
 
 /** Per class, grants of its explicit groups and of its owner's All group of users (null). */

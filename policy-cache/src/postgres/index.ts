@@ -25,5 +25,7 @@ export { readAuditRows, scanAudit } from './audit.ts';
 export type { AuditFilter, AuditRow, AuditScan } from './audit.ts';
 export { Refusal, openWriter, writeAudit } from './writer.ts';
 export type { AuditEntry, Statements, Writer, WriterOptions } from './writer.ts';
+export { insertKey, readKeys, removeKey } from './keys.ts';
+export type { NewKey, StoredKey } from './keys.ts';
 export { addMembers, changeOwner, insertObjects, lockObjects, readGrants, readObjects, removeMembers, removeObjects, updateObject } from './writes.ts';
 export type { NewGrant, NewObject, ObjectChange, StoredGrant, StoredObject } from './writes.ts';

@@ -2,7 +2,7 @@
 
 import { PolicyError } from '../errors.ts';
 import type { Grant, Permissions, Revision } from '../model.ts';
-import type { Change, ClassesReply, ObjectKind, ObjectRow, ObjectsReply, PullReply, TreeRow } from '../source.ts';
+import type { Change, ClassesReply, KeysReply, ObjectKind, ObjectRow, ObjectsReply, PullReply, TreeRow } from '../source.ts';
 
 /** `select json_build_object('pid', …)` of the pull. */
 export function parsePull(json: unknown, queueUsage: number | null): PullReply {
@@ -85,6 +85,23 @@ export function parseClasses(json: unknown): ClassesReply {
     grants: optionalList(reply['grants'], 'classes.grants', (grants, field) => optionalList(grants, field, parseGrant)),
   };
 }
+
+export function parseKeys(json: unknown): KeysReply {
+  const reply = record(json, 'keys');
+  return {
+    stamp: parseStamp(reply['stamp']),
+    rows: optionalList(reply['rows'], 'keys.rows', (row, field) => {
+      const [hash, user, expires] = tuple(row, 3, field);
+      return { hash: text(hash, field), user: text(user, field), expires: integer(expires, field) };
+    }),
+  };
+}
+
+/** True if the schema has a table of API keys. */
+export function parseHasKeys(json: unknown): boolean {
+  return integer(record(json, 'keys')['schema'], 'keys.schema') >= KEYS_SINCE;
+}
+const KEYS_SINCE = 7;
 
 /** `[id, owner]` of a tenant (no owner) or a customer. */
 export function parseNode(row: unknown): TreeRow {

@@ -110,6 +110,7 @@ function attachment(session: Session, fills: Fills, end: () => void): Attachment
     load: (take) => fills.load(take),
     objects: (ids) => fills.objects(ids),
     classes: (keys) => fills.classes(keys),
+    keys: (hashes) => fills.keys(hashes),
     close() {
       session.link.destroy();
       end();

@@ -12,6 +12,7 @@ import type { CallerProblem } from './caller.ts';
 import { COLLECTIONS, collectionRoutes, groupRoutes, readable, type CollectionParts } from './collections.ts';
 import { CHALLENGE, refusalAnswer } from './http.ts';
 import { listRoutes, type ListParts } from './listing.ts';
+import { keyRoutes, type KeyParts } from './keys.ts';
 import { readOne } from './model.ts';
 import type { Caller } from './needs.ts';
 import { reported, type ReportParts } from './reported.ts';
@@ -19,7 +20,7 @@ import { createRoutes, type AdminEnv } from './route.ts';
 import * as schemas from './schemas.ts';
 import { tenantRoutes } from './tenants.ts';
 
-export interface AdminParts extends CollectionParts, ListParts {
+export interface AdminParts extends CollectionParts, KeyParts, ListParts {
   /** Who asks, by `Authorization`. */
   readonly caller: (authorization: string | undefined) => Promise<Caller | CallerProblem>;
   readonly version: string;
@@ -78,6 +79,7 @@ export function adminRoutes(parts: AdminParts): Hono<AdminEnv> {
   groupRoutes(routes, parts);
   listRoutes(routes, parts);
   auditRoutes(routes, parts);
+  keyRoutes(routes, parts);
 
   let document: object | null = null;
   app.get('/v1/openapi.json', () => reply((document ??= routes.document(version))));

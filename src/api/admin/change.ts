@@ -194,11 +194,11 @@ export function membersAction(
 }
 
 /** The user groups that count, All among them. */
-function groupsOfUser({ row, owner }: StoredObject): readonly string[] {
+export function groupsOfUser({ row, owner }: StoredObject): readonly string[] {
   return [...((row['groups'] ?? []) as readonly string[]), allUsersOf(owner ?? '')];
 }
 
-async function grantsOfUser(db: Statements, user: StoredObject): Promise<readonly StoredGrant[]> {
+export async function grantsOfUser(db: Statements, user: StoredObject): Promise<readonly StoredGrant[]> {
   return readGrants(db, { userGroups: groupsOfUser(user) });
 }
 

@@ -243,3 +243,15 @@ export const auditRow = z
     requestId: z.string(),
   })
   .openapi('AuditRow');
+
+export const newKey = z
+  .strictObject({ name: name.optional(), expires: time.optional(), lifetime: z.int().min(1).max(315_360_000).optional() })
+  .refine((given) => given.expires === undefined || given.lifetime === undefined, {
+    message: 'says both when and how long; keep one of them',
+    path: ['lifetime'],
+  })
+  .openapi('NewKey', { description: 'When it ends: at a time (`expires`), or so many seconds from now (`lifetime`); left out, in 90 days.' });
+const key = z.object({ id, name: name.optional(), created: time, expires: time, createdBy: z.string() }).openapi('Key');
+export const keys = z.object({ items: z.array(key) }).openapi('Keys');
+export const madeKey = key.extend({ key: z.string() }).openapi('MadeKey', { description: '`key` is what its user sends: `Authorization: Bearer gg_…`.' });
+export const keyInPath = z.object({ id, key: id });

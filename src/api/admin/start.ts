@@ -7,6 +7,7 @@ import type { Pdp } from '../../pdp.ts';
 import { adminRoutes } from './app.ts';
 import { createCaller, type CallerParts } from './caller.ts';
 import { createCursors } from './cursor.ts';
+import type { KeyParts } from './keys.ts';
 import { createAuthority } from './needs.ts';
 import { BOUNDS, type ListBounds } from './page.ts';
 import { createPerformer } from './perform.ts';
@@ -27,6 +28,7 @@ export interface AdminSettings extends CallerParts {
   readonly bounds?: ListBounds;
   readonly decisions?: ReportParts;
   readonly newId: () => string;
+  readonly newKey: KeyParts['newKey'];
   readonly version: string;
 }
 
@@ -36,7 +38,7 @@ export interface Administration {
 }
 
 export function startAdministration(settings: AdminSettings): Administration {
-  const { database, cache, pdp, vocabulary, deadline, appliedWithin, bounds = BOUNDS, decisions, newId, version } = settings;
+  const { database, cache, pdp, vocabulary, deadline, appliedWithin, bounds = BOUNDS, decisions, newId, newKey, version } = settings;
   const writer = openWriter(database);
   const authority = createAuthority({ pdp, cache, vocabulary, deadline });
   const applied = async (atLeast: Revision): Promise<void> => {
@@ -47,7 +49,7 @@ export function startAdministration(settings: AdminSettings): Administration {
   const cursors = createCursors(secretsOf(settings));
   const performer = createPerformer({ writer, authority, applied });
   return {
-    routes: adminRoutes({ vocabulary, writer, authority, performer, caller: createCaller(settings), cursors, bounds, decisions, newId, version }),
+    routes: adminRoutes({ vocabulary, writer, authority, performer, caller: createCaller(settings), cursors, bounds, decisions, newId, newKey, version }),
     close: () => writer.close(),
   };
 }

@@ -1,0 +1,78 @@
+// What becomes of API keys when a database is migrated under a living sidecar, imported into, and exported?
+
+import { readdirSync, readFileSync } from 'node:fs';
+import { PolicyCache } from 'policy-cache';
+import { migrate, openPool, postgresSource } from 'policy-cache/postgres';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { hostClock } from '../../src/clock.ts';
+import { newApiKey } from '../../src/apikeys.ts';
+import { cli } from '../support/cli.ts';
+import { vocabulary } from '../support/doors.ts';
+import { startPostgres, type TestServer } from '../support/postgres.ts';
+import { until } from '../support/until.ts';
+import { seed, type Sql } from './fixture.ts';
+
+const directory = new URL('../../deploy/sql/', import.meta.url);
+const files = readdirSync(directory)
+  .filter((name) => name.endsWith('.sql'))
+  .map((name) => ({ name, text: readFileSync(new URL(name, directory), 'utf8') }));
+const WORLD = new URL('../../deploy/demo/smart-building.yaml', import.meta.url).pathname;
+
+let server: TestServer;
+beforeAll(async () => {
+  server = await startPostgres('embedded18');
+});
+afterAll(() => server.close());
+
+async function open(name?: 'empty') {
+  const database = await server.database(name);
+  const sql = openPool({ url: database.url, max: 1 });
+  onTestFinished(() => sql.end({ timeout: 5 }));
+  return { database, sql };
+}
+/** A key of the user, good for an hour. */
+async function keyOf(sql: Sql, user: string): Promise<string> {
+  const { hash } = newApiKey();
+  await sql`insert into grantgate.api_key (hash, id, tenant, user_id, expires, created_by)
+    select ${hash}, ${hash}, o.tenant, o.id, now() + interval '1 hour', '' from grantgate.object o where o.id = ${user}`;
+  return hash;
+}
+
+describe('before the schema has keys', () => {
+  test('none is known, checks are answered, and from the migration on keys are known without a restart', async () => {
+    const { database, sql } = await open('empty');
+    await migrate(
+      sql,
+      files.filter(({ name }) => name < '0007'),
+    );
+    await seed(sql);
+    const source = postgresSource({ url: await database.urlAs('grantgate_reader') });
+    const cache = new PolicyCache({ vocabulary, source, clock: hostClock(), random: Math.random });
+    onTestFinished(() => cache.close());
+    cache.start();
+    await cache.ready(20_000);
+    const { hash } = newApiKey();
+    expect(await cache.key(hash, { deadline: 5_000 })).toBeNull();
+    await migrate(sql, files);
+    const made = await keyOf(sql, 'u');
+    expect(await cache.key(made, { deadline: 5_000, atLeast: 'latest' })).toMatchObject({ user: 'u' });
+    await sql`delete from grantgate.api_key`;
+    await until(async () => (await cache.key(made, { deadline: 5_000 })) === null, 'it is gone');
+    expect(cache.stats.attaches).toBe(1);
+  });
+});
+
+test('an import leaves keys alone, but for those of a user whom it removes; an export writes none', async () => {
+  const { database, sql } = await open();
+  const env = { DATABASE_URL: database.url };
+  expect(await cli(['import', WORLD], { env })).toMatchObject({ code: 0 });
+  const kept = await keyOf(sql, 'hana');
+  expect(await cli(['import', '--mode', 'upsert', WORLD], { env })).toMatchObject({ code: 0 });
+  expect((await sql`select hash from grantgate.api_key`).map(({ hash }) => hash as string)).toEqual([kept]);
+  const { code, stdout } = await cli(['export'], { env });
+  expect(code).toBe(0);
+  expect(stdout).toContain('hana');
+  expect(stdout).not.toContain(kept);
+  await sql`delete from grantgate.object where id = 'hana'`;
+  expect(await sql`select 1 from grantgate.api_key`).toHaveLength(0);
+});
