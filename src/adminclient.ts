@@ -35,10 +35,12 @@ export interface AdminClient {
 const LIMIT_MS = 60_000;
 const PAGE = 1000;
 
-/** @throws InputError if the address is none */
+/** @throws InputError if the address or the token is none */
 export function createAdminClient(server: string, token: string, ask: typeof fetch = fetch): AdminClient {
   if (!URL.canParse(server) || !/^https?:$/.test(new URL(server).protocol))
     throw new InputError('--server', `must be the address of the api listener, as http://127.0.0.1:9190, got ${JSON.stringify(server)}`);
+  // Else `fetch` refuses it in a sentence that repeats it.
+  if (!/^[\x21-\x7e]+$/.test(token)) throw new InputError('client.token', 'must be one token: printable ASCII characters, no spaces and no line breaks');
   const base = server.replace(/\/+$/, '');
   const client: AdminClient = {
     async call(method, path, { body, ifMatch } = {}) {

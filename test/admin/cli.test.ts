@@ -117,6 +117,57 @@ test('apply shows its plan and asks; then diff is empty; then a smaller file wit
   expect(await as('ada', ['diff', '-f', 'smaller.yaml', '--prune'], { files })).toMatchObject({ code: 0 });
 });
 
+test('a world as export writes it is what is there; taken away and applied again, it is there again', async () => {
+  const env = { ADMIN_DATABASE_URL: await behind.database.urlAs('grantgate_writer') };
+  const generated = (await cli(['generate', '--tenants', '2', '--customers', '20', '--users', '30', '--entities', '50', '--seed', '7', '--quiet'])).stdout;
+  const [tenant, admin] = ['tenant-000000', 'user-000000'];
+  const odd = 'o\'dd "g\\,{}';
+  const rows = [
+    { kind: 'defaults' },
+    { kind: 'groups', id: odd, type: 'DEVICE', owner: tenant, name: odd },
+    { kind: 'customers', id: 'nulls', owner: tenant, details: { a: null, b: [1, 2.5, { c: odd }] } },
+    { kind: 'users', id: `u${odd}`, owner: tenant, groups: [`users:${tenant}`], enabled: false },
+    { kind: 'entities', id: `e${odd}`, owner: tenant, type: 'DEVICE', groups: [odd] },
+    { kind: 'roles', id: 'twice', owner: tenant, type: 'GENERIC', permissions: { DEVICE: ['WRITE', 'READ', 'READ'] }, excluded: { ALL: ['WRITE'] } },
+    { kind: 'roles', id: 'group', owner: tenant, type: 'GROUP', permissions: ['WRITE', 'READ'] },
+    { kind: 'grants', userGroup: 'users:nulls', role: 'group', entityGroup: odd, shared: true },
+    { kind: 'grants', userGroup: `all:USER:${tenant}`, role: 'group', entityGroup: 'all:DEVICE:nulls' },
+    { kind: 'grants', userGroup: 'all:USER:nulls', role: 'group', entityGroup: `all:ASSET:${tenant}`, shared: true, name: odd },
+  ];
+  const given = { 'a.ndjson': generated, 'b.ndjson': rows.map((row) => JSON.stringify(row)).join('\n') };
+  expect(await cli(['import', 'a.ndjson', 'b.ndjson'], { env, files: given })).toMatchObject({ code: 0 });
+  const files = {
+    'whole.yaml': (await cli(['export', '--tenant', tenant, '--format', 'yaml'], { env })).stdout,
+    'bare.yaml': `tenants: [{ id: ${tenant} }]\n`,
+  };
+  const nothing = { code: 0, stdout: 'nothing to do: what is there is what the files say\n' };
+  const diff = async (file: string): Promise<CliRun> => as(admin, ['diff', '-f', file, '--prune'], { files });
+  expect(await diff('whole.yaml')).toMatchObject(nothing);
+  expect(await as(admin, ['apply', '-f', 'bare.yaml', '--prune', '--yes'], { files })).toMatchObject({ code: 0 });
+  expect(await diff('bare.yaml')).toMatchObject(nothing);
+  expect(await as(admin, ['apply', '-f', 'whole.yaml', '--yes'], { files })).toMatchObject({ code: 0 });
+  expect(await diff('whole.yaml')).toMatchObject(nothing);
+  expect((await as(admin, ['entity', 'list', '--group', odd])).stdout).toMatch(/^eo'dd.*\n$/);
+});
+
+test('a token that is none is not repeated, and bootstrap names the option that is wrong', async () => {
+  const env = { GRANTGATE_CLIENT_TOKEN: 'a secret\nof two lines', ADMIN_DATABASE_URL: await behind.database.urlAs('grantgate_writer') };
+  const refused = await cli(['user', 'list'], { env });
+  expect(refused).toMatchObject({ code: 2, stderr: expect.stringContaining('client.token: must be one token') as string });
+  expect(refused.stderr).not.toContain('secret');
+  const bootstrap = async (tenant: string, user: string): Promise<CliRun> => cli(['bootstrap', '--tenant', tenant, '--user', user], { env });
+  expect(await bootstrap('all:x', 'zoe')).toMatchObject({ code: 2, stderr: expect.stringContaining('--tenant: the id is reserved') as string });
+  expect(await bootstrap('user-000000', 'zoe')).toMatchObject({
+    code: 2,
+    stderr: expect.stringMatching(/--tenant: there is no tenant .*used already/) as string,
+  });
+  expect(await bootstrap('mine', 'user-000000')).toMatchObject({
+    code: 2,
+    stderr: expect.stringMatching(/--user: .*used already.*; tenant mine is made/) as string,
+  });
+  expect(await bootstrap('mine', 'zoe')).toMatchObject({ code: 0 });
+});
+
 test('what is wrong with a file is said with its line, before anything is asked', async () => {
   const wrong = { 'wrong.yaml': 'groups:\n  - { id: meters, type: ASSET, owner: tower }\n', 'odd.yaml': 'users:\n  - { id: x }\n' };
   expect(await as('ada', ['apply', '-f', 'wrong.yaml', '--yes'], { files: wrong })).toMatchObject({

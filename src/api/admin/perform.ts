@@ -103,7 +103,7 @@ async function attempt<B, T>(
   const current = action.current?.(now);
   if (asked.ifMatch !== null && current !== undefined) {
     const tag = etagOf(current);
-    if (!asked.ifMatch.includes(tag)) throw new Changed(`it is ${tag} now, not ${asked.ifMatch.join(', ')}`, { etag: tag, ...current.row });
+    if (!asked.ifMatch.includes(tag)) throw new Changed(`it is ${tag} now, not ${asked.ifMatch.join(', ')}`, current);
   }
   const { value, effects } = await action.apply(db, now);
   const { caller } = asked.who;
