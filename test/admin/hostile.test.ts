@@ -199,8 +199,8 @@ test('what the database would choke on is refused before', async () => {
   for (const time of ['0001-01-01T00:00:00%2B15:59', '9999-12-31T23:59:59.999999-15:59', '2026-01-01T00:00:00Z'])
     expect(await admin.ask(ADMIN, `GET /v1/audit?from=${time}&to=${time}`), time).toMatchObject({ status: 200 });
   await made(ADMIN, 'POST /v1/roles', { id: 'generic', type: 'GENERIC', permissions: {} });
-  const { body } = await admin.ask(ADMIN, 'GET /v1/audit?target=generic');
-  const [row] = (body as { readonly items: readonly [{ readonly at: string }] }).items;
+  const written = await admin.ask(ADMIN, 'GET /v1/audit?target=generic');
+  const [row] = (written.body as { readonly items: readonly [{ readonly at: string }] }).items;
   const later = row.at.replace(/\d{6}Z$/, (fraction) => `${String((Number.parseInt(fraction, 10) + 1) % 1_000_000).padStart(6, '0')}Z`);
   for (const [from, found] of [
     [row.at, 1],
