@@ -1,7 +1,11 @@
 // Is the command line of the administration usable from nothing? A database, one tenant, and files that are applied to it.
 
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { OPERATOR } from '../support/admin.ts';
 import { cli, type CliOptions, type CliRun } from '../support/cli.ts';
@@ -155,6 +159,9 @@ test('a token that is none is not repeated, and bootstrap names the option that 
   const refused = await cli(['user', 'list'], { env });
   expect(refused).toMatchObject({ code: 2, stderr: expect.stringContaining('client.token: must be one token') as string });
   expect(refused.stderr).not.toContain('secret');
+  const named = await cli(['user', 'list', '--server', 'http://ada:secret@127.0.0.1:1'], { env: { GRANTGATE_CLIENT_TOKEN: 'token' } });
+  expect(named).toMatchObject({ code: 2, stderr: expect.stringContaining('--server: must have no name and no password') as string });
+  expect(named.stderr).not.toContain('secret');
   const bootstrap = async (tenant: string, user: string): Promise<CliRun> => cli(['bootstrap', '--tenant', tenant, '--user', user], { env });
   expect(await bootstrap('all:x', 'zoe')).toMatchObject({ code: 2, stderr: expect.stringContaining('--tenant: the id is reserved') as string });
   expect(await bootstrap('user-000000', 'zoe')).toMatchObject({
@@ -166,6 +173,29 @@ test('a token that is none is not repeated, and bootstrap names the option that 
     stderr: expect.stringMatching(/--user: .*used already.*; tenant mine is made/) as string,
   });
   expect(await bootstrap('mine', 'zoe')).toMatchObject({ code: 0 });
+});
+
+test('completion, asked of the shells themselves (those that are here)', async () => {
+  const lines: Readonly<Record<string, (script: string) => string>> = {
+    bash: (script) => `${script}\nCOMP_WORDS=(grantgate group share meters --us); COMP_CWORD=4; _grantgate; echo "\${COMPREPLY[*]}"`,
+    zsh: (script) => `${script}\nprint -r -- \${_comps[grantgate]:+--user-group}`,
+    fish: (script) => `${script}\ncomplete -C 'grantgate group share meters --us'`,
+  };
+  const said = new Map<string, string>();
+  for (const [shell, line] of Object.entries(lines)) {
+    const { code, stdout } = await cli(['completion', shell]);
+    expect(code).toBe(0);
+    const home = mkdtempSync(join(tmpdir(), 'shell-')); // zsh leaves a file there
+    const { status, stdout: words } = spawnSync(shell, [...(shell === 'zsh' ? ['-f'] : []), '-c', line(stdout)], {
+      env: { ...process.env, HOME: home, ZDOTDIR: home },
+      encoding: 'utf8',
+      timeout: 20_000,
+    });
+    rmSync(home, { recursive: true });
+    if (status !== null) said.set(shell, words.trim().split(/\s/)[0]!);
+  }
+  expect([...new Set(said.values())]).toEqual(['--user-group']);
+  expect([...said.keys()]).toContain('bash');
 });
 
 test('what is wrong with a file is said with its line, before anything is asked', async () => {
