@@ -61,7 +61,11 @@ export function addAdministration(program: Command, { command, runs }: Registeri
         }),
       );
     const list = verb('list', '', 'Everything that you may read').option('--q <text>', 'whose name or id begins so');
-    if (kind !== 'tenant') list.option('--owner <id>', 'of this owner').option('--type <type>', 'of this type').option('--group <id>', 'in this group');
+    if (kind !== 'tenant')
+      list
+        .option('--owner <id>', 'of this owner')
+        .option('--type <type>', 'of this type')
+        .addOption(new Option('--group <id>', 'in this group').argParser((id) => [id]));
     verb('get', ' <id>', 'As it is stored');
     fields(verb('create', kind === 'grant' ? '' : ' [id]', 'Make one; an id is made when left out'), kind, false);
     fields(verb('update', ' <id>', 'Change what is said'), kind, true).option('--if-match <tag>', 'only if it has this ETag');

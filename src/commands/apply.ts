@@ -95,20 +95,26 @@ async function storedWorld(client: AdminClient): Promise<{ readonly world: Store
   return { world, operator, caller: String(me['subject']) };
 }
 
-/** So many of one kind are one change: one transaction, one revision. */
+/** So many of one kind are one change: one transaction, one revision. Of large rows fewer: a request has 8 MiB at the most. */
 const BATCH = 1000;
+const BATCH_CHARACTERS = 1_000_000;
+/** Of 255 bytes each. */
+const MEMBERS = 10_000;
 
-function* batchesOf(steps: readonly Step[]): Generator<readonly Step[]> {
+export function* batchesOf(steps: readonly Step[]): Generator<readonly Step[]> {
   let batch: Step[] = [];
+  let characters = 0;
   for (const step of steps) {
     const [first] = batch;
     const joins = first !== undefined && first.kind === step.kind && first.list === step.list && (step.kind === 'create' || step.kind === 'delete');
     // Customers one by one: what owns another is there before it.
-    if (!joins || step.list === 'customers' || step.list === 'tenants' || batch.length >= BATCH) {
+    if (!joins || step.list === 'customers' || step.list === 'tenants' || batch.length >= BATCH || characters >= BATCH_CHARACTERS) {
       if (batch.length > 0) yield batch;
       batch = [];
+      characters = 0;
     }
     batch.push(step);
+    characters += JSON.stringify(step).length;
   }
   if (batch.length > 0) yield batch;
 }
@@ -132,8 +138,14 @@ async function make(client: AdminClient, steps: readonly Step[]): Promise<string
       return (await client.call('PUT', `${at}/owner`, { body: { owner: step.owner, groups: step.groups } })).revision;
     case 'update':
       return (await client.call('PATCH', at, { body: step.change })).revision;
-    case 'members':
-      return (await client.call('POST', `${at}/members`, { body: { add: step.add, remove: step.remove } })).revision;
+    case 'members': {
+      let revision: string | null = null;
+      for (let from = 0; from < Math.max(step.add.length, step.remove.length); from += MEMBERS) {
+        const [add, remove] = [step.add, step.remove].map((ids) => ids.slice(from, from + MEMBERS));
+        ({ revision } = await client.call('POST', `${at}/members`, { body: { add, remove } }));
+      }
+      return revision;
+    }
     case 'delete':
       return (one ? await client.call('DELETE', at) : await client.call('POST', `/v1/${step.list}/bulk-delete`, { body: { ids: steps.map(({ id }) => id) } }))
         .revision;

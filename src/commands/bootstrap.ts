@@ -4,7 +4,7 @@ import { InputError, parseId } from 'policy-cache';
 import { openWriter } from 'policy-cache/postgres';
 import { createPerformer } from '../api/admin/perform.ts';
 import { createTenantAction, firstAdministratorAction } from '../api/admin/tenants.ts';
-import { Exists, Violation } from '../api/admin/refusals.ts';
+import { Exists, NotFound, Violation } from '../api/admin/refusals.ts';
 import { certificatesOf, databaseUrl } from '../database.ts';
 import { print, type Context, type ExitCode } from './host.ts';
 
@@ -22,6 +22,8 @@ export async function bootstrapCommand(context: Context, options: BootstrapOptio
   const { settings } = context.config();
   const certificates = certificatesOf(settings, host.readFile);
   const writer = openWriter({ url: databaseUrl(settings, 'admin'), insecureTls: settings.database.insecureTls, ...(certificates ? { certificates } : {}) });
+  let of = '--tenant';
+  let made = true;
   try {
     const performer = createPerformer({
       writer,
@@ -30,19 +32,22 @@ export async function bootstrapCommand(context: Context, options: BootstrapOptio
       applied: () => Promise.resolve(),
     });
     const asked = { who: { caller: { kind: 'operator' }, tenant: '', owner: '' }, ifMatch: null, requestId: '' } as const;
-    let made = true;
     try {
       await performer.perform(asked, createTenantAction({ id: tenant, name: options.name }));
     } catch (error) {
       if (!(error instanceof Exists)) throw error;
       made = false;
     }
+    of = '--user';
     const { revision } = await performer.perform(asked, firstAdministratorAction(tenant, { id: user, email: options.email }));
     const text = `${made ? `made tenant ${tenant} and` : `tenant ${tenant} is there; made`} its first administrator ${user}; revision ${revision.version}-${revision.id}`;
     print(context, text, { tenant, made, user, revision: `${revision.version}-${revision.id}` });
     return 0;
   } catch (error) {
-    if (error instanceof Violation || error instanceof Exists) throw new InputError('--user', error.message);
+    // Its id is that of something else.
+    if (error instanceof NotFound) throw new InputError('--tenant', `${error.message}, and the id is used already: choose another one`);
+    if (error instanceof Violation || error instanceof Exists)
+      throw new InputError(of, `${error.message}${of === '--user' && made ? `; tenant ${tenant} is made` : ''}`);
     throw error;
   } finally {
     writer.close();

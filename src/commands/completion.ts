@@ -11,7 +11,7 @@ export function completionCommand({ host }: Context, { shell, program }: { reado
       host.stdout.write(bash(words));
       return 0;
     case 'zsh':
-      host.stdout.write(`autoload -U +X bashcompinit && bashcompinit\n${bash(words)}`);
+      host.stdout.write(`(( $+functions[compdef] )) || { autoload -U compinit && compinit }\nautoload -U +X bashcompinit && bashcompinit\n${bash(words)}`);
       return 0;
     case 'fish':
       host.stdout.write(fish(words));

@@ -1,7 +1,11 @@
 // Is the command line of the administration usable from nothing? A database, one tenant, and files that are applied to it.
 
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { OPERATOR } from '../support/admin.ts';
 import { cli, type CliOptions, type CliRun } from '../support/cli.ts';
@@ -115,6 +119,83 @@ test('apply shows its plan and asks; then diff is empty; then a smaller file wit
     '',
   ]);
   expect(await as('ada', ['diff', '-f', 'smaller.yaml', '--prune'], { files })).toMatchObject({ code: 0 });
+});
+
+test('a world as export writes it is what is there; taken away and applied again, it is there again', async () => {
+  const env = { ADMIN_DATABASE_URL: await behind.database.urlAs('grantgate_writer') };
+  const generated = (await cli(['generate', '--tenants', '2', '--customers', '20', '--users', '30', '--entities', '50', '--seed', '7', '--quiet'])).stdout;
+  const [tenant, admin] = ['tenant-000000', 'user-000000'];
+  const odd = 'o\'dd "g\\,{}';
+  const rows = [
+    { kind: 'defaults' },
+    { kind: 'groups', id: odd, type: 'DEVICE', owner: tenant, name: odd },
+    { kind: 'customers', id: 'nulls', owner: tenant, details: { a: null, b: [1, 2.5, { c: odd }] } },
+    { kind: 'users', id: `u${odd}`, owner: tenant, groups: [`users:${tenant}`], enabled: false },
+    { kind: 'entities', id: `e${odd}`, owner: tenant, type: 'DEVICE', groups: [odd] },
+    { kind: 'roles', id: 'twice', owner: tenant, type: 'GENERIC', permissions: { DEVICE: ['WRITE', 'READ', 'READ'] }, excluded: { ALL: ['WRITE'] } },
+    { kind: 'roles', id: 'group', owner: tenant, type: 'GROUP', permissions: ['WRITE', 'READ'] },
+    { kind: 'grants', userGroup: 'users:nulls', role: 'group', entityGroup: odd, shared: true },
+    { kind: 'grants', userGroup: `all:USER:${tenant}`, role: 'group', entityGroup: 'all:DEVICE:nulls' },
+    { kind: 'grants', userGroup: 'all:USER:nulls', role: 'group', entityGroup: `all:ASSET:${tenant}`, shared: true, name: odd },
+  ];
+  const given = { 'a.ndjson': generated, 'b.ndjson': rows.map((row) => JSON.stringify(row)).join('\n') };
+  expect(await cli(['import', 'a.ndjson', 'b.ndjson'], { env, files: given })).toMatchObject({ code: 0 });
+  const files = {
+    'whole.yaml': (await cli(['export', '--tenant', tenant, '--format', 'yaml'], { env })).stdout,
+    'bare.yaml': `tenants: [{ id: ${tenant} }]\n`,
+  };
+  const nothing = { code: 0, stdout: 'nothing to do: what is there is what the files say\n' };
+  const diff = async (file: string): Promise<CliRun> => as(admin, ['diff', '-f', file, '--prune'], { files });
+  expect(await diff('whole.yaml')).toMatchObject(nothing);
+  expect(await as(admin, ['apply', '-f', 'bare.yaml', '--prune', '--yes'], { files })).toMatchObject({ code: 0 });
+  expect(await diff('bare.yaml')).toMatchObject(nothing);
+  expect(await as(admin, ['apply', '-f', 'whole.yaml', '--yes'], { files })).toMatchObject({ code: 0 });
+  expect(await diff('whole.yaml')).toMatchObject(nothing);
+  expect((await as(admin, ['entity', 'list', '--group', odd])).stdout).toMatch(/^eo'dd.*\n$/);
+});
+
+test('a token that is none is not repeated, and bootstrap names the option that is wrong', async () => {
+  const env = { GRANTGATE_CLIENT_TOKEN: 'a secret\nof two lines', ADMIN_DATABASE_URL: await behind.database.urlAs('grantgate_writer') };
+  const refused = await cli(['user', 'list'], { env });
+  expect(refused).toMatchObject({ code: 2, stderr: expect.stringContaining('client.token: must be one token') as string });
+  expect(refused.stderr).not.toContain('secret');
+  const named = await cli(['user', 'list', '--server', 'http://ada:secret@127.0.0.1:1'], { env: { GRANTGATE_CLIENT_TOKEN: 'token' } });
+  expect(named).toMatchObject({ code: 2, stderr: expect.stringContaining('--server: must have no name and no password') as string });
+  expect(named.stderr).not.toContain('secret');
+  const bootstrap = async (tenant: string, user: string): Promise<CliRun> => cli(['bootstrap', '--tenant', tenant, '--user', user], { env });
+  expect(await bootstrap('all:x', 'zoe')).toMatchObject({ code: 2, stderr: expect.stringContaining('--tenant: the id is reserved') as string });
+  expect(await bootstrap('user-000000', 'zoe')).toMatchObject({
+    code: 2,
+    stderr: expect.stringMatching(/--tenant: there is no tenant .*used already/) as string,
+  });
+  expect(await bootstrap('mine', 'user-000000')).toMatchObject({
+    code: 2,
+    stderr: expect.stringMatching(/--user: .*used already.*; tenant mine is made/) as string,
+  });
+  expect(await bootstrap('mine', 'zoe')).toMatchObject({ code: 0 });
+});
+
+test('completion, asked of the shells themselves (those that are here)', async () => {
+  const lines: Readonly<Record<string, (script: string) => string>> = {
+    bash: (script) => `${script}\nCOMP_WORDS=(grantgate group share meters --us); COMP_CWORD=4; _grantgate; echo "\${COMPREPLY[*]}"`,
+    zsh: (script) => `${script}\nprint -r -- \${_comps[grantgate]:+--user-group}`,
+    fish: (script) => `${script}\ncomplete -C 'grantgate group share meters --us'`,
+  };
+  const said = new Map<string, string>();
+  for (const [shell, line] of Object.entries(lines)) {
+    const { code, stdout } = await cli(['completion', shell]);
+    expect(code).toBe(0);
+    const home = mkdtempSync(join(tmpdir(), 'shell-')); // zsh leaves a file there
+    const { status, stdout: words } = spawnSync(shell, [...(shell === 'zsh' ? ['-f'] : []), '-c', line(stdout)], {
+      env: { ...process.env, HOME: home, ZDOTDIR: home },
+      encoding: 'utf8',
+      timeout: 20_000,
+    });
+    rmSync(home, { recursive: true });
+    if (status !== null) said.set(shell, words.trim().split(/\s/)[0]!);
+  }
+  expect([...new Set(said.values())]).toEqual(['--user-group']);
+  expect([...said.keys()]).toContain('bash');
 });
 
 test('what is wrong with a file is said with its line, before anything is asked', async () => {

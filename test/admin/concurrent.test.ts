@@ -3,9 +3,10 @@
 // Each order is played, one call after the other, in a copy of the world, and both at once in others; answers and all that is stored must
 // be those of one of the orders. So a role that is widened while it is given away, say, must be refused to one of the two.
 
-import type { WorldFile } from 'policy-cache';
+import { PolicyError, type WorldFile } from 'policy-cache';
 import { openWriter, type Writer } from 'policy-cache/postgres';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createPerformer, type Action } from '../../src/api/admin/perform.ts';
 import { insertWorld, prefixed, readWorld } from '../support/admin-worlds.ts';
 import { startTestAdministration, type TestAdministration } from '../support/admin.ts';
 import { startPostgres, type TestServer } from '../support/postgres.ts';
@@ -153,4 +154,30 @@ test.each(SCENES)('%s', { timeout: 120_000 }, async (what, calls) => {
   }
   const counts = [...seen].map(([statuses, times]) => `${times} × ${statuses}`).join(', ');
   console.log(`at once, ${what}: ${counts}; ${((performance.now() - began) / ROUNDS).toFixed(0)} ms each`);
+});
+
+test('what somebody else holds, or keeps changing, cannot be done now: no rule is against it', async () => {
+  const performer = createPerformer({ writer, authority: { require: () => Promise.resolve() }, applied: () => Promise.resolve() });
+  const asked = { who: { caller: { kind: 'operator' }, tenant: '', owner: '' }, ifMatch: null, requestId: '' } as const;
+  const nothing = { name: 'nothing', locks: () => ({ update: [], share: [] }), needs: () => [], apply: () => Promise.resolve({ value: null, effects: [] }) };
+  const changing: Action<unknown, null> = { ...nothing, read: (db) => db.rows('select gen_random_uuid()') };
+  await expect(performer.perform(asked, changing)).rejects.toMatchObject({ code: 'overload' });
+
+  await writer.write((db) => db.rows("insert into grantgate.object (id, tenant, kind, type) values ('held', 'held', 'tenant', 'TENANT')"));
+  const row = "select from grantgate.object where id = 'held' for update";
+  await writer.write(async (holder) => {
+    await holder.rows(row);
+    const held: Action<null, null> = {
+      ...nothing,
+      read: () => Promise.resolve(null),
+      async apply(db) {
+        await db.rows("set local lock_timeout = '50ms'");
+        await db.rows(row);
+        return nothing.apply();
+      },
+    };
+    const refused: unknown = await performer.perform(asked, held).catch((error: unknown) => error);
+    expect(refused).toBeInstanceOf(PolicyError);
+    expect(refused).toHaveProperty('code', 'deadline');
+  });
 });

@@ -2,7 +2,9 @@
 
 import { openWriter, type Writer } from 'policy-cache/postgres';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { removeAction } from '../../src/api/admin/change.ts';
 import { OPERATOR, startTestAdministration, type TestAdministration } from '../support/admin.ts';
+import { vocabulary } from '../support/doors.ts';
 import { startPostgres, type TestServer } from '../support/postgres.ts';
 
 let server: TestServer;
@@ -167,6 +169,66 @@ describe('odd texts', () => {
     expect(await post('{"type": "DEVICE"}', 'text/plain')).toMatchObject({ status: 415, body: { code: 'media-type' } });
     expect(await post(JSON.stringify({ type: 'DEVICE', name: 'x'.repeat(9_000_000) }))).toMatchObject({ status: 413 });
   });
+});
+
+test('whoever may change or remove a thing, and not READ it, is not shown it', async () => {
+  await made(ADMIN, 'POST /v1/roles', { id: 'blind', type: 'GENERIC', permissions: { USER: ['WRITE', 'DELETE', 'CHANGE_OWNER'] } });
+  await made(ADMIN, 'POST /v1/groups', { id: 'g-blind', type: 'USER' });
+  await made(ADMIN, 'POST /v1/grants', { userGroup: 'g-blind', role: 'blind' });
+  await made(ADMIN, 'POST /v1/users', { id: 'blind-user', groups: ['g-blind'] });
+  await made(ADMIN, 'POST /v1/users', { id: 'unseen', email: 'unseen@acme.example' });
+  const other = { 'if-match': '"another"' };
+  const refused = { status: 412, body: { detail: 'it is not as If-Match says' } };
+  for (const [request, body] of [['PATCH /v1/users/unseen', {}], ['DELETE /v1/users/unseen'], ['PUT /v1/users/unseen/owner', { owner: 'acme' }]] as const) {
+    const hidden = await admin.ask('blind-user', request, body, other);
+    expect(hidden).toMatchObject(refused);
+    expect(hidden.body).not.toHaveProperty('current');
+    expect((await admin.ask(ADMIN, request, body, other)).body).toHaveProperty('current.email', 'unseen@acme.example');
+  }
+  const changed = await admin.ask('blind-user', 'PATCH /v1/users/unseen', { name: 'Un Seen' });
+  expect(changed).toMatchObject({ status: 200, body: { id: 'unseen' } });
+  expect(Object.keys(changed.body as object)).toEqual(['id']);
+  expect(changed.headers.get('etag')).toBeNull();
+  expect(changed.headers.get('x-authz-revision')).not.toBeNull();
+  expect((await admin.ask(ADMIN, 'GET /v1/users/unseen')).body).toMatchObject({ name: 'Un Seen', email: 'unseen@acme.example' });
+});
+
+test('what the database would choke on is refused before', async () => {
+  for (const time of ['0000-01-01T00:00:00Z', '2026-01-01T00:00:00-23:59', '2026-01-01T00:00:00%2B16:00'])
+    expect(await admin.ask(ADMIN, `GET /v1/audit?from=${time}`), time).toMatchObject({ status: 400, body: { field: 'from' } });
+  for (const time of ['0001-01-01T00:00:00%2B15:59', '9999-12-31T23:59:59.999999-15:59', '2026-01-01T00:00:00Z'])
+    expect(await admin.ask(ADMIN, `GET /v1/audit?from=${time}&to=${time}`), time).toMatchObject({ status: 200 });
+  await made(ADMIN, 'POST /v1/roles', { id: 'generic', type: 'GENERIC', permissions: {} });
+  const written = await admin.ask(ADMIN, 'GET /v1/audit?target=generic');
+  const [row] = (written.body as { readonly items: readonly [{ readonly at: string }] }).items;
+  const later = row.at.replace(/\d{6}Z$/, (fraction) => `${String((Number.parseInt(fraction, 10) + 1) % 1_000_000).padStart(6, '0')}Z`);
+  for (const [from, found] of [
+    [row.at, 1],
+    [later, later > row.at ? 0 : 1],
+  ] as const)
+    expect(await admin.ask(ADMIN, `GET /v1/audit?target=generic&from=${from}`), from).toHaveProperty('body.items.length', found);
+  const wrong = { status: 422, body: { rule: '1' } };
+  expect(await admin.ask(ADMIN, 'PATCH /v1/roles/r-acme', { permissions: { DEVICE: ['READ'] } })).toMatchObject({ ...wrong, body: { field: 'permissions' } });
+  expect(await admin.ask(ADMIN, 'PATCH /v1/roles/generic', { permissions: [] })).toMatchObject({ ...wrong, body: { field: 'permissions' } });
+  expect(await admin.ask(ADMIN, 'PATCH /v1/roles/r-acme', { excluded: {} })).toMatchObject({ ...wrong, body: { field: 'excluded' } });
+});
+
+test('a condition that is not looked at refuses the change', async () => {
+  const requests = [
+    ['POST /v1/groups/g-acme/members', { add: ['e-acme'] }],
+    ['POST /v1/entities/bulk-delete', { ids: ['e-acme'] }],
+  ] as const;
+  for (const [request, body] of requests)
+    expect(await admin.ask(ADMIN, request, body, { 'if-match': '"another"' }), request).toMatchObject({ status: 400, body: { field: 'If-Match' } });
+  expect((await admin.ask(ADMIN, 'GET /v1/entities/e-acme')).status).toBe(200);
+});
+
+test('however many are removed at once are read at once', async () => {
+  let statements = 0;
+  const named = ['e-acme', 'user-acme', 'g-acme'].map((id, i) => ({ list: (['entities', 'users', 'groups'] as const)[i]!, id }));
+  const who = { caller: { kind: 'operator' }, tenant: 'acme', owner: '' } as const;
+  const read = await writer.read((db) => removeAction(vocabulary, named).read({ rows: (text, given) => (statements++, db.rows(text, given)) }, who));
+  expect([read.map(({ id }) => id), statements]).toEqual([named.map(({ id }) => id), 1]);
 });
 
 test('If-Match: tags or *, and nothing that only looks like it', async () => {

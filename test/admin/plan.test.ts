@@ -7,6 +7,7 @@ import type { ImportRow } from 'policy-cache/postgres';
 import { expect, test } from 'vitest';
 import { worlds } from '../../policy-cache/test/arbitraries.ts';
 import { LISTS, planOf, type List, type Row, type Step, type StoredWorld } from '../../src/applyplan.ts';
+import { batchesOf } from '../../src/commands/apply.ts';
 import { parse } from 'yaml';
 import { readFileSync } from 'node:fs';
 
@@ -181,6 +182,17 @@ test('what a row leaves out stays, what it says is changed, and a type is a prob
   const { steps, problems } = planOf([T, { ...PLACE, kind: 'group', id: 'g', type: 'ASSET', owner: 't' }], stored, { prune: false });
   expect(steps).toEqual([]);
   expect(problems).toMatchObject([{ field: 'type' }]);
+});
+
+test('rows that are large are sent by fewer at once', () => {
+  const steps = Array.from({ length: 2500 }, (_, i) => {
+    const id = `r${i}`;
+    return { kind: 'create', list: 'roles', id, row: { id, permissions: i < 500 ? Array.from({ length: 1000 }, () => 'READ_ATTRIBUTES') : [] } } as const;
+  });
+  const batches = [...batchesOf(steps)];
+  expect(batches.flat()).toEqual(steps);
+  expect(Math.max(...batches.map((batch) => JSON.stringify(batch.map(({ id }) => id)).length + JSON.stringify(batch).length))).toBeLessThan(2_000_000);
+  expect(batches.length).toBeLessThan(15);
 });
 
 test('without prune nothing goes; with it, what the named owners have beside, and nothing of others', () => {

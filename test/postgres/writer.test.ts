@@ -64,6 +64,29 @@ test('too many who wait are refused at once, and those who wait at the end are t
   await until(async () => (await backends()) === 0, 'no connection after the end');
 });
 
+test('a read that finds nothing keeps its connection, and a statement that is given up ends in the database too', async () => {
+  const writer = openWriter({ url, connections: 1, statementMs: 300 });
+  const used = new Set<number>();
+  for (let i = 0; i < 3; i++)
+    await writer
+      .read(async (db) => {
+        used.add(await pid(db));
+        throw new Error('there is no such thing');
+      })
+      .catch(code);
+  expect(used.size).toBe(1);
+  const sleeping = async (): Promise<number> =>
+    (await sql`select count(*)::int n from pg_stat_activity where usename = ${new URL(url).username} and state = 'active' and query like '%pg_sleep(60)%'`)[0]![
+      'n'
+    ] as number;
+  for (const way of ['read', 'write'] as const) {
+    expect(await writer[way](async (db) => db.rows('select pg_sleep(60)')).catch(code)).toBe('source');
+    await until(async () => (await sleeping()) === 0, 'nothing goes on in the database', 3_000);
+  }
+  expect(await writer.write(pid)).toBeGreaterThan(0);
+  writer.close();
+});
+
 test('with nobody there, everybody is told, and the place is free again', async () => {
   const gone = new URL(url);
   gone.port = '1';

@@ -23,11 +23,12 @@ export interface AuditScan {
 }
 
 // Rows are numbered as they are written, a clock may be set back: so rows of an hour before `from` end it, and not the first one.
+// Times go there as text: the client makes a Date of what is cast at once, and cuts off the microseconds.
 const scan = (by: string): string => `
   select coalesce(json_agg(json_build_array(x.id::text, x.owner, x.matches, x.ends) order by x.id desc), '[]')::text r from (
-    select a.id, a.owner, coalesce(a.at < $4::timestamptz - interval '1 hour', false) ends,
+    select a.id, a.owner, coalesce(a.at < $4::text::timestamptz - interval '1 hour', false) ends,
       ($2::text is null or a.target = $2) and ($3::text is null or a.actor = $3) and ($6::text is null or a.action = $6)
-        and ($4::text is null or a.at >= $4::timestamptz) and ($5::text is null or a.at < $5::timestamptz) matches
+        and ($4::text is null or a.at >= $4::text::timestamptz) and ($5::text is null or a.at < $5::text::timestamptz) matches
     from grantgate.audit a where ${by} and a.id < $7::bigint order by a.id desc limit $8) x`;
 const BY_TENANT = scan('a.tenant = $1');
 const BY_TARGET = scan('a.target = $2 and a.tenant = $1');

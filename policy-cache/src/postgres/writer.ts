@@ -90,8 +90,10 @@ export function openWriter(options: WriterOptions): Writer {
       link = await openPrimary(options);
       if (closed) throw new PolicyError('source', 'the writer was closed');
       links.add(link);
-      // A row that somebody holds must not hold up an answer for longer than anybody waits for it.
-      await link.rows({ name: 'settings', text: `select set_config('lock_timeout', '${LOCK_MS}ms', false)` }, [], statementMs);
+      // A row that somebody holds must not hold up an answer for longer than anybody waits for it, and a statement that is given up
+      // here must not go on there: it does until its end, and keeps its locks.
+      const text = `select set_config('lock_timeout', '${LOCK_MS}ms', false), set_config('statement_timeout', '${statementMs}ms', false)`;
+      await link.rows({ name: 'settings', text }, [], statementMs);
       return link;
     } catch (error) {
       if (link !== null) {
@@ -176,7 +178,8 @@ export function openWriter(options: WriterOptions): Writer {
         clean = true;
         return value;
       } catch (error) {
-        clean = error instanceof Refusal;
+        // A thing that is not there is no fault of the connection.
+        clean = !(error instanceof PolicyError);
         throw error;
       } finally {
         giveBack(link, clean);

@@ -15,15 +15,10 @@ import {
   type StoredGrant,
   type StoredObject,
 } from 'policy-cache/postgres';
-import { allUsersOf, coverOf, groupSide, grantOfRole, readOne, readOwn, resourceOf, singular, type List } from './model.ts';
+import { allUsersOf, coverOf, groupSide, grantOfRole, readEach, readOne, readOwn, resourceOf, singular, type Named } from './model.ts';
 import type { Need } from './needs.ts';
 import type { Action, Effect } from './perform.ts';
 import { Violation } from './refusals.ts';
-
-export interface Named {
-  readonly list: List;
-  readonly id: string;
-}
 
 interface Basis {
   readonly object: StoredObject;
@@ -39,6 +34,14 @@ function assertNotFixed({ id, list, owner, row }: StoredObject): void {
   const { groups, roles } = predefinedIds(owner);
   const fixed = list === 'grants' ? row['userGroup'] === groups[0] && row['role'] === roles[0] : id === groups[0] || id === roles[0];
   if (fixed) throw new Violation('', '1.2', `${JSON.stringify(id)} is of the administrators of ${JSON.stringify(owner)}, which go with it alone`);
+}
+
+/** What a role has hangs on its type, which never changes. */
+function assertShape({ row }: StoredObject, { permissions, excluded }: ObjectChange): void {
+  const generic = row['type'] === 'GENERIC';
+  if (permissions !== undefined && Array.isArray(permissions) === generic)
+    throw new Violation('permissions', '1', generic ? 'of a GENERIC role: resource to operations' : 'of a GROUP role: a list of operations');
+  if (excluded !== undefined && !generic) throw new Violation('excluded', '1', 'a GROUP role takes nothing off again; leave it out');
 }
 
 /** WRITE; of a user's credentials and flag *covers the user*, of a role *covers every grant that uses it*, as it will be. */
@@ -59,6 +62,7 @@ export function updateAction(vocabulary: Vocabulary, { list, id }: Named, change
         return [at('WRITE', 'USER', id), { kind: 'scope', owner: object.owner ?? '' }, ...grants.map(coverOf)];
       if (list !== 'roles' || !edits) return [at('WRITE', resourceOf(vocabulary, object), id)];
       assertNotFixed(object);
+      assertShape(object, change);
       const row = { ...object.row, ...given({ permissions: change.permissions, excluded: change.excluded }) };
       const [problem] = roleProblems(vocabulary, row as unknown as Parameters<typeof roleProblems>[1], '');
       if (problem) throw new Violation(problem.path.replace(/^\./, ''), '2', problem.message);
@@ -84,11 +88,7 @@ export function removeAction(vocabulary: Vocabulary, named: readonly Named[]): A
   const [first] = named;
   return {
     name: `${singular(first?.list ?? 'entities')}.delete`,
-    read: async (db, who) => {
-      const all: StoredObject[] = [];
-      for (const each of named) all.push(await readOne(db, who, each));
-      return all;
-    },
+    read: (db, who) => readEach(db, who, named),
     locks: (objects) => ({ update: objects.map(({ id }) => id), share: [] }),
     needs: (objects) =>
       objects.map((object) => {

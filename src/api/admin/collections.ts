@@ -9,7 +9,8 @@ import { createAction, type NewRow } from './create.ts';
 import { changeAnswer, ifMatchOf, objectAnswer } from './http.ts';
 import { readOne, resourceOf, singular, type List } from './model.ts';
 import type { Authority, Who } from './needs.ts';
-import type { Asked, Performer } from './perform.ts';
+import type { Action, Asked, Done, Performer } from './perform.ts';
+import { Changed } from './refusals.ts';
 import type { AdminEnv, Routes } from './route.ts';
 import * as schemas from './schemas.ts';
 
@@ -41,6 +42,30 @@ export async function readable(
   return object;
 }
 
+/** What is stored is told to whoever may READ it: to change a thing, or to remove it, is not to see it. */
+async function isSeen({ authority, vocabulary }: CollectionParts, c: Context<AdminEnv>, object: StoredObject): Promise<boolean> {
+  // Without the judgement: the decision log tells of what the change was decided by.
+  const { caller, tenant, owner } = c.get('who');
+  return authority.readable({ caller, tenant, owner }, [{ resource: resourceOf(vocabulary, object), target: object.id }]).then(
+    ([seen]) => seen === true,
+    () => false, // it cannot be known now, and the change is made
+  );
+}
+
+/** A change of one object, which may hang on its tag. */
+async function performOne<T>(parts: CollectionParts, c: Context<AdminEnv>, action: Action<unknown, T>): Promise<Done<T>> {
+  try {
+    return await parts.performer.perform(askedOf(c), action);
+  } catch (error) {
+    if (error instanceof Changed && error.current !== null && !(await isSeen(parts, c, error.current))) throw new Changed('it is not as If-Match says', null);
+    throw error;
+  }
+}
+
+async function changedAnswer(parts: CollectionParts, c: Context<AdminEnv>, done: Done<StoredObject>): Promise<Response> {
+  return (await isSeen(parts, c, done.value)) ? objectAnswer(done.value, { done }) : changeAnswer({ id: done.value.id }, done);
+}
+
 export function collectionRoutes(routes: Routes, list: Collection, parts: CollectionParts): void {
   const { vocabulary, writer, performer, newId } = parts;
   const one = singular(list);
@@ -51,6 +76,8 @@ export function collectionRoutes(routes: Routes, list: Collection, parts: Collec
     return { list, row: row.id === undefined && list !== 'grants' ? { ...row, id: newId() } : row } as NewRow;
   };
   const stored = { status: 200, description: 'As it is stored now.', schema: object, tagged: true } as const;
+  const description = 'As it is stored now, to whoever may READ it; else its id, and no ETag.';
+  const changed = { ...stored, description, schema: z.union([object, schemas.idAlone]), changes: true };
 
   routes.add({
     method: 'post',
@@ -115,10 +142,9 @@ export function collectionRoutes(routes: Routes, list: Collection, parts: Collec
     params: schemas.inPath,
     body: schemas.changed[list] as z.ZodType<Readonly<Record<string, unknown>>>,
     conditional: true,
-    answer: { ...stored, changes: true },
+    answer: changed,
     async handle({ c, params: { id }, body }) {
-      const done = await performer.perform(askedOf(c), updateAction(vocabulary, { list, id }, changeOf(body)));
-      return objectAnswer(done.value, { done });
+      return changedAnswer(parts, c, await performOne(parts, c, updateAction(vocabulary, { list, id }, changeOf(body))));
     },
   });
   routes.add({
@@ -129,7 +155,7 @@ export function collectionRoutes(routes: Routes, list: Collection, parts: Collec
     conditional: true,
     answer: { status: 200, description: 'It is gone.', schema: schemas.removedCount, changes: true },
     async handle({ c, params: { id } }) {
-      const done = await performer.perform(askedOf(c), removeAction(vocabulary, [{ list, id }]));
+      const done = await performOne(parts, c, removeAction(vocabulary, [{ list, id }]));
       return changeAnswer({ removed: done.value }, done);
     },
   });
@@ -141,10 +167,9 @@ export function collectionRoutes(routes: Routes, list: Collection, parts: Collec
     params: schemas.inPath,
     body: schemas.ownerChange,
     conditional: true,
-    answer: { ...stored, changes: true },
+    answer: changed,
     async handle({ c, params: { id }, body: { owner, groups = [] } }) {
-      const done = await performer.perform(askedOf(c), ownerAction(vocabulary, { list, id }, { owner, groups: [...new Set(groups)] }));
-      return objectAnswer(done.value, { done });
+      return changedAnswer(parts, c, await performOne(parts, c, ownerAction(vocabulary, { list, id }, { owner, groups: [...new Set(groups)] })));
     },
   });
 }

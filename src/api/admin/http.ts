@@ -15,7 +15,11 @@ export function refusalAnswer(error: unknown): Response | null {
     return problem({ status: 401, code: 'bad-credential', detail: error.message, headers: CHALLENGE, more: { reason: error.reason } });
   if (error instanceof NotFound) return problem({ status: 404, code: 'not-found', detail: error.message });
   if (error instanceof Exists) return problem({ status: 409, code: 'exists', detail: error.message });
-  if (error instanceof Changed) return problem({ status: 412, code: 'changed', detail: error.message, more: { current: error.current } });
+  if (error instanceof Changed) {
+    const { current } = error;
+    const more = current === null ? {} : { current: { etag: etagOf(current), ...current.row } };
+    return problem({ status: 412, code: 'changed', detail: error.message, more });
+  }
   if (error instanceof Violation)
     return problem({
       status: 422,

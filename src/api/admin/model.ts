@@ -56,9 +56,28 @@ export async function readOwn(db: Statements, who: Who, ids: readonly string[]):
   return new Map([...all].filter(([, { tenant }]) => tenant === who.tenant));
 }
 
+export interface Named {
+  readonly list: List;
+  readonly id: string;
+}
+
 /** One object of a list. @throws NotFound */
-export async function readOne(db: Statements, who: Who, { list, id }: { readonly list: List; readonly id: string }): Promise<StoredObject> {
-  const found = (await readOwn(db, who, [id])).get(id);
+export async function readOne(db: Statements, who: Who, named: Named): Promise<StoredObject> {
+  return foundOf(await readOwn(db, who, [named.id]), named);
+}
+
+/** Each of them, in their order. @throws NotFound */
+export async function readEach(db: Statements, who: Who, named: readonly Named[]): Promise<readonly StoredObject[]> {
+  const known = await readOwn(
+    db,
+    who,
+    named.map(({ id }) => id),
+  );
+  return named.map((each) => foundOf(known, each));
+}
+
+function foundOf(known: ReadonlyMap<string, StoredObject>, { list, id }: Named): StoredObject {
+  const found = known.get(id);
   if (found?.list !== list) throw new NotFound(`there is no ${singular(list)} ${JSON.stringify(id)}`);
   return found;
 }

@@ -4,7 +4,7 @@
 // locked, it is judged again: so two changes that each would not be allowed after the other cannot both be made.
 
 import { createHash } from 'node:crypto';
-import type { Revision } from 'policy-cache';
+import { PolicyError, type Revision } from 'policy-cache';
 import { Refusal, lockObjects, writeAudit, type Statements, type StoredObject, type Writer } from 'policy-cache/postgres';
 import type { Authority, Need, Who } from './needs.ts';
 import { Changed, Exists, Forbidden, Unconfirmed, Violation } from './refusals.ts';
@@ -86,7 +86,7 @@ export function createPerformer({ writer, authority, applied }: PerformerParts):
           });
           return done;
         }
-        if (round >= ROUNDS) throw new Violation('', '5', 'what it is judged on keeps changing; ask again');
+        if (round >= ROUNDS) throw new PolicyError('overload', 'what it is judged on keeps changing; ask again');
       }
     },
   };
@@ -103,7 +103,7 @@ async function attempt<B, T>(
   const current = action.current?.(now);
   if (asked.ifMatch !== null && current !== undefined) {
     const tag = etagOf(current);
-    if (!asked.ifMatch.includes(tag)) throw new Changed(`it is ${tag} now, not ${asked.ifMatch.join(', ')}`, { etag: tag, ...current.row });
+    if (!asked.ifMatch.includes(tag)) throw new Changed(`it is ${tag} now, not ${asked.ifMatch.join(', ')}`, current);
   }
   const { value, effects } = await action.apply(db, now);
   const { caller } = asked.who;
@@ -128,7 +128,9 @@ function explained(error: unknown): unknown {
   if (!(error instanceof Refusal)) return error;
   const { constraint, detail, code } = error;
   if (constraint === 'object_pkey') return new Exists(`${idIn(detail)} is used already: create never changes what is there, choose another id`);
-  if (code === '55P03' || code.startsWith('40')) return new Violation('', '5', 'somebody else is changing the same thing and does not end; ask again');
+  // No rule is against it: whoever asks again may be answered otherwise.
+  if (code === '55P03' || code.startsWith('40'))
+    return new PolicyError('deadline', 'somebody else is changing the same thing and does not end; ask again', { cause: error });
   // The server's own words show whole rows, and what other rows they clash with: not everybody who may write may read those.
   const [number, words] = Object.hasOwn(RULES, constraint) ? RULES[constraint]! : (['1', 'the database cannot store it as it is'] as const);
   return new Violation('', number, constraint === '' || Object.hasOwn(RULES, constraint) ? words : `${words} (${constraint})`);

@@ -1,6 +1,7 @@
 // Why is a change not made? Each as an error of its own, which the listener answers with the problem that it stands for.
 
 import type { Reason, Revision } from 'policy-cache';
+import type { StoredObject } from 'policy-cache/postgres';
 
 /** A rule of the access model, by its number there. */
 export type RuleNumber = string;
@@ -45,9 +46,9 @@ export class Exists extends Error {
 /** 412: it is not as the caller has seen it. */
 export class Changed extends Error {
   override readonly name = 'Changed';
-  /** As it is now. */
-  readonly current: object;
-  constructor(message: string, current: object) {
+  /** As it is now; null: the caller may not READ it. */
+  readonly current: StoredObject | null;
+  constructor(message: string, current: StoredObject | null) {
     super(message);
     this.current = current;
   }

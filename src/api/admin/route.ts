@@ -76,6 +76,9 @@ export function createRoutes(app: Hono<AdminEnv>): Routes {
           query: parsed(query, () => c.req.query(), wrong),
           body: parsed(body, body === undefined ? () => undefined : await bodyOf(c, wrong), wrong),
         };
+        // Made all the same, a change would look as if its condition had held.
+        if (route.method !== 'get' && route.conditional !== true && c.req.header('if-match') !== undefined)
+          wrong.push({ status: 400, field: 'If-Match', message: 'is not read here: it is for changes of one object' });
         const [first] = wrong;
         if (first !== undefined) {
           const detail = wrong.map(({ field, message }) => `${field}: ${message}`).join('; ');

@@ -194,6 +194,7 @@ export const administrator = z
   .openapi('NewAdministrator');
 export const removedIds = z.strictObject({ ids: z.array(id).min(1).max(MOST_ITEMS) }).openapi('RemovedIds');
 export const removedOwners = z.strictObject({ ids: z.array(id).min(1).max(MOST_OWNERS) }).openapi('RemovedOwners');
+export const idAlone = z.object({ id }).openapi('IdAlone');
 export const removedCount = z.object({ removed: z.int() }).openapi('Removed');
 export const me = z
   .object({ kind: z.enum(['user', 'operator']), subject: z.string(), actor: z.string(), tenant: z.string(), owner: z.string() })
@@ -225,7 +226,9 @@ export const search = name
   .min(1, 'is never empty')
   .max(200, 'has 200 characters at most')
   .openapi({ description: 'Beginning of the name, of the id, or of the e-mail of a user, in any case.' });
-export const time = z.iso.datetime({ offset: true, error: 'must be a time of RFC 3339, as 2026-01-31T12:00:00Z' });
+export const time = z.iso
+  .datetime({ offset: true, error: 'must be a time of RFC 3339, as 2026-01-31T12:00:00Z' })
+  .regex(/^(?!0000).*(?:Z|[+-](?:0\d|1[0-5]):\d\d)$/, 'is one that Postgres does not know: a year from 0001 on, less than 16 hours from UTC');
 export const auditRow = z
   .object({
     id: z.string(),
