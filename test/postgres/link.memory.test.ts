@@ -6,7 +6,7 @@ import { expect, test } from 'vitest';
 import { postgresSource } from 'policy-cache/postgres';
 import { servers, startPostgres } from '../support/postgres.ts';
 
-const CALLS = 3_000;
+const CALLS = 2_000;
 /** A pull and a fill together left 1.9 kB each time when both were raced against the end of the link. */
 const MOST_BYTES = 100;
 
@@ -26,8 +26,10 @@ test('answers are garbage when they are taken', async () => {
       collect();
       return process.memoryUsage().heapUsed;
     };
-    const before = await ask();
-    expect(((await ask()) - before) / CALLS).toBeLessThan(MOST_BYTES);
+    // What is kept is kept in every lap; what code and caches still grow by is not.
+    const laps = [await ask(), await ask(), await ask(), await ask()];
+    const kept = laps.slice(1).map((bytes, i) => (bytes - laps[i]!) / CALLS);
+    expect(Math.min(...kept), `bytes a call: ${kept.join(', ')}`).toBeLessThan(MOST_BYTES);
     attachment.close();
   } finally {
     await server.close();
