@@ -1,6 +1,7 @@
 // How does a command ask the administration of a running service? Over HTTP, as anybody does.
 
 import { InputError } from 'policy-cache';
+import { isLoopback } from './loopback.ts';
 
 /** What an answer holds. */
 export interface AdminAnswer {
@@ -35,12 +36,24 @@ export interface AdminClient {
 const LIMIT_MS = 60_000;
 const PAGE = 1000;
 
-/** @throws InputError if the address or the token is none */
-export function createAdminClient(server: string, token: string, ask: typeof fetch = fetch): AdminClient {
+export interface AdminServer {
+  readonly server: string;
+  readonly token: string;
+  /** Over http to a host that is not loopback, too. */
+  readonly insecureHttp: boolean;
+}
+
+/** @throws InputError if the address or the token is none, or the token would be sent where anybody could take it */
+export function createAdminClient({ server, token, insecureHttp }: AdminServer): AdminClient {
   if (!URL.canParse(server) || !/^https?:$/.test(new URL(server).protocol))
     throw new InputError('--server', `must be the address of the api listener, as http://127.0.0.1:9190, got ${JSON.stringify(server)}`);
-  const { username, password } = new URL(server);
+  const { username, password, protocol, hostname } = new URL(server);
   if (username + password !== '') throw new InputError('--server', 'must have no name and no password in it: say who you are by a token');
+  if (protocol === 'http:' && !insecureHttp && !isLoopback(hostname))
+    throw new InputError(
+      '--server',
+      'must be https: over http anybody on the way could take the token. On loopback http is fine, elsewhere with client.insecureHttp: true',
+    );
   // Else `fetch` refuses it in a sentence that repeats it.
   if (!/^[\x21-\x7e]+$/.test(token)) throw new InputError('client.token', 'must be one token: printable ASCII characters, no spaces and no line breaks');
   const base = server.replace(/\/+$/, '');
@@ -54,7 +67,7 @@ export function createAdminClient(server: string, token: string, ask: typeof fet
       let response: Response;
       let text: string;
       try {
-        response = await ask(base + path, {
+        response = await fetch(base + path, {
           method,
           headers,
           redirect: 'error', // a token goes to whom it was meant for

@@ -222,6 +222,7 @@ export const settings = z.strictObject({
         description: "What they ask it with: a user's token, or the operator's secret.",
         secret: true,
       }),
+      insecureHttp: flag.default(false).register(notes, { description: 'Send the token over plain http to a host that is not loopback.' }),
     })
     .prefault({}),
   operator: z

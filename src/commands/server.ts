@@ -11,11 +11,11 @@ export interface ServerFlags {
 
 /** @throws InputError if there is no token, or no such file */
 export function clientOf({ config, host }: Context, flags: ServerFlags): AdminClient {
-  const { server, token } = config().settings.client;
+  const { server, token, insecureHttp } = config().settings.client;
   const given = flags.tokenFile === undefined ? token : readToken(flags.tokenFile, host.readFile);
   if (given === undefined)
     throw new InputError('client.token', "is not set: say who you are by GRANTGATE_CLIENT_TOKEN or --token-file (a user's token, or the operator's secret)");
-  return createAdminClient(flags.server ?? server, given);
+  return createAdminClient({ server: flags.server ?? server, token: given, insecureHttp });
 }
 
 function readToken(file: string, readFile: (path: string) => string): string {
