@@ -170,7 +170,7 @@ async function filtered(user: string, list: List, found: readonly Row[]): Promis
     if (answer.status === 200) expect((answer.body as { items: Row[] }).items).toEqual(found.filter((row) => row.groups?.includes(group)));
     else expect(answer.status).toBe(403);
   }
-  for (const q of ['ALPH', 'Är', Array.from(id).slice(0, 5).join(''), id.toUpperCase(), 'zed']) {
+  for (const q of ['ALPH', 'Är', Array.from(id).slice(0, 5).join(''), Array.from(id.toUpperCase()).slice(0, 100).join(''), 'zed']) {
     if (Buffer.byteLength(q) > 1000 || /[\u0080-\u{10ffff}]/u.test(q)) continue; // what case is to other letters, the database's locale says
     const isBeginning = (of: string | undefined): boolean => of?.toLowerCase().startsWith(q.toLowerCase()) === true;
     const isId = (row: Row): boolean => [q, q.toLowerCase(), q.toUpperCase()].some((spelling) => row.id.startsWith(spelling));

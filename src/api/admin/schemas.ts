@@ -221,10 +221,10 @@ export const page = z.strictObject({
 export type PageQuery = z.infer<typeof page>;
 export const pageOf = <T extends z.ZodType>(item: T) =>
   z.object({ items: z.array(item), next: z.string().optional().openapi({ description: 'The cursor of the next page; left out at the end.' }) });
-/** A name is in order by so many characters; and a question must fit into a request's head. */
+/** A whole id may be asked for; and a question must fit into a request's head. */
 export const search = name
   .min(1, 'is never empty')
-  .max(200, 'has 200 characters at most')
+  .max(255, 'has 255 characters at most')
   .openapi({ description: 'Beginning of the name, of the id, or of the e-mail of a user, in any case.' });
 export const time = z.iso
   .datetime({ offset: true, error: 'must be a time of RFC 3339, as 2026-01-31T12:00:00Z' })
