@@ -200,18 +200,29 @@ describe('who is kept waiting', () => {
   });
 
   test('a flood of unknown keys while the issuer is slow keeps no token of a known key waiting', async () => {
-    const { auth, keys } = await bench({}, 100);
+    const COOLDOWN = 100;
+    const { auth, keys } = await bench({}, COOLDOWN);
+    const fetched = performance.now();
     const good = await Promise.all(Array.from({ length: 20 }, (_, i) => issuer.sign({ ...issuer.claims('ada'), jti: i })));
     const flood = await Promise.all(Array.from({ length: 2_000 }, (_, i) => issuer.sign(issuer.claims('ada'), { kid: `made-up-${i}` }, issuer.key('ES256'))));
+    await until(() => performance.now() - fetched > COOLDOWN, 'unknown keys are asked for again');
     const fetches = issuer.fetched.keys;
     let release = (): void => undefined;
     issuer.slow = new Promise((resolve) => (release = resolve));
     const answers: Promise<string>[] = [];
+    let turnedAway = 0;
     for (let i = 0; i < 20; i++) {
-      for (const each of flood.slice(i * 100, (i + 1) * 100)) answers.push(judged(auth, each).catch(code));
+      for (const each of flood.slice(i * 100, (i + 1) * 100))
+        answers.push(
+          judged(auth, each)
+            .catch(code)
+            .then((said) => ((turnedAway += Number(said === 'overload')), said)),
+        );
       expect(await judged(auth, good[i]!)).toBe('user ada');
     }
     await until(() => issuer.fetched.keys > fetches, 'the issuer is asked');
+    // Whoever is judged only when the keys are here is told by them.
+    await until(() => turnedAway === 2_000 - 256, 'whoever finds no place to wait in is turned away');
     expect(issuer.fetched.keys - fetches).toBe(1);
     issuer.slow = null;
     release();
