@@ -47,10 +47,10 @@ export function createIdentity(settings: Settings, parts: IdentityParts): Believ
     issuers.push(createOidcIssuer({ ...each, clockTolerance: each.clockTolerance / 1000 }, source));
   }
   const proxy = proxyOf(settings);
-  if (issuers.length === 0 && proxy === null && !identity.apiKeys)
+  if (issuers.length === 0 && proxy === null && !identity.apiKeys && !identity.local.enabled)
     throw new InputError(
       'identity.thingsboard.signingKey',
-      'is not set, so no token could be believed: set it to the token signing key of ThingsBoard, name an issuer in identity.oidc, or set identity.apiKeys',
+      'is not set, so no token could be believed: set it to the token signing key of ThingsBoard, name an issuer in identity.oidc, or set identity.apiKeys or identity.local.enabled',
     );
   return {
     authenticator: createAuthenticator({

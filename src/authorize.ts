@@ -7,11 +7,10 @@
 
 import { ANY } from 'policy-cache';
 import type { AccessRequest, Clock } from 'policy-cache';
-import { KEY_PREFIX } from './apikeys.ts';
-import type { ApiKeys } from './apikeys.ts';
 import type { Believe } from './asserted.ts';
 import { refused } from './identity.ts';
 import type { Authentication, Authenticator, Identity } from './identity.ts';
+import type { OpaqueKind, OpaqueTokens } from './opaque.ts';
 import type { AtLeast, Pdp, Ruling } from './pdp.ts';
 import { presented } from './presented.ts';
 import { unavailableCode } from './problem.ts';
@@ -72,8 +71,8 @@ export interface AuthorizeSettings {
   readonly authenticator: Authenticator;
   /** Judges a subject that a listener vouches for; absent: nobody is believed so. */
   readonly believe?: Believe;
-  /** Judges API keys; absent: none is taken. */
-  readonly apiKeys?: ApiKeys;
+  /** Judges API keys and tokens of sessions; absent: none is taken. */
+  readonly opaque?: OpaqueTokens | undefined;
   readonly pdp: Pdp;
   /** A new decision id for each check. */
   readonly nextId: () => string;
@@ -114,7 +113,9 @@ export function createAuthorize(settings: AuthorizeSettings): Authorize {
     draft.subject = who.subject;
     // Semantics 1.6: an operator is nobody at a door.
     if (who.kind === 'operator') return deny(draft, { reason: 'unknown-subject', rule: '1' });
-    const ruling = pdp.check(requestsOf(asked, who.subject), atLeast ?? undefined, span ?? undefined, now);
+    const requests = requestsOf(asked, who.subject);
+    if (who.actor) draft.actor = who.actor;
+    const ruling = pdp.check(who.actor ? [acting(who.subject, who.actor), ...requests] : requests, atLeast ?? undefined, span ?? undefined, now);
     if (ruling instanceof Promise) return concludeLater(draft, { question, who, ruling });
     return question.waited ? confirm(draft, { question, who, ruling }) : conclude(draft, { asked, who, ruling });
   };
@@ -122,19 +123,26 @@ export function createAuthorize(settings: AuthorizeSettings): Authorize {
   const concludeLater = (draft: Draft, { question, who, ruling }: { question: Question; who: Identity; ruling: Promise<Ruling> }): Promise<Outcome> =>
     ruling.then((settled) => confirm(draft, { question, who, ruling: settled }));
 
-  /** An API key may have ended while its check waited. An answer that leaves after that is seen must not be by that key. */
+  /** Somebody who has logged in as another must be allowed to all the time (semantics 5), in the state in which the check is answered. */
+  const impersonate = { operation: vocabulary.operation('IMPERSONATE'), resource: vocabulary.resource('USER') };
+  const acting = (subject: string, actor: string): AccessRequest => ({ ...impersonate, subject: actor, target: subject });
+
+  /** An API key or a session may have ended while its check waited. An answer that leaves after that is seen must not be by that key. */
   const confirm = (draft: Draft, { question, who, ruling }: { question: Question; who: Identity; ruling: Ruling }): Outcome | Promise<Outcome> => {
     const { asked } = question;
     if (who.again === undefined) return conclude(draft, { asked, who, ruling });
     const now = who.again();
     if (!(now instanceof Promise))
-      return now.kind !== 'refused' && now.subject === who.subject ? conclude(draft, { asked, who, ruling }) : decide(draft, question, now);
+      return now.kind !== 'refused' && now.subject === who.subject && now.actor === who.actor
+        ? conclude(draft, { asked, who, ruling })
+        : decide(draft, question, now);
     return now.then((settled) => (clock.now() >= question.until ? end(draft, 'unavailable', 'deadline') : decide(draft, question, settled)));
   };
 
   const conclude = (draft: Draft, { asked, who, ruling }: { asked: RouteMatch; who: Identity; ruling: Ruling }): Outcome => {
     const { decision, status } = ruling;
-    const check = asked.checks[ruling.index];
+    const index = who.actor ? ruling.index - 1 : ruling.index;
+    const check = index < 0 ? { ...impersonate, target: who.subject } : asked.checks[index];
     if (check) {
       draft.resource = vocabulary.resources[check.resource] ?? '';
       draft.operation = vocabulary.operations[check.operation] ?? '';
@@ -147,6 +155,7 @@ export function createAuthorize(settings: AuthorizeSettings): Authorize {
     const { tenants } = who.authority;
     // A subject that nobody knows has no tenant: that is a deny. No allow passes here without one of the list.
     if (tenants !== '*' && (decision.allow || status.tenant !== '') && !tenants.includes(status.tenant)) return end(draft, 'unauthenticated', 'foreign-tenant');
+    if (index < 0) return deny(draft, decision);
     if (asked.authenticated) {
       if (decision.rule === '0' || decision.rule === '1') return deny(draft, decision);
       draft.rule = '1';
@@ -228,6 +237,7 @@ function newDraft(request: DoorRequest, decisionId: string): Draft {
     operation: '',
     target: '',
     subject: '',
+    actor: '',
     tenant: '',
     customer: '',
     cache: 'none',
@@ -298,25 +308,33 @@ function requestsOf({ authenticated, checks }: RouteMatch, subject: string): rea
 
 /** One way to say who asks: where a listener vouches for it, no credential is looked at, and where it does not, nothing else is. */
 function whoAsks(request: DoorRequest, place: TokenPlace | null, settings: AuthorizeSettings): Authentication | Promise<Authentication> {
-  const { authenticator, believe } = settings;
+  const { authenticator, believe, opaque } = settings;
   if (request.asserted !== null) return believe === undefined ? refused('bad-subject') : believe(request.asserted);
   if (place === null) return credentialOf(request, settings);
   const { count, value, problem } = presented(request, place);
   if (count === 0) return credentialOf(request, settings);
   if (count + request.credentials > 1) return refused('many-credentials');
-  return problem === null ? authenticator.authenticate(value) : refused(problem);
+  if (problem !== null) return refused(problem);
+  // A browser's session is where its other tokens are. An API key is a program's, which can send a header.
+  return opaque?.kindOf(value, 0) === 'session' ? opaque.authenticate(value, 0, stateOf(request, 'session')) : authenticator.authenticate(value);
 }
 
 /** Characters before the token, or the key: `Bearer` and `ApiKey` have as many. */
 const SCHEME = 7;
 
 /** Rule 5: one value in the two headers together, `Bearer` or `ApiKey`, one space, one word. The word itself is judged by the authenticator. */
-function credentialOf(request: DoorRequest, { authenticator, apiKeys }: AuthorizeSettings): Authentication | Promise<Authentication> {
+function credentialOf(request: DoorRequest, { authenticator, opaque }: AuthorizeSettings): Authentication | Promise<Authentication> {
   const { credential, credentials } = request;
   if (credentials > 1) return refused('many-credentials');
   if (credential === '') return refused('no-credential');
   const isBearer = credential.startsWith('Bearer ') || credential.slice(0, SCHEME).toLowerCase() === 'bearer ';
-  const isKey = isBearer ? credential.startsWith(KEY_PREFIX, SCHEME) : credential.slice(0, SCHEME).toLowerCase() === 'apikey ';
-  if (isKey && apiKeys !== undefined) return apiKeys.authenticate(credential, SCHEME, { atLeast: request.atLeast, trace: request.span ?? undefined });
+  if (opaque !== undefined) {
+    const kind = isBearer ? opaque.kindOf(credential, SCHEME) : opaque.keys && credential.slice(0, SCHEME).toLowerCase() === 'apikey ' ? 'key' : null;
+    if (kind !== null) return opaque.authenticate(credential, SCHEME, stateOf(request, kind));
+  }
   return isBearer && credential.length > SCHEME ? authenticator.authenticate(credential, SCHEME) : refused('not-bearer');
+}
+
+function stateOf({ atLeast, span }: DoorRequest, kind: OpaqueKind): Parameters<OpaqueTokens['authenticate']>[2] {
+  return { kind, atLeast, trace: span ?? undefined };
 }

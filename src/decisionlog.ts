@@ -108,6 +108,7 @@ export function decisionLine(check: CheckReport, wallMs: number): string {
     operation: cut(check.operation),
     target: cut(check.target),
     subject: cut(check.subject),
+    ...(check.actor ? { actor: cut(check.actor) } : {}),
     tenant: cut(check.tenant),
     cache: check.cache,
     duration_us: Math.round(check.durationMs * 1000),

@@ -50,6 +50,8 @@ export interface Issuer extends Authority {
 export interface Identity {
   readonly kind: 'user' | 'operator';
   readonly subject: string;
+  /** Who has logged in as the subject, and must be allowed to at each check; '' or absent: nobody else has. */
+  readonly actor?: string;
   readonly authority: Authority;
   /** When it ends, in seconds since 1970. */
   readonly expires: number;

@@ -23,6 +23,8 @@ export type CredentialProblem =
   /** Not an API key, or nobody's (any more). */
   | 'bad-key'
   | 'expired-key'
+  /** The token of a session that has ended, or never was. */
+  | 'ended-session'
   | 'expired-token'
   | 'early-token'
   /** A claim is missing or not of its type. */

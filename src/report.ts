@@ -28,6 +28,8 @@ export interface CheckReport {
   readonly target: string;
   /** User id that the credential proved; '' if it proved none. At the api: that the application asked for. */
   readonly subject: string;
+  /** Who has logged in as the subject; '' or absent where nobody else has. */
+  readonly actor?: string;
   readonly tenant: string;
   /** Did the check wait for the database? `none`: it never reached the cache. */
   readonly cache: 'hit' | 'miss' | 'none';

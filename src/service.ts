@@ -9,7 +9,6 @@ import { barrier, postgresSource } from 'policy-cache/postgres';
 import { createAdmission } from './admission.ts';
 import { apiServer, createApi } from './api/app.ts';
 import { isReady, type Readiness } from './api/health.ts';
-import { createApiKeys, newApiKey } from './apikeys.ts';
 import { createAuthorize, decisionIds } from './authorize.ts';
 import { hostClock } from './clock.ts';
 import type { Config } from './config.ts';
@@ -22,6 +21,7 @@ import { createHotSet } from './hotset.ts';
 import { createIdentity, missingKeys } from './authorities.ts';
 import { addressesOf, listen } from './listen.ts';
 import type { Log } from './log.ts';
+import { createOpaqueTokens, newApiKey } from './opaque.ts';
 import { createPdp } from './pdp.ts';
 import { loadPolicy } from './policy.ts';
 import type { CheckReport } from './report.ts';
@@ -152,11 +152,12 @@ export async function startService(parts: ServiceParts): Promise<Service> {
     if (writes) decisions.report(check);
     check.span?.end(check);
   };
+  const kinds = { key: settings.identity.apiKeys, session: settings.identity.local.enabled };
   const authorize = createAuthorize({
     table: policy.routes,
     authenticator,
     ...(identity.believe ? { believe: identity.believe } : {}),
-    ...(settings.identity.apiKeys ? { apiKeys: createApiKeys({ cache, wall: parts.wall, deadline, admit: admitToken }) } : {}),
+    opaque: kinds.key || kinds.session ? createOpaqueTokens({ cache, wall: parts.wall, kinds, deadline, admit: admitToken }) : undefined,
     clock,
     deadline,
     pdp: createPdp(cache, { deadline, admit: admitCheck }),
@@ -202,6 +203,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
           database: { ...database, url: adminUrl },
           operator: settings.operator.secrets ?? [],
           authenticate: (token) => authenticator.authenticate(token),
+          opaque: createOpaqueTokens({ cache, wall: parts.wall, kinds, deadline: ADMIN_DEADLINE_MS, admit: admitToken }),
           cache,
           pdp: createPdp(cache, { deadline: ADMIN_DEADLINE_MS }),
           vocabulary: policy.vocabulary,

@@ -165,7 +165,7 @@ export const settings = z.strictObject({
         .register(notes, { description: 'Permission classes kept in memory (users of one owner and the same groups share one).' }),
       keys: integer(100, 100_000_000)
         .default(100_000)
-        .register(notes, { description: 'API keys kept in memory; those that do not exist as many as `cache.absent`.' }),
+        .register(notes, { description: 'API keys and sessions kept in memory; those that do not exist as many as `cache.absent`.' }),
       touched: integer(1000, 100_000_000).default(200_000).register(notes, { description: 'Changed keys remembered one by one.' }),
       tokens: integer(100, 100_000_000).default(20_000).register(notes, { description: 'Verified tokens kept in memory.' }),
       hotSet: text.optional().register(notes, {
@@ -197,6 +197,23 @@ export const settings = z.strictObject({
       apiKeys: flag
         .default(false)
         .register(notes, { description: 'Believe the API keys that the administration makes: `Authorization: Bearer gg_…` or `ApiKey gg_…`.' }),
+      local: z
+        .strictObject({
+          enabled: flag.default(false).register(notes, {
+            description:
+              'Users log in here, with passwords: `/v1/auth` of the api (where `database.adminUrl` is set), and every door believes the tokens of their sessions: `Authorization: Bearer gs_…`.',
+          }),
+          tokenTtl: duration(60_000, 3_600_000)
+            .default(900_000)
+            .register(notes, { description: 'How long an access token is good; then it is renewed by the refresh token.', time: true }),
+          sessionIdle: duration(60_000, 90 * 86_400_000)
+            .default(7 * 86_400_000)
+            .register(notes, { description: 'A session ends when it was not renewed for so long.', time: true }),
+          sessionMax: duration(60_000, 365 * 86_400_000)
+            .default(30 * 86_400_000)
+            .register(notes, { description: 'A session ends so long after the log-in, however often it was renewed.', time: true }),
+        })
+        .prefault({}),
       thingsboard: z
         .strictObject({
           signingKey: signingKeys.optional().register(notes, {

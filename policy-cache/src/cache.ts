@@ -115,7 +115,7 @@ export class PolicyCache {
   }
 
   /**
-   * Whose is the API key with this hash (SHA-256, hexadecimal), and until when? Null: nobody's. A hit is answered in this turn.
+   * Whose is the API key, or the token of a session, with this hash (SHA-256, hexadecimal), and until when? Null: nobody's. A hit is answered in this turn.
    * @throws PolicyError (thrown or as a rejection) where it cannot be known
    */
   key(hash: string, options?: CheckOptions): KeyHolder | null | Promise<KeyHolder | null> {

@@ -1,6 +1,6 @@
-// Whose is an API key, as far as a world knows?
+// Whose is an API key, or the token of a session, as far as a world knows?
 //
-// A key is an entry like any other (coherence 3.6): found by its hash, with the tag `k`, so that its end reaches every cache as every
+// Either is a key here: a secret that somebody has. A key is an entry like any other (coherence 3.6): found by its hash, with the tag `k`, so that its end reaches every cache as every
 // change does. The key itself never comes in here. Whether its time is over is for whoever has a wall clock.
 
 import type { Revision } from './model.ts';
@@ -10,6 +10,8 @@ import type { KeyEntry, World } from './world.ts';
 /** Whoever presents a key is this user, up to that time. */
 export interface KeyHolder {
   readonly user: string;
+  /** Who has logged in as the user: it must itself be allowed to (semantics 5), at each check. '': nobody else has. */
+  readonly actor: string;
   /** Milliseconds since 1970. */
   readonly expires: number;
 }
@@ -43,6 +45,6 @@ export function admitKey(world: World, { hash, row, stamp }: { readonly hash: st
   if (!provedKey(world, hash, draft)) return false;
   const [into, other] = row === null ? [world.absentKeys, world.keys] : [world.keys, world.absentKeys];
   other.delete(hash);
-  into.set(hash, { at: draft.at, used: false, user: row?.user ?? '', expires: row?.expires ?? 0 });
+  into.set(hash, { at: draft.at, used: false, user: row?.user ?? '', actor: row?.actor ?? '', expires: row?.expires ?? 0 });
   return true;
 }

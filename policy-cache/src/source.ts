@@ -104,9 +104,11 @@ export interface ClassesReply {
 
 /** An API key as the database has it. */
 export interface KeyRow {
-  /** SHA-256 of the key, in hexadecimal digits. */
+  /** SHA-256 of the key, or of a session's token, in hexadecimal digits. */
   readonly hash: string;
   readonly user: string;
+  /** Who has logged in as the user; '' where nobody else has. */
+  readonly actor: string;
   /** Milliseconds since 1970, a whole number. */
   readonly expires: number;
 }

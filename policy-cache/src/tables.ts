@@ -168,6 +168,7 @@ export class Tables {
   /** A new API key, or another end of one that is there. */
   setKey(key: KeyRow): void {
     if (this.#stored(key.user, 'user').kind !== 'user') throw new InputError('user', `${quoted(key.user)} is no user`);
+    if (key.actor !== '' && this.#stored(key.actor, 'actor').kind !== 'user') throw new InputError('actor', `${quoted(key.actor)} is no user`);
     this.#keys.set(key.hash, key);
     this.touched.k.add(key.hash);
   }
@@ -208,7 +209,7 @@ export class Tables {
       );
       this.touched.g.add(grant.userGroup);
     }
-    if (kind === 'user') for (const key of [...this.#keys.values()]) if (key.user === id) this.removeKey(key.hash);
+    if (kind === 'user') for (const key of [...this.#keys.values()]) if (key.user === id || key.actor === id) this.removeKey(key.hash);
     this.#grants.delete(id);
     this.#roles.delete(id);
     this.#memberOf.delete(id);

@@ -47,11 +47,13 @@ export interface ClassCell {
   roles: readonly string[];
 }
 
-/** An API key, by its hash. */
+/** An API key, or the token of a session, by its hash. */
 export interface KeyEntry extends Recent {
   at: number;
   /** Whose it is; '' if there is no such key. */
   readonly user: string;
+  /** Who has logged in as the user; '' where nobody else has. */
+  readonly actor: string;
   /** When it ends, in milliseconds since 1970. */
   readonly expires: number;
 }

@@ -55,7 +55,7 @@ async function started(settings: Partial<CacheSettings> = {}, Cache: typeof Poli
 }
 
 type Answer = KeyHolder | null;
-const told = (holder: Answer): Answer => holder && { user: holder.user, expires: holder.expires };
+const told = (holder: Answer): Answer => holder && { user: holder.user, actor: holder.actor, expires: holder.expires };
 function now(answer: Answer | Promise<Answer>): Answer {
   if (answer instanceof Promise) throw new Error('expected an answer in this turn, got a promise');
   return told(answer);
@@ -72,11 +72,11 @@ async function code(call: () => unknown): Promise<string> {
 describe('a key', () => {
   test('is read once, then answered in the same turn; one that nobody has likewise, apart', async () => {
     const { cache, memory } = await started();
-    memory.commit((tables) => tables.setKey({ hash: hash(1), user: 'ann', expires: END }));
+    memory.commit((tables) => tables.setKey({ hash: hash(1), user: 'ann', actor: '', expires: END }));
     const asked = cache.key(hash(1));
     expect(asked).toBeInstanceOf(Promise);
-    expect(told(await asked)).toEqual({ user: 'ann', expires: END });
-    expect(now(cache.key(hash(1)))).toEqual({ user: 'ann', expires: END });
+    expect(told(await asked)).toEqual({ user: 'ann', actor: '', expires: END });
+    expect(now(cache.key(hash(1)))).toEqual({ user: 'ann', actor: '', expires: END });
     expect(await cache.key(hash(2))).toBeNull();
     expect(now(cache.key(hash(2)))).toBeNull();
     expect(cache.sizes()).toMatchObject({ keys: 1, absent: 0 });
@@ -92,26 +92,30 @@ describe('a key', () => {
       return told(await cache.key(hash(1)));
     };
     expect(await cache.key(hash(1))).toBeNull();
-    expect(await after((tables) => tables.setKey({ hash: hash(1), user: 'ann', expires: END }))).toEqual({ user: 'ann', expires: END });
-    expect(await after((tables) => tables.setKey({ hash: hash(1), user: 'ann', expires: END + 1 }))).toEqual({ user: 'ann', expires: END + 1 });
+    expect(await after((tables) => tables.setKey({ hash: hash(1), user: 'ann', actor: '', expires: END }))).toEqual({ user: 'ann', actor: '', expires: END });
+    expect(await after((tables) => tables.setKey({ hash: hash(1), user: 'ann', actor: '', expires: END + 1 }))).toEqual({
+      user: 'ann',
+      actor: '',
+      expires: END + 1,
+    });
     expect(await after((tables) => tables.removeKey(hash(1)))).toBeNull();
-    expect(await after((tables) => tables.setKey({ hash: hash(1), user: 'ann', expires: END }))).toEqual({ user: 'ann', expires: END });
+    expect(await after((tables) => tables.setKey({ hash: hash(1), user: 'ann', actor: '', expires: END }))).toEqual({ user: 'ann', actor: '', expires: END });
     expect(await after((tables) => tables.remove('ann'))).toBeNull();
     expect(now(cache.key(hash(1)))).toBeNull();
   });
 
   test('is not touched by the end of another one, and stays when objects change', async () => {
     const { cache, clock, memory } = await started();
-    memory.commit((tables) => [1, 2].forEach((number) => tables.setKey({ hash: hash(number), user: 'ann', expires: END })));
+    memory.commit((tables) => [1, 2].forEach((number) => tables.setKey({ hash: hash(number), user: 'ann', actor: '', expires: END })));
     await Promise.all([cache.key(hash(1)), cache.key(hash(2))]);
     memory.commit((tables) => (tables.removeKey(hash(2)), tables.remove('d')));
     await clock.advance(1);
-    expect(now(cache.key(hash(1)))).toEqual({ user: 'ann', expires: END });
+    expect(now(cache.key(hash(1)))).toEqual({ user: 'ann', actor: '', expires: END });
   });
 
   test('is answered at a revision, at the latest, or not at all', async () => {
     const { cache, clock, memory, hold } = await started();
-    memory.commit((tables) => tables.setKey({ hash: hash(1), user: 'ann', expires: END }));
+    memory.commit((tables) => tables.setKey({ hash: hash(1), user: 'ann', actor: '', expires: END }));
     await cache.key(hash(1));
     const release = hold('ring');
     const gone = memory.commit((tables) => tables.removeKey(hash(1)));
@@ -143,7 +147,7 @@ describe('a key', () => {
 
   test('that is in memory is found again for nothing', async () => {
     const { cache, memory } = await started();
-    memory.commit((tables) => tables.setKey({ hash: hash(1), user: 'ann', expires: END }));
+    memory.commit((tables) => tables.setKey({ hash: hash(1), user: 'ann', actor: '', expires: END }));
     const first = hash(1);
     await cache.key(first);
     expect(bytesPerCall(() => void cache.key(first))).toBeLessThan(1);
@@ -152,7 +156,7 @@ describe('a key', () => {
 
 test('made-up keys: whatever their number, checks go on, and good keys stay in memory', async () => {
   const { cache, clock, memory, hold } = await started({ limits: { absent: 100, keys: 100 } });
-  memory.commit((tables) => tables.setKey({ hash: hash(1), user: 'ann', expires: END }));
+  memory.commit((tables) => tables.setKey({ hash: hash(1), user: 'ann', actor: '', expires: END }));
   await cache.key(hash(1));
   const release = hold('keys');
   const flood = Promise.all(Array.from({ length: 6_000 }, (_, i) => code(() => cache.key(hash(1_000 + i)))));
@@ -201,7 +205,7 @@ async function run(Cache: typeof PolicyCache, of: number): Promise<string | null
     switch (below(6)) {
       case 0: {
         const holder = keys.get(key) ?? null;
-        const next = holder === null || below(2) === 0 ? { user: ['ann', 'ben'][below(2)]!, expires: END + below(1_000) } : null;
+        const next = holder === null || below(2) === 0 ? { user: ['ann', 'ben'][below(2)]!, actor: ['', 'ben'][below(2)]!, expires: END + below(1_000) } : null;
         memory.commit((tables) => (next === null ? tables.removeKey(key) : tables.setKey({ hash: key, ...next })));
         keys = new Map(keys).set(key, next);
         note();

@@ -204,7 +204,7 @@ export function sourceConformance(make: () => Promise<SourceUnderTest>): void {
 
   test('keys: user and end of those that exist; each change of one touches it, and so does the end of its user', async () => {
     const [first, second] = ['1', '2'].map((digit) => digit.repeat(64)) as [string, string];
-    const key = { hash: first, user: 'Ünïcode-😀"\\{},', expires: 1_800_000_000_123 };
+    const key = { hash: first, user: 'Ünïcode-😀"\\{},', actor: '', expires: 1_800_000_000_123 };
     const user = world({ tenants: [], users: [{ id: 'holder', owner: 't' }] });
     expect(await touchedBy({ do: 'insertKey', key })).toEqual([`k:${first}`]);
     expect(await attachment.keys([second, first, first])).toEqual({ stamp: await head(), rows: expect.arrayContaining([key]) as unknown });

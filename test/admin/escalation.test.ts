@@ -18,7 +18,7 @@ import { createCursors } from '../../src/api/admin/cursor.ts';
 import { createAuthority } from '../../src/api/admin/needs.ts';
 import { BOUNDS } from '../../src/api/admin/page.ts';
 import { createPerformer } from '../../src/api/admin/perform.ts';
-import { newApiKey } from '../../src/apikeys.ts';
+import { newApiKey } from '../../src/opaque.ts';
 import { createPdp } from '../../src/pdp.ts';
 import { KINDS, callOf, learn, sceneOf, type Call, type Scene, type Search } from '../support/admin-calls.ts';
 import { insertWorld, prefixed, readWorld, storable } from '../support/admin-worlds.ts';

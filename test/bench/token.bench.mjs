@@ -15,7 +15,7 @@ import { fileURLToPath } from 'node:url';
 import { PolicyCache, compileVocabulary, formatRevision, parseRevision, parseWorldFile, requestOf } from 'policy-cache';
 import { MemorySource } from 'policy-cache/memory';
 import { parse } from 'yaml';
-import { createApiKeys, newApiKey } from '../../dist/apikeys.js';
+import { createOpaqueTokens, newApiKey } from '../../dist/opaque.js';
 import { createAuthorize, decisionIds } from '../../dist/authorize.js';
 import { hostClock } from '../../dist/clock.js';
 import { createHttpDoors } from '../../dist/doors/http.js';
@@ -52,7 +52,7 @@ async function warmCache() {
   const cache = new PolicyCache({ vocabulary, source, clock: hostClock(), random: Math.random });
   cache.start();
   await cache.ready(10_000);
-  source.commit((tables) => tables.setKey({ hash: API_KEY.hash, user: 'reader', expires: Date.now() + 3_600_000 }));
+  source.commit((tables) => tables.setKey({ hash: API_KEY.hash, user: 'reader', actor: '', expires: Date.now() + 3_600_000 }));
   const revisions = Array.from({ length: HISTORY }, (_, i) =>
     formatRevision(source.commit((tables) => (i % 2 === 0 ? tables.addEntity({ id: 'e', type: 'DEVICE', owner: 't', groups: [] }) : tables.remove('e')))),
   );
@@ -76,8 +76,8 @@ async function serve() {
   const issuer = createThingsBoardIssuer({ name: 'thingsboard', tenants: '*', signingKeys: [key] });
   const authenticator = createAuthenticator({ issuers: [issuer], wall, tokens: 100 });
   const clock = hostClock();
-  const apiKeys = createApiKeys({ cache, wall });
-  const authorize = createAuthorize({ table, authenticator, apiKeys, pdp: createPdp(cache, { deadline: 1_000 }), nextId: decisionIds('bench'), clock });
+  const opaque = createOpaqueTokens({ cache, wall, kinds: { key: true, session: true } });
+  const authorize = createAuthorize({ table, authenticator, opaque, pdp: createPdp(cache, { deadline: 1_000 }), nextId: decisionIds('bench'), clock });
   const doors = createHttpDoors({ authorize, clock, report: () => undefined, atLeast: true });
   const address = await listen(doors.server(), { host: '127.0.0.1', port: 0 });
   const token = await signToken(key, { userId: 'reader', scope: 'TENANT_ADMIN', issuedAt: Math.floor(wall() / 1000), lifetime: 3_600 });

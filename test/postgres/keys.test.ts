@@ -5,7 +5,7 @@ import { PolicyCache } from 'policy-cache';
 import { migrate, openPool, postgresSource } from 'policy-cache/postgres';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { hostClock } from '../../src/clock.ts';
-import { newApiKey } from '../../src/apikeys.ts';
+import { newApiKey } from '../../src/opaque.ts';
 import { cli } from '../support/cli.ts';
 import { vocabulary } from '../support/doors.ts';
 import { startPostgres, type TestServer } from '../support/postgres.ts';

@@ -94,6 +94,7 @@ describe('a route of the table', () => {
       operation: 'READ',
       target: 'd2',
       subject: 'clerk',
+      actor: '',
       tenant: 't1',
       customer: 'c1',
       cache: 'miss',

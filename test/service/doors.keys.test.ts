@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import type { Held } from 'policy-cache/memory';
 import { PolicyError, formatRevision } from 'policy-cache';
 import { afterEach, describe, expect, test } from 'vitest';
-import { newApiKey } from '../../src/apikeys.ts';
+import { newApiKey } from '../../src/opaque.ts';
 import { createIdentity } from '../../src/authorities.ts';
 import type { DoorRequest, Outcome } from '../../src/authorize.ts';
 import { hostClock } from '../../src/clock.ts';
@@ -28,7 +28,7 @@ const HOUR = 3_600_000;
 /** A key of the user, good for an hour. */
 function keyOf(side: Sidecar, user: string, lifetime = HOUR): { readonly key: string; readonly hash: string } {
   const made = newApiKey();
-  side.source.commit((tables) => tables.setKey({ hash: made.hash, user, expires: NOW * 1000 + lifetime }));
+  side.source.commit((tables) => tables.setKey({ hash: made.hash, user, actor: '', expires: NOW * 1000 + lifetime }));
   return made;
 }
 const asked = (credential: string, more: Partial<DoorRequest> = {}): DoorRequest => ({
@@ -177,6 +177,7 @@ describe('a key that ends at a revision', () => {
   test.each([
     ['is taken away', 'unauthenticated bad-key'],
     ['is given to another user', 'deny no-grant'],
+    ['gets an actor who may not', 'deny no-grant'],
     ['is changed and is still its own', 'permit generic'],
   ])('while its check waits for something else: %s', async (what, expected) => {
     const { side, key, hash, holds } = await unheard();
@@ -187,7 +188,12 @@ describe('a key that ends at a revision', () => {
     const revision = side.source.commit((tables) =>
       what === 'is taken away'
         ? tables.removeKey(hash)
-        : tables.setKey({ hash, user: what === 'is given to another user' ? 'nobody' : 'reader', expires: expires - 1 }),
+        : tables.setKey({
+            hash,
+            user: what === 'is given to another user' ? 'nobody' : 'reader',
+            actor: what === 'gets an actor who may not' ? 'clerk' : '',
+            expires: expires - 1,
+          }),
     );
     await until(() => side.cache.state().revision === formatRevision(revision), 'the cache has seen it');
     holds.delete('objects');

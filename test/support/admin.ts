@@ -6,7 +6,7 @@ import { PolicyCache } from 'policy-cache';
 import { postgresSource } from 'policy-cache/postgres';
 import { startAdministration, type AdminSettings } from '../../src/api/admin/start.ts';
 import type { AdminEnv } from '../../src/api/admin/route.ts';
-import { newApiKey } from '../../src/apikeys.ts';
+import { newApiKey } from '../../src/opaque.ts';
 import { hostClock } from '../../src/clock.ts';
 import { createPdp } from '../../src/pdp.ts';
 import { vocabulary } from './doors.ts';
@@ -43,7 +43,12 @@ export async function startTestAdministration(database: TestDatabase, more: Pick
   const administration = startAdministration({
     database: { url: await database.urlAs('grantgate_writer') },
     operator: [OPERATOR],
-    authenticate: (token) => ({ kind: 'user', subject: Buffer.from(token, 'base64url').toString(), authority: { tenants: '*' } }),
+    authenticate: (token) => ({
+      kind: 'user',
+      subject: Buffer.from(token, 'base64url').toString(),
+      authority: { name: 'test', external: false, tenants: '*' },
+      expires: Infinity,
+    }),
     cache,
     pdp: createPdp(cache, { deadline: 5_000 }),
     vocabulary,

@@ -7,7 +7,6 @@ import type { Clock } from 'policy-cache';
 import { MemorySource } from 'policy-cache/memory';
 import type { Held } from 'policy-cache/memory';
 import { parse } from 'yaml';
-import { createApiKeys } from '../../src/apikeys.ts';
 import type { Believe } from '../../src/asserted.ts';
 import { createAuthorize, decisionIds } from '../../src/authorize.ts';
 import type { Authorize } from '../../src/authorize.ts';
@@ -21,6 +20,7 @@ import type { Authenticator, Issuer } from '../../src/identity.ts';
 import { createThingsBoardIssuer, signToken } from '../../src/issuers/thingsboard.ts';
 import type { TokenClaims } from '../../src/issuers/thingsboard.ts';
 import { listen } from '../../src/listen.ts';
+import { createOpaqueTokens } from '../../src/opaque.ts';
 import { createPdp } from '../../src/pdp.ts';
 import type { CheckReport } from '../../src/report.ts';
 import { compileRoutes } from '../../src/routes.ts';
@@ -113,6 +113,8 @@ export interface SidecarSettings {
   readonly believe?: Believe;
   /** API keys are believed. */
   readonly apiKeys?: boolean;
+  /** Tokens of sessions are. */
+  readonly sessions?: boolean;
 }
 
 export async function sidecar(settings: SidecarSettings = {}): Promise<Sidecar> {
@@ -135,7 +137,12 @@ export async function sidecar(settings: SidecarSettings = {}): Promise<Sidecar> 
     table,
     authenticator,
     ...(settings.believe ? { believe: settings.believe } : {}),
-    ...(settings.apiKeys ? { apiKeys: createApiKeys({ cache, wall: () => wall, ...(settings.admit ? { admit: settings.admit.token } : {}) }) } : {}),
+    opaque: createOpaqueTokens({
+      cache,
+      wall: () => wall,
+      kinds: { key: settings.apiKeys ?? false, session: settings.sessions ?? false },
+      ...(settings.admit ? { admit: settings.admit.token } : {}),
+    }),
     pdp: createPdp(cache, settings.admit ? { admit: settings.admit.check } : {}),
     nextId: decisionIds('test'),
     clock,

@@ -9,7 +9,7 @@ import type { ClassesReply, ClassKey, KeysReply, ObjectsReply, TreeRow } from '.
 import type { Address } from './address.ts';
 import { failure, within, type DialOptions } from './dial.ts';
 import { openLink, type Link, type Parameter, type Statement } from './link.ts';
-import { parseClasses, parseHasKeys, parseKeys, parseNode, parseObjects, parseStamp } from './rows.ts';
+import { parseClasses, parseKeys, parseNode, parseObjects, parseSchema, parseStamp } from './rows.ts';
 
 export interface FillOptions extends DialOptions {
   /** Fill connections; default 4. */
@@ -43,7 +43,7 @@ export class Fills {
   readonly #links = new Set<Link>();
   #reopenAt = 0;
   #closed = false;
-  #hasKeys = false;
+  #hasSessions = false;
 
   constructor(address: Address, options: FillOptions) {
     this.#address = address;
@@ -75,12 +75,17 @@ export class Fills {
     return parseClasses(await this.#fill(CLASSES, [JSON.stringify(keys)]));
   }
 
-  /** Before version 7 of the schema there was no key. It is looked at again each time, for it may be migrated while this process follows it. */
+  /**
+   * Before version 7 of the schema there was no key, before 8 no session. It is looked at again each time, for it may be migrated while this
+   * process follows it.
+   */
   async keys(hashes: readonly string[]): Promise<KeysReply> {
-    if (!this.#hasKeys) {
+    if (!this.#hasSessions) {
       const answer = await this.#fill(NO_KEYS, []);
-      if (!parseHasKeys(answer)) return parseKeys(answer);
-      this.#hasKeys = true;
+      const schema = parseSchema(answer);
+      if (schema < KEYS_SINCE) return parseKeys(answer);
+      if (schema < SESSIONS_SINCE) return parseKeys(await this.#fill(KEYS_ALONE, [arrayLiteral(hashes)]));
+      this.#hasSessions = true;
     }
     return parseKeys(await this.#fill(KEYS, [arrayLiteral(hashes)]));
   }
@@ -243,15 +248,21 @@ select json_build_object('stamp', ${STAMP}, 'rows', (
     from grantgate.object o where o.id = k.id limit 1) r)) r`,
 };
 
-/** API keys by their hashes. */
-const KEYS: Statement = {
-  name: 'fill of keys',
+const KEYS_SINCE = 7;
+const SESSIONS_SINCE = 8;
+const API_KEY = "(select a.hash, a.user_id, '' actor, a.expires from grantgate.api_key a where a.hash = k.hash limit 1)";
+const SESSION = "(select s.hash, s.user_id, coalesce(s.actor, '') actor, s.expires from grantgate.session s where s.hash = k.hash limit 1)";
+
+/** By their hashes. What is hashed begins otherwise for each kind, so none is both. */
+const keys = (name: string, found: string): Statement => ({
+  name,
   text: `
 select json_build_object('stamp', ${STAMP}, 'rows', (
-  select json_agg(r.entry) from unnest($1::text[]) k (hash) cross join lateral (
-    select json_build_array(a.hash, a.user_id, floor(extract(epoch from a.expires) * 1000)::bigint) entry
-    from grantgate.api_key a where a.hash = k.hash limit 1) r)) r`,
-};
+  select json_agg(json_build_array(r.hash, r.user_id, r.actor, floor(extract(epoch from r.expires) * 1000)::bigint))
+  from unnest($1::text[]) k (hash) cross join lateral (${found}) r)) r`,
+});
+const KEYS = keys('fill of keys', `${API_KEY} union all ${SESSION}`);
+const KEYS_ALONE = keys('fill of API keys', API_KEY);
 
 const NO_KEYS: Statement = {
   name: 'look for keys',

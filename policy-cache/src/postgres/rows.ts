@@ -91,17 +91,16 @@ export function parseKeys(json: unknown): KeysReply {
   return {
     stamp: parseStamp(reply['stamp']),
     rows: optionalList(reply['rows'], 'keys.rows', (row, field) => {
-      const [hash, user, expires] = tuple(row, 3, field);
-      return { hash: text(hash, field), user: text(user, field), expires: integer(expires, field) };
+      const [hash, user, actor, expires] = tuple(row, 4, field);
+      return { hash: text(hash, field), user: text(user, field), actor: text(actor, field), expires: integer(expires, field) };
     }),
   };
 }
 
-/** True if the schema has a table of API keys. */
-export function parseHasKeys(json: unknown): boolean {
-  return integer(record(json, 'keys')['schema'], 'keys.schema') >= KEYS_SINCE;
+/** Which version of the schema it was. */
+export function parseSchema(json: unknown): number {
+  return integer(record(json, 'keys')['schema'], 'keys.schema');
 }
-const KEYS_SINCE = 7;
 
 /** `[id, owner]` of a tenant (no owner) or a customer. */
 export function parseNode(row: unknown): TreeRow {

@@ -37,7 +37,7 @@ export interface SessionOptions {
 }
 
 /** Versions of the schema whose log this code understands. */
-export const SCHEMA = { from: 5, to: 7 };
+export const SCHEMA = { from: 5, to: 8 };
 
 /**
  * Connects, LISTENs (which a standby refuses), and looks whether the log can be read and is complete.

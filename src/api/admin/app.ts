@@ -3,7 +3,7 @@
 // A route reads the request and names an action; who may do it, how it is written and what the audit log says of it is the action's
 // and the performer's (perform.ts). The OpenAPI document is made of the same schemas that check what comes.
 
-import { Hono } from 'hono';
+import { Hono, type MiddlewareHandler } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { parseJsonObject } from '../json.ts';
 import { problem, reply } from '../problems.ts';
@@ -16,7 +16,7 @@ import { keyRoutes, type KeyParts } from './keys.ts';
 import { readOne } from './model.ts';
 import type { Caller } from './needs.ts';
 import { reported, type ReportParts } from './reported.ts';
-import { createRoutes, type AdminEnv } from './route.ts';
+import { createRoutes, type AdminEnv, type Routes } from './route.ts';
 import * as schemas from './schemas.ts';
 import { tenantRoutes } from './tenants.ts';
 
@@ -24,19 +24,38 @@ export interface AdminParts extends CollectionParts, KeyParts, ListParts {
   /** Who asks, by `Authorization`. */
   readonly caller: (authorization: string | undefined) => Promise<Caller | CallerProblem>;
   readonly version: string;
+  /** Adds what may be asked without a credential (below /v1/auth); absent: there is no such thing. */
+  readonly open?: ((routes: Routes) => void) | undefined;
   /** Who is told what was decided; absent: nobody. */
   readonly decisions?: ReportParts | undefined;
 }
 
 /** 100,000 members of 36 characters each. */
 const BODY_BYTES = 8 * 1024 * 1024;
+/** An e-mail and a password. */
+const OPEN_BODY_BYTES = 16 * 1024;
 const WITH_BODY: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH']);
+
+const limited = (maxSize: number): MiddlewareHandler<AdminEnv> =>
+  bodyLimit({ maxSize, onError: () => problem({ status: 413, code: 'too-large', detail: `the body must be ${maxSize} bytes at most` }) });
+
+const jsonObject: MiddlewareHandler<AdminEnv> = async (c, next) => {
+  if (!WITH_BODY.has(c.req.method)) return next();
+  const body = parseJsonObject(await c.req.arrayBuffer());
+  return 'wrong' in body ? problem({ status: 400, code: 'bad-request', detail: body.wrong }) : next();
+};
 
 export function adminRoutes(parts: AdminParts): Hono<AdminEnv> {
   const { writer, authority, caller, version } = parts;
   const app = new Hono<AdminEnv>();
   if (parts.decisions !== undefined) app.use('/v1/*', reported(parts.decisions));
 
+  const routes = createRoutes(app);
+  if (parts.open !== undefined) {
+    // Before anybody is asked who it is; so little of a body is read.
+    app.use('/v1/auth/*', limited(OPEN_BODY_BYTES), jsonObject);
+    parts.open(routes);
+  }
   // Who asks, before anything of the body is read.
   app.use('/v1/*', async (c, next) => {
     const asked = await caller(c.req.header('authorization'));
@@ -47,22 +66,13 @@ export function adminRoutes(parts: AdminParts): Hono<AdminEnv> {
     c.set('who', await authority.identify(asked));
     return next();
   });
-  app.use(
-    '/v1/*',
-    bodyLimit({ maxSize: BODY_BYTES, onError: () => problem({ status: 413, code: 'too-large', detail: `the body must be ${BODY_BYTES} bytes at most` }) }),
-  );
-  app.use('/v1/*', async (c, next) => {
-    if (!WITH_BODY.has(c.req.method)) return next();
-    const body = parseJsonObject(await c.req.arrayBuffer());
-    return 'wrong' in body ? problem({ status: 400, code: 'bad-request', detail: body.wrong }) : next();
-  });
+  app.use('/v1/*', limited(BODY_BYTES), jsonObject);
   app.onError((error) => {
     const answer = refusalAnswer(error);
     if (answer === null) throw error;
     return answer;
   });
 
-  const routes = createRoutes(app);
   routes.add({
     method: 'get',
     path: '/v1/me',

@@ -83,14 +83,25 @@ const READ_AT_ONCE = 100;
 
 type May = Extract<Need, { kind: 'may' }>;
 
+/** Whose permissions are asked, and what for. */
+interface Question {
+  readonly user: string;
+  readonly need: May;
+}
+
 export function createAuthority({ pdp, cache, vocabulary, deadline }: AuthorityParts): Authority {
   const subjectOf = ({ caller }: Who): string => {
     if (caller.kind === 'operator') throw usersOnly();
     return caller.subject;
   };
-  const request = (subject: string, { operation, resource, target, owner, groups }: May) =>
+  /** Whoever has logged in as somebody else must be allowed to at each question (semantics 5), in the state in which that is answered. */
+  const acting = ({ caller }: Who): readonly Question[] =>
+    caller.kind === 'user' && caller.actor !== caller.subject
+      ? [{ user: caller.actor, need: { kind: 'may', operation: 'IMPERSONATE', resource: 'USER', target: caller.subject } }]
+      : [];
+  const request = ({ user, need: { operation, resource, target, owner, groups } }: Question) =>
     requestOf(vocabulary, {
-      user: subject,
+      user,
       operation,
       resource,
       target,
@@ -98,15 +109,14 @@ export function createAuthority({ pdp, cache, vocabulary, deadline }: AuthorityP
       ...(groups === undefined || groups.length === 0 ? {} : { groups }),
     });
 
-  const allMay = async (who: Who, subject: string, needs: readonly May[]): Promise<Revision | 'latest'> => {
-    if (needs.length === 0) return 'latest';
+  const allMay = async (who: Who, needs: readonly May[]): Promise<Revision | 'latest'> => {
+    const user = subjectOf(who);
     const distinct = [...new Map(needs.map((need) => [JSON.stringify(need), need])).values()];
-    const ruling = await pdp.check(
-      distinct.map((need) => request(subject, need)),
-      'latest',
-    );
+    const questions = [...acting(who), ...distinct.map((need) => ({ user, need }))];
+    if (questions.length === 0) return 'latest';
+    const ruling = await pdp.check(questions.map(request), 'latest');
     const { decision, index, status } = ruling;
-    const { operation, resource, target } = distinct[index]!;
+    const { operation, resource, target } = questions[index]!.need;
     note(who, { operation, resource, target, ruling });
     if (!decision.allow) {
       // Whether another tenant has such an id is not the caller's business.
@@ -131,7 +141,9 @@ export function createAuthority({ pdp, cache, vocabulary, deadline }: AuthorityP
         );
       if (tenants !== '*' && !tenants.includes(status.tenant))
         throw new Unauthenticated('foreign-tenant', 'whoever vouches for this user does not speak for its tenant');
-      return { caller, tenant: status.tenant, owner: status.customer === '' ? status.tenant : status.customer, judgement };
+      const who = { caller, tenant: status.tenant, owner: status.customer === '' ? status.tenant : status.customer, judgement };
+      await allMay(who, []);
+      return who;
     },
 
     async require(who, needs) {
@@ -139,7 +151,6 @@ export function createAuthority({ pdp, cache, vocabulary, deadline }: AuthorityP
       const subject = subjectOf(who);
       const atLeast = await allMay(
         who,
-        subject,
         needs.filter((need) => need.kind === 'may'),
       );
       const rest = needs.filter((need) => need.kind !== 'may');
@@ -155,11 +166,11 @@ export function createAuthority({ pdp, cache, vocabulary, deadline }: AuthorityP
       });
       if (left === null) throw goneMeanwhile();
       if (left instanceof Forbidden) throw left;
-      await allMay(who, subject, left);
+      await allMay(who, left);
     },
 
     async readable(who, asked) {
-      const subject = subjectOf(who);
+      const user = subjectOf(who);
       const rulings: Ruling[] = [];
       // So many at once as one fill has, and fewer than one asker may have waiting.
       for (let from = 0; from < asked.length; from += READ_AT_ONCE)
@@ -167,7 +178,9 @@ export function createAuthority({ pdp, cache, vocabulary, deadline }: AuthorityP
           ...(await Promise.all(
             asked
               .slice(from, from + READ_AT_ONCE)
-              .map(async ({ resource, target }) => pdp.check([request(subject, { kind: 'may', operation: 'READ', resource, target })], undefined)),
+              .map(async ({ resource, target }) =>
+                pdp.check([...acting(who), { user, need: { kind: 'may', operation: 'READ', resource, target } as const }].map(request)),
+              ),
           )),
         );
       // Of many, one line of the log: the first that may be read, or that none may.

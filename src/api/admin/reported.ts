@@ -32,6 +32,7 @@ export function reported({ clock, nextId, report }: ReportParts): MiddlewareHand
       route: '',
       ...{ operation, resource, target },
       subject: caller?.kind === 'user' ? caller.subject : '',
+      actor: caller?.kind === 'user' && caller.actor !== caller.subject ? caller.actor : '',
       tenant: who?.tenant ?? '',
       cache: status === undefined ? 'none' : status.hit ? 'hit' : 'miss',
       durationMs: clock.now() - started,

@@ -20,6 +20,8 @@ export interface Route<P, Q, B> {
   readonly params?: z.ZodObject & z.ZodType<P>;
   readonly query?: z.ZodObject & z.ZodType<Q>;
   readonly body?: z.ZodType<B>;
+  /** Whoever has no credential yet may ask it. */
+  readonly open?: boolean;
   /** It reads `If-Match`. */
   readonly conditional?: boolean;
   readonly answer: {
@@ -62,7 +64,7 @@ export function createRoutes(app: Hono<AdminEnv>): Routes {
   registry.registerComponent('securitySchemes', 'bearer', {
     type: 'http',
     scheme: 'bearer',
-    description: "A user's token, as at the doors, or the operator's secret.",
+    description: "A user's credential, as at the doors (a token, an API key), or the operator's secret.",
   });
   return {
     add(route) {
@@ -129,7 +131,7 @@ async function bodyOf(c: Context, wrong: Wrong[]): Promise<() => unknown> {
   return () => value;
 }
 
-function documented<P, Q, B>({ method, path, summary, params, query, body, conditional, answer }: Route<P, Q, B>): RouteConfig {
+function documented<P, Q, B>({ method, path, summary, params, query, body, open, conditional, answer }: Route<P, Q, B>): RouteConfig {
   const { status, description, schema, tagged, changes } = answer;
   const headers = {
     ...(tagged ? { ETag: { schema: TEXT, description: 'A hash of the object, for If-Match.' } } : {}),
@@ -145,7 +147,7 @@ function documented<P, Q, B>({ method, path, summary, params, query, body, condi
     method,
     path,
     summary,
-    security: [{ bearer: [] }],
+    security: open ? [] : [{ bearer: [] }],
     request: {
       ...(params ? { params } : {}),
       ...(query ? { query } : {}),
