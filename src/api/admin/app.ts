@@ -26,6 +26,8 @@ export interface AdminParts extends CollectionParts, KeyParts, ListParts {
   readonly version: string;
   /** Adds what may be asked without a credential (below /v1/auth); absent: there is no such thing. */
   readonly open?: ((routes: Routes) => void) | undefined;
+  /** Adds what only a caller may ask where users log in here (src/api/local); absent: they do not. */
+  readonly local?: ((routes: Routes, parts: AdminParts) => void) | undefined;
   /** Who is told what was decided; absent: nobody. */
   readonly decisions?: ReportParts | undefined;
 }
@@ -90,6 +92,7 @@ export function adminRoutes(parts: AdminParts): Hono<AdminEnv> {
   listRoutes(routes, parts);
   auditRoutes(routes, parts);
   keyRoutes(routes, parts);
+  parts.local?.(routes, parts);
 
   let document: object | null = null;
   app.get('/v1/openapi.json', () => reply((document ??= routes.document(version))));
