@@ -105,9 +105,7 @@ export function createAuthority({ pdp, cache, vocabulary, deadline }: AuthorityP
   };
   /** Whoever has logged in as somebody else must be allowed to at each question (semantics 5), in the state in which that is answered. */
   const acting = ({ caller }: Who): readonly Question[] =>
-    isActing(caller)
-      ? [{ user: caller.actor, need: { kind: 'may', operation: 'IMPERSONATE', resource: 'USER', target: caller.subject } }]
-      : [];
+    isActing(caller) ? [{ user: caller.actor, need: { kind: 'may', operation: 'IMPERSONATE', resource: 'USER', target: caller.subject } }] : [];
   const request = ({ user, need: { operation, resource, target, owner, groups } }: Question) =>
     requestOf(vocabulary, {
       user,
