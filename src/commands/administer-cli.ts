@@ -81,6 +81,13 @@ export function addAdministration(program: Command, { command, runs }: Registeri
         .option('--ttl <time>', 'how long it is good: 90s, 15m, 2h, 7d', '90d');
       verb('keys', ' <id>', 'What is known of its API keys');
       verb('unkey', ' <id> <key>', 'End an API key, by its id');
+      verb('login-as', ' <id>', 'Log in as this user: prints a token (where identity.local is enabled)').option(
+        '--ttl <time>',
+        'how long it is good, 15m at most',
+        '15m',
+      );
+      verb('sessions', ' <id>', 'Where it is logged in');
+      verb('end-session', ' <id> [session]', 'Log it out: of this session, or of all');
     }
     if (kind === 'group') {
       verb('add', ' <id> <member...>', 'Put members in');
@@ -121,7 +128,7 @@ export function addAdministration(program: Command, { command, runs }: Registeri
 const MORE: Readonly<Record<Kind, readonly string[]>> = {
   tenant: ['administrator'],
   customer: ['move'],
-  user: ['move', 'key', 'keys', 'unkey'],
+  user: ['move', 'key', 'keys', 'unkey', 'login-as', 'sessions', 'end-session'],
   group: ['add', 'remove', 'share'],
   role: [],
   grant: [],

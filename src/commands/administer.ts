@@ -15,7 +15,23 @@ export interface VerbOptions extends ServerFlags, Readonly<Record<string, unknow
   readonly ttl?: string;
 }
 
-export type Verb = 'list' | 'get' | 'create' | 'update' | 'delete' | 'move' | 'add' | 'remove' | 'share' | 'administrator' | 'key' | 'keys' | 'unkey';
+export type Verb =
+  | 'list'
+  | 'get'
+  | 'create'
+  | 'update'
+  | 'delete'
+  | 'move'
+  | 'add'
+  | 'remove'
+  | 'share'
+  | 'administrator'
+  | 'key'
+  | 'keys'
+  | 'unkey'
+  | 'login-as'
+  | 'sessions'
+  | 'end-session';
 
 export interface Asked {
   readonly kind: Kind;
@@ -85,6 +101,12 @@ function request(context: Context, { kind, verb, ids, options }: Asked): Promise
       return client.call('GET', `${at}/keys`);
     case 'unkey':
       return client.call('DELETE', `${at}/keys/${encodeURIComponent(rest[0] ?? '')}`);
+    case 'login-as':
+      return client.call('POST', `${at}/login`, { body: { lifetime: lifetimeOf(options.ttl ?? '') } });
+    case 'sessions':
+      return client.call('GET', `${at}/sessions`);
+    case 'end-session':
+      return client.call('DELETE', `${at}/sessions${rest[0] === undefined ? '' : `/${encodeURIComponent(rest[0])}`}`);
     case 'list':
       throw new Error('a list is no single request');
     default:
@@ -96,7 +118,10 @@ function textOf({ verb, ids }: Asked, { body, revision }: AdminAnswer): string {
   const tail = revision === null ? '' : `\nrevision ${revision}`;
   if (verb === 'delete') return `removed ${ids[0] ?? ''}${tail}`;
   if (verb === 'unkey') return `removed ${ids[1] ?? ''}${tail}`;
-  if (verb === 'keys') return (body['items'] as readonly Readonly<Record<string, unknown>>[]).map(lineOf).join('\n');
+  // Alone, so that it can be put where a token is wanted: GRANTGATE_CLIENT_TOKEN=$(grantgate user login-as ben)
+  if (verb === 'login-as') return String(body['accessToken']);
+  if (verb === 'end-session') return `${String(body['removed'])} ended${tail}`;
+  if (verb === 'keys' || verb === 'sessions') return (body['items'] as readonly Readonly<Record<string, unknown>>[]).map(lineOf).join('\n');
   if (verb === 'add' || verb === 'remove') return `${String(body['added'])} added, ${String(body['removed'])} removed${tail}`;
   return lineOf(body) + tail;
 }
