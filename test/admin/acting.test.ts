@@ -2,11 +2,9 @@
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { openPool } from 'policy-cache/postgres';
-import { actingRoutes } from '../../src/api/local/acting.ts';
-import { sessionRoutes } from '../../src/api/local/sessions.ts';
 import type { CheckReport } from '../../src/report.ts';
 import { hostClock } from '../../src/clock.ts';
-import { OPERATOR, startTestAdministration, type AdminAnswer, type TestAdministration } from '../support/admin.ts';
+import { OPERATOR, localAddition, startTestAdministration, type AdminAnswer, type TestAdministration } from '../support/admin.ts';
 import { startPostgres, type TestServer } from '../support/postgres.ts';
 
 let server: TestServer;
@@ -46,10 +44,7 @@ beforeAll(async () => {
   let count = 0;
   admin = await startTestAdministration(database, {
     decisions: { clock: hostClock(), nextId: () => `${++count}`, report: (check) => void reports.push(check) },
-    local(routes, parts) {
-      actingRoutes(routes, parts);
-      sessionRoutes(routes, parts);
-    },
+    addition: localAddition(),
   });
   sql = openPool({ url: database.url, max: 1 });
   await made(OPERATOR, 'POST /v1/tenants', { id: 'acme' });

@@ -6,9 +6,11 @@ import { PolicyCache } from 'policy-cache';
 import { postgresSource } from 'policy-cache/postgres';
 import { startAdministration, type AdminSettings } from '../../src/api/admin/start.ts';
 import type { AdminEnv } from '../../src/api/admin/route.ts';
+import { createLocal, type LocalSettings } from '../../src/api/local/start.ts';
 import { createOpaqueTokens, newApiKey } from '../../src/opaque.ts';
 import { hostClock } from '../../src/clock.ts';
 import { createPdp } from '../../src/pdp.ts';
+import { settings } from '../../src/settings.ts';
 import { vocabulary } from './doors.ts';
 import type { TestDatabase } from './postgres.ts';
 
@@ -35,7 +37,7 @@ export interface TestAdministration {
 /** Every bearer token but the operator's, an API key and that of a session is a user id, as if somebody had proved it. */
 export async function startTestAdministration(
   database: TestDatabase,
-  more: Pick<AdminSettings, 'bounds' | 'decisions' | 'local'> = {},
+  more: Pick<AdminSettings, 'bounds' | 'decisions' | 'addition'> = {},
 ): Promise<TestAdministration> {
   const cache = new PolicyCache({
     vocabulary,
@@ -92,4 +94,10 @@ export function asking(routes: Hono<AdminEnv>): TestAdministration['ask'] {
     const text = await answer.text();
     return { status: answer.status, headers: answer.headers, body: text === '' ? null : (JSON.parse(text) as unknown) };
   };
+}
+
+/** Users log in here, by the settings that there are by default; what goes wrong behind an answer is kept. */
+export function localAddition(more: Partial<LocalSettings> = {}, failures: unknown[] = []): NonNullable<AdminSettings['addition']> {
+  const { local } = settings.parse({}).identity;
+  return createLocal({ ...local, clock: hostClock(), failed: (error) => failures.push(error), ...more });
 }

@@ -4,7 +4,8 @@ import type { Hono } from 'hono';
 import type { CheckOptions, PolicyCache, Revision, Vocabulary } from 'policy-cache';
 import { openWriter, type WriterOptions } from 'policy-cache/postgres';
 import type { Pdp } from '../../pdp.ts';
-import { adminRoutes, type AdminParts } from './app.ts';
+import type { Addition, AdditionParts } from './addition.ts';
+import { adminRoutes } from './app.ts';
 import { createCaller, type CallerParts } from './caller.ts';
 import { createCursors } from './cursor.ts';
 import type { KeyParts } from './keys.ts';
@@ -27,10 +28,11 @@ export interface AdminSettings extends CallerParts {
   /** Of lists; default: BOUNDS (page.ts). */
   readonly bounds?: ListBounds;
   readonly decisions?: ReportParts;
-  readonly local?: AdminParts['local'];
   readonly newId: () => string;
   readonly newKey: KeyParts['newKey'];
   readonly version: string;
+  /** Absent: nobody logs in here. */
+  readonly addition?: ((parts: AdditionParts) => Addition) | undefined;
 }
 
 export interface Administration {
@@ -39,7 +41,7 @@ export interface Administration {
 }
 
 export function startAdministration(settings: AdminSettings): Administration {
-  const { database, cache, pdp, vocabulary, deadline, appliedWithin, bounds = BOUNDS, decisions, local, newId, newKey, version } = settings;
+  const { database, cache, pdp, vocabulary, deadline, appliedWithin, bounds = BOUNDS, decisions, newId, newKey, version } = settings;
   const writer = openWriter(database);
   const authority = createAuthority({ pdp, cache, vocabulary, deadline });
   const applied = async (atLeast: Revision): Promise<void> => {
@@ -49,11 +51,10 @@ export function startAdministration(settings: AdminSettings): Administration {
   };
   const cursors = createCursors(secretsOf(settings));
   const performer = createPerformer({ writer, authority, applied });
+  const addition = settings.addition?.({ vocabulary, writer, authority, performer, newId });
+  const caller = createCaller(settings);
   return {
-    routes: adminRoutes({
-      ...{ vocabulary, writer, authority, performer, caller: createCaller(settings), cursors, bounds },
-      ...{ decisions, local, newId, newKey, version },
-    }),
+    routes: adminRoutes({ vocabulary, writer, authority, performer, caller, cursors, bounds, decisions, newId, newKey, version, addition }),
     close: () => writer.close(),
   };
 }
