@@ -231,7 +231,7 @@ async function outlived(system: System, scene: Scene, tenants: readonly string[]
     scene.made % 2 === 0
       ? ['delete from grantgate.membership where member_id = any ($1::text[])', 'stripped']
       : ['update grantgate.user_account set enabled = false where id = any ($1::text[])', 'disabled'];
-  await writer.write((db) => db.rows(statement!, [actors]));
+  await writer.write((db) => db.rows(statement, [actors]));
   const still = await unlike(system, scene, await writer.read((db) => readWorld(db, tenants)));
   if (still !== null) return `when it is ${what}: ${still}`;
   for (const secret of scene.lasting) {
