@@ -4,9 +4,9 @@
 // owner of its user group, before the row of what it hung on. What came with its owner without a row goes without one (semantics 1.2); the groups
 // that a removed thing was in are in the row of that.
 //
-// Measured: a role with 100,000 grants is removed in 4.2 s; their rows take 2.5 s more to write, and 1,000,000 ones would never be
-// written within a statement's limit. So the first 10,000 by id, as many as a bulk variant takes, have their rows, and one more says how many else
-// went. Which those were is in the rows of their making, which name the role and the groups.
+// Bounded: [measured] to remove a role with 100,000 grants takes 4.0 s, with a row for each of them 9.4 s, about as long as a statement may take,
+// and with 10,000 rows 4.6 s. So the first 10,000 by id, as many as a bulk variant takes, have their rows, and one more says how many else went.
+// Which those were is in the rows of their making, which name the role and the groups.
 
 import { predefinedIds, predefinedOf } from 'policy-cache';
 import { readHangingGrants, readObjects, type Statements, type StoredObject } from 'policy-cache/postgres';
