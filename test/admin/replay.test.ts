@@ -41,6 +41,8 @@ afterAll(async () => {
 
 type Row = Readonly<Record<string, unknown>> & { readonly id: string };
 interface AuditRow {
+  readonly id: string;
+  readonly at: Date;
   readonly revision: string;
   readonly owner: string;
   readonly actor_kind: string;
