@@ -240,8 +240,10 @@ function prunedOf(rows: readonly ImportRow[], stored: StoredWorld): readonly Rem
 
 /** What goes by which step: with a customer what it began with. */
 function goneBy(pruned: readonly Removal[]): ReadonlyMap<string, Removal> {
-  const begunWith = (id: string): readonly string[] =>
-    Object.values(predefinedOf(id, 'customer')).flatMap((rows) => rows.map((row: { readonly id: string }) => row.id));
+  const begunWith = (id: string): readonly string[] => {
+    const { groups, roles, grants } = predefinedOf(id, 'customer');
+    return [...groups, ...roles, ...grants].map((row) => row.id);
+  };
   return new Map(pruned.flatMap((step) => [step.id, ...(step.list === 'customers' ? begunWith(step.id) : [])].map((id) => [id, step] as const)));
 }
 
