@@ -91,7 +91,7 @@ export function planOf(wanted: readonly ImportRow[], stored: StoredWorld, { prun
   }
   const pruned = prune ? prunedOf(rows, stored).filter(({ id }) => id !== caller) : [];
   const gone = goneBy(pruned);
-  for (const row of rows) for (const [field, message] of lostProblems(row, gone)) problems.push({ row, field, message });
+  if (gone.size > 0) for (const row of rows) for (const [field, message] of lostProblems(row, gone)) problems.push({ row, field, message });
   removed.push(...withHanging(pruned, { stored, gone: new Set(removed.map(({ id }) => id)) }));
   const entered = [...members].map(([id, { add, remove }]): Step => ({ kind: 'members', list: 'groups', id, add, remove }));
   const order = (a: Step, b: Step): number => LISTS.indexOf(b.list) - LISTS.indexOf(a.list);
@@ -256,7 +256,10 @@ function withHanging(pruned: readonly Removal[], { stored, gone }: { readonly st
     if (gone.has(id) || by.has(id)) continue;
     const on = [role, userGroup, entityGroup, parseAllGroup(textOf(entityGroup))?.owner].flatMap((each) => by.get(textOf(each)) ?? []);
     const [first] = on.toSorted((a, b) => at.get(a)! - at.get(b)!);
-    if (first !== undefined) hanging.set(first, [...(hanging.get(first) ?? []), id]);
+    if (first === undefined) continue;
+    const along = hanging.get(first) ?? [];
+    along.push(id);
+    hanging.set(first, along);
   }
   return pruned.map((step) => {
     const along = hanging.get(step);
