@@ -9,7 +9,7 @@ import type { AdminEnv } from '../../src/api/admin/route.ts';
 import { newApiKey } from '../../src/opaque.ts';
 import { hostClock } from '../../src/clock.ts';
 import { createPdp } from '../../src/pdp.ts';
-import { vocabulary } from './doors.ts';
+import { vocabulary as thingsboard } from './doors.ts';
 import type { TestDatabase } from './postgres.ts';
 
 export const OPERATOR = 'the-operator-of-the-tests.0123456789abcdef';
@@ -31,7 +31,11 @@ export interface TestAdministration {
 }
 
 /** Every bearer token but the operator's is a user id, as if somebody had proved it. */
-export async function startTestAdministration(database: TestDatabase, more: Pick<AdminSettings, 'bounds' | 'decisions'> = {}): Promise<TestAdministration> {
+export async function startTestAdministration(
+  database: TestDatabase,
+  more: Partial<Pick<AdminSettings, 'bounds' | 'decisions' | 'vocabulary'>> = {},
+): Promise<TestAdministration> {
+  const { vocabulary = thingsboard } = more;
   const cache = new PolicyCache({
     vocabulary,
     source: postgresSource({ url: await database.urlAs('grantgate_reader') }),
