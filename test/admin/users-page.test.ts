@@ -157,7 +157,8 @@ test('a user is given a link, sets its password by it, once, and logs in by that
   const first = String((await does('dora', 'POST /v1/auth/activate', { token, password }))['accessToken']);
   expect(await may(first, 'GET /api/device/m1'), 'logged in with that').toBe(200);
   expect(await may(first, 'DELETE /api/device/m1'), 'as what it is').toBe(403);
-  for (const _ of ['a second time', 'a third time']) expect(await refused('dora', 'POST /v1/auth/activate', { token, password })).toMatchObject({ status: 401 });
+  for (const _ of ['a second time', 'a third time'])
+    expect(await refused('dora', 'POST /v1/auth/activate', { token, password })).toMatchObject({ status: 401 });
   const second = String((await does('dora', 'POST /v1/auth/login', { email, password }))['accessToken']);
   expect([await may(first, 'GET /api/device/m1'), await may(second, 'GET /api/device/m1')]).toEqual([200, 200]);
   await does(first, 'POST /v1/auth/logout', {});
@@ -181,7 +182,9 @@ test('an administrator logs in as a user: it may what that one may, both are in 
   expect(await does('hana', 'GET /v1/users/dora/sessions')).toMatchObject({ items: [{ user: 'dora', actor: 'piet' }, { user: 'dora' }] });
   const byAda = String((await does('ada', 'POST /v1/users/hana/login', {}))['accessToken']);
   await does(byAda, 'PATCH /v1/users/dora', { firstName: 'Dora' });
-  expect(await does('ada', 'GET /v1/audit?target=dora&action=user.update&limit=1')).toMatchObject({ items: [{ actor: 'ada', asUser: 'hana', target: 'dora' }] });
+  expect(await does('ada', 'GET /v1/audit?target=dora&action=user.update&limit=1')).toMatchObject({
+    items: [{ actor: 'ada', asUser: 'hana', target: 'dora' }],
+  });
   expect(await refused(byAda, 'POST /v1/users/dora/keys', {}), 'nothing that outlives it').toMatchObject({ status: 403, reason: 'acting', rule: '5' });
   expect(await refused('dora', 'POST /v1/users/piet/login', {})).toMatchObject({ status: 403, reason: 'no-grant' });
   expect(await refused('piet', 'POST /v1/users/ada/login', {}), 'nobody as one who has more').toMatchObject({ status: 403 });

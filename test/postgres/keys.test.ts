@@ -2,7 +2,7 @@
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { PolicyCache, requestOf } from 'policy-cache';
-import { migrate, openPool, postgresSource } from 'policy-cache/postgres';
+import { insertSession, migrate, openPool, openWriter, postgresSource } from 'policy-cache/postgres';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { hostClock } from '../../src/clock.ts';
 import { newAccessToken, newApiKey } from '../../src/opaque.ts';
@@ -82,6 +82,52 @@ describe('a sidecar that follows an older schema', () => {
     for (const [hash, what] of [[key, 'the key'] as const, [session, 'the session'] as const])
       await until(async () => (await cache.key(hash, { deadline: 5_000 })) === null, `${what} is gone`);
     expect(cache.stats.attaches).toBe(1);
+  });
+});
+
+describe('whoever is being disabled while a session begins, as whom or by whom it is', () => {
+  const wanted = { id: 's', tenant: 't', user: 'u', actor: 'u2', hash: '0'.repeat(64), lifetime: 900 };
+  const disable = (id: string): string => `update grantgate.user_account set enabled = false where id = '${id}'`;
+  async function both() {
+    const { database, sql } = await open();
+    await seed(sql);
+    const writer = openWriter({ url: await database.urlAs('grantgate_writer') });
+    const other = openPool({ url: database.url, max: 1 });
+    onTestFinished(async () => {
+      writer.close();
+      await other.end({ timeout: 5 });
+    });
+    const waits = () => until(async () => (await sql`select 1 from pg_locks where not granted`).length > 0, 'the later one waits');
+    return {
+      sql,
+      other,
+      waits,
+      begin: (then = async (): Promise<void> => undefined) => writer.write(async (db) => [await insertSession(db, wanted), await then()] as const),
+    };
+  }
+
+  test.each(['u', 'u2'])('it ends with that: %s', async (id) => {
+    const { sql, other, waits, begin } = await both();
+    let disabled: Promise<unknown> = Promise.resolve();
+    const [begun] = await begin(async () => {
+      disabled = other.unsafe(disable(id)).execute();
+      await waits();
+    });
+    expect(begun).toMatchObject({ user: 'u', actor: 'u2' });
+    await disabled;
+    expect(await sql`select id from grantgate.session`).toEqual([]);
+  });
+
+  test.each(['u', 'u2'])('it does not begin: %s', async (id) => {
+    const { sql, other, waits, begin } = await both();
+    let begun: Promise<unknown> = Promise.resolve();
+    await other.begin(async (transaction) => {
+      await transaction.unsafe(disable(id));
+      begun = begin().catch((error: unknown) => error);
+      await waits();
+    });
+    expect(await begun).toMatchObject([null, undefined]);
+    expect(await sql`select id from grantgate.session`).toEqual([]);
   });
 });
 

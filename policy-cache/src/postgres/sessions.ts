@@ -38,16 +38,23 @@ const at = (column: string): string => `to_char(s.${column} at time zone 'UTC', 
 const SHOWN = `json_strip_nulls(json_build_object('id', s.id, 'user', s.user_id, 'actor', s.actor,
   'created', ${at('created')}, 'renewed', ${at('renewed')}, 'expires', ${at('expires')}, 'ends', ${at('ends')})) r`;
 
-export async function insertSession(db: Statements, session: NewSession): Promise<StoredSession> {
+/**
+ * Whoever disables one of its users while it begins waits for that, and ends it then (the trigger `end_sessions` would not see it).
+ * @returns null: one of them is disabled, or gone
+ */
+export async function insertSession(db: Statements, session: NewSession): Promise<StoredSession | null> {
   const { id, tenant, user, actor = null, hash, lifetime, renewable } = session;
   const { family = null, refresh = null, idle = lifetime } = renewable ?? {};
   const [row] = await db.rows<{ r: StoredSession }>(
     `insert into grantgate.session as s (id, tenant, user_id, actor, hash, expires, family, refresh, ends)
       select $1, $2, $3, $4, $5, x.now + $6::float8 * interval '1 second', $7, $8, x.now + greatest($6::float8, $9::float8) * interval '1 second'
-      from (select clock_timestamp() now) x returning ${SHOWN}`,
+      from (select clock_timestamp() now) x
+      where num_nonnulls($3::text, $4::text) = (
+        select count(*) from (select 1 from grantgate.user_account u where u.id in ($3, $4) and u.enabled order by u.id for share) a)
+      returning ${SHOWN}`,
     [id, tenant, user, actor, hash, lifetime, family, refresh, idle],
   );
-  return row!.r;
+  return row?.r ?? null;
 }
 
 /** Those of a user, and those of others who have logged in as it, that have not ended: the newest first. */

@@ -52,8 +52,7 @@ function logInAsAction(vocabulary: Vocabulary, user: string, { id, who, lifetime
         ...grants.map(coverOf),
       ];
     },
-    async apply(db, { user: { tenant, owner, row } }) {
-      if (row['enabled'] === false) throw new Violation('', '1', `user ${JSON.stringify(user)} is disabled, and so would be whoever is logged in as it`);
+    async apply(db, { user: { tenant, owner } }) {
       const begun = await beginSession(db, { id, tenant, user, actor, lifetime });
       return { value: begun, effects: [{ tenant, owner: owner ?? user, target: user, before: null, after: { session: begun.session } }] };
     },
