@@ -81,7 +81,7 @@ export function adminRoutes(parts: AdminParts): Hono<AdminEnv> {
     handle({ c }) {
       const { caller: who, tenant, owner } = c.get('who');
       const { kind } = who;
-      return reply(kind === 'operator' ? { kind, subject: '', actor: '', tenant, owner } : { kind, subject: who.subject, actor: who.actor, tenant, owner });
+      return reply(who.kind === 'user' ? { kind, subject: who.subject, actor: who.actor, tenant, owner } : { kind, subject: '', actor: '', tenant, owner });
     },
   });
   tenantRoutes(routes, parts, async (who, id) => readable(parts, who, await writer.read((db) => readOne(db, who, { list: 'tenants', id }))));
