@@ -32,7 +32,9 @@ export async function bootstrapCommand(context: Context, options: BootstrapOptio
     } catch (error) {
       // Its id is that of something else.
       const noTenant = error instanceof AdminRefusal && error.status === 404;
-      throw noTenant ? ofOption('--tenant', error, ', and the id is used already: choose another one') : ofOption('--user', error, made ? `; tenant ${tenant} is made` : '');
+      throw noTenant
+        ? ofOption('--tenant', error, ', and the id is used already: choose another one')
+        : ofOption('--user', error, made ? `; tenant ${tenant} is made` : '');
     }
   });
 }

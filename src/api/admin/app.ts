@@ -80,8 +80,8 @@ export function adminRoutes(parts: AdminParts): Hono<AdminEnv> {
     answer: { status: 200, description: 'The caller.', schema: schemas.me },
     handle({ c }) {
       const { caller: who, tenant, owner } = c.get('who');
-      const { kind } = who;
-      return reply(who.kind === 'user' ? { kind, subject: who.subject, actor: who.actor, tenant, owner } : { kind, subject: '', actor: '', tenant, owner });
+      const { kind, subject, actor } = who.kind === 'user' ? who : ({ kind: 'operator', subject: '', actor: '' } as const);
+      return reply({ kind, subject, actor, tenant, owner });
     },
   });
   tenantRoutes(routes, parts, async (who, id) => readable(parts, who, await writer.read((db) => readOne(db, who, { list: 'tenants', id }))));
