@@ -31,7 +31,7 @@ export async function sendWorld({ base, token, query, pieces, signal }: Sending)
   const answered = new Promise<Heard>((resolve, reject) => {
     let fault: unknown = null;
     let hears = false;
-    const refuse = (error: unknown): void => reject(signal.aborted ? signal.reason : unreachable(base, error));
+    const refuse = (error: unknown): void => reject(signal.aborted && signal.reason instanceof Error ? signal.reason : unreachable(base, error));
     asking.on('response', (response) => {
       hears = true;
       text(response).then((said) => resolve({ status: response.statusCode ?? 0, text: said }), refuse);

@@ -48,10 +48,10 @@ async function* all(inputs: readonly WorldInput[], { took, document }: Options):
     yield `${JSON.stringify({ kind: 'file', name: file })}\n`;
     const rest = pieces[Symbol.asyncIterator]();
     const next = async (): Promise<Uint8Array | null> => {
-      const { done, value } = await rest.next();
-      if (done === true) return null;
-      took(value.length);
-      return value;
+      const got: IteratorResult<Uint8Array, unknown> = await rest.next();
+      if (got.done === true) return null;
+      took(got.value.length);
+      return got.value;
     };
     let head = Buffer.alloc(0);
     let more = await next();

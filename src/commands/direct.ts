@@ -26,8 +26,8 @@ export function directClient({ config, host }: Context): AdminClient {
   return {
     call: anywhere.call,
     async *items(path) {
-      if (namesTenant(path)) return yield* anywhere.items(path);
-      for await (const { id } of anywhere.items('/v1/tenants')) yield* inTenant(String(id)).items(path);
+      if (namesTenant(path)) yield* anywhere.items(path);
+      else for await (const { id } of anywhere.items('/v1/tenants')) yield* inTenant(String(id)).items(path);
     },
     everywhere: { inTenant, tenantsOf: (ids) => direct.tenantsOf(ids) },
     close: () => direct.close(),
