@@ -40,13 +40,14 @@ afterAll(async () => {
 });
 
 /** The api listener, as it is served. */
-async function serve(idle = IDLE_MS): Promise<Served> {
+async function serve({ idle = IDLE_MS, bodyMs }: { readonly idle?: number; readonly bodyMs?: number } = {}): Promise<Served> {
   const database = await server.database();
   const pool = openPool({ url: database.url, max: 1 });
   const importWorld = worldImporter({ url: await database.urlAs('grantgate_writer') }, vocabulary);
   const admin = await startTestAdministration(database, { importWorld, importBounds: { bytes: BYTES, idle } });
   const state = { state: 'following', fresh: true, revision: null, ageMs: 0, cause: null } as const;
-  const api: Server = apiServer(createApi({ readiness: () => ({ cache: state, draining: false, overloaded: false }), administration: admin.routes }));
+  const app = createApi({ readiness: () => ({ cache: state, draining: false, overloaded: false }), administration: admin.routes });
+  const api: Server = apiServer(app, bodyMs);
   const port = Number((await listen(api, { host: '127.0.0.1', port: 0 }, 'api')).split(':')[1]);
   return {
     database,
@@ -221,7 +222,7 @@ test('one at a time: a second one is told so; the first ends as it would have', 
 });
 
 test('whoever sends nothing more is not waited for', async () => {
-  const other = await serve(300);
+  const other = await serve({ idle: 300 });
   const connection = await begun(other);
   expect(await connection.answer()).toMatchObject({ status: 503, body: expect.stringContaining('nothing came for 300 ms') as string });
   connection.destroy();
@@ -238,5 +239,28 @@ test('a service that stops has imported nothing', async () => {
   connection.destroy();
   await until(async () => (await locks(other)) === 0, 'the import is over');
   expect(await other.sql`select count(*)::int n from grantgate.object`).toEqual([{ n: 0 }]);
+  await other.close();
+});
+
+test('a body that comes slowly is ended; that of an import, which comes as it comes, is not, once it is let in', async () => {
+  const other = await serve({ bodyMs: 200 });
+  const slow = async (path: string, token: string): Promise<RawConnection> => {
+    const connection = await connectRaw({ port: other.port, host: '127.0.0.1' });
+    connection.send(
+      `POST ${path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${token}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n`,
+    );
+    connection.send(chunk('{'));
+    return connection;
+  };
+  const first = await begun(other);
+  const late = await slow('/v1/tenants', OPERATOR);
+  expect(await late.closed()).toMatch(/^HTTP\/1\.1 408 /);
+  // Nobody is let in by a path.
+  const stranger = await slow('/v1/import', 'nobody');
+  expect((await stranger.answer()).status).toBe(401);
+  await stranger.closed();
+  first.send('0\r\n\r\n');
+  expect((await first.answer()).status).toBe(200);
+  for (const connection of [first, late, stranger]) connection.destroy();
   await other.close();
 });

@@ -44,7 +44,7 @@ export interface Administration {
   close(): void;
 }
 
-/** After a large one this process begins anew: [measured] a million entities take 4 s. */
+/** After a large one this process begins anew, which takes longer than to follow. */
 const IMPORT_APPLIED_MS = 60_000;
 
 export function startAdministration(settings: AdminSettings): Administration {
