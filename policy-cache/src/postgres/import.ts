@@ -92,6 +92,8 @@ export async function importRows(pool: Pool, rows: PiecesOfRows, options: Import
     const result = await staged(session, rows, { ...options, written });
     written.sent = result.ok;
     if (batch === undefined) await session.run(result.ok ? 'commit' : 'rollback');
+    // It would end with the link, but only when the server hears of that: whoever asks next may be sooner.
+    if (options.alone === true) await session.rows(`select pg_advisory_unlock(${TURN})`).then(null, () => undefined);
     return result;
   } catch (error) {
     throw explained(error, { ...written, stopped: signal?.aborted === true && error === signal.reason });
@@ -101,9 +103,11 @@ export async function importRows(pool: Pool, rows: PiecesOfRows, options: Import
   }
 }
 
-/** Until the link ends, and the server has ended what it was at. */
+const TURN = "hashtextextended('grantgate.import', 0)";
+
+/** Until it is given back, or the link ends and the server has ended what it was at. */
 async function takeTurn(session: Session): Promise<void> {
-  const [row] = await session.rows<{ got: boolean }>("select pg_try_advisory_lock(hashtextextended('grantgate.import', 0)) as got");
+  const [row] = await session.rows<{ got: boolean }>(`select pg_try_advisory_lock(${TURN}) as got`);
   if (row?.got !== true) throw new PolicyError('overload', 'another import is under way, and there is one at a time: ask again when it has ended');
 }
 
