@@ -2,7 +2,7 @@
 
 import { clientOver, type AdminClient } from '../adminclient.ts';
 import { openDirect } from '../api/admin/direct.ts';
-import { newApiKey } from '../apikeys.ts';
+import { newApiKey } from '../opaque.ts';
 import { certificatesOf, databaseUrl } from '../database.ts';
 import { loadVocabulary } from '../policy.ts';
 import { VERSION } from '../version.ts';
