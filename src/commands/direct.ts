@@ -1,6 +1,6 @@
 // How is a command done straight on the database? By the routes of the API in this process: whoever has ADMIN_DATABASE_URL is the operator.
 
-import { clientOver, type AdminClient } from '../adminclient.ts';
+import { clientOver, type AdminClient, type Transport } from '../adminclient.ts';
 import { openDirect } from '../api/admin/direct.ts';
 import { newApiKey } from '../opaque.ts';
 import { certificatesOf, databaseUrl } from '../database.ts';
@@ -21,7 +21,14 @@ export function directClient({ config, host }: Context): AdminClient {
     newKey: newApiKey,
     version: VERSION,
   });
-  const inTenant = (tenant: string): Asking => clientOver({ name: 'the database', send: direct.in(tenant) });
+  const inTenant = (tenant: string): Asking => {
+    const answers = direct.in(tenant);
+    const send: Transport['send'] = async (path, init) => {
+      const response = await answers(path, init);
+      return { response, text: await response.text() };
+    };
+    return clientOver({ name: 'the database', send });
+  };
   const anywhere = inTenant('');
   return {
     call: anywhere.call,
