@@ -33,7 +33,7 @@ export interface TestAdministration {
 /** Every bearer token but the operator's is a user id, as if somebody had proved it. */
 export async function startTestAdministration(
   database: TestDatabase,
-  more: Partial<Pick<AdminSettings, 'bounds' | 'decisions' | 'vocabulary'>> = {},
+  more: Partial<Pick<AdminSettings, 'bounds' | 'decisions' | 'vocabulary' | 'importWorld' | 'importBounds'>> = {},
 ): Promise<TestAdministration> {
   const { vocabulary = thingsboard } = more;
   const cache = new PolicyCache({

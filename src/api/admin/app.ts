@@ -11,6 +11,7 @@ import { auditRoutes } from './audit.ts';
 import type { CallerProblem } from './caller.ts';
 import { COLLECTIONS, collectionRoutes, groupRoutes, readable, type CollectionParts } from './collections.ts';
 import { CHALLENGE, refusalAnswer } from './http.ts';
+import { importRoutes, type ImportParts } from './imports.ts';
 import { listRoutes, type ListParts } from './listing.ts';
 import { keyRoutes, type KeyParts } from './keys.ts';
 import { readOne } from './model.ts';
@@ -28,6 +29,8 @@ export interface AdminParts extends CollectionParts, KeyParts, ListParts {
   readonly open?: ((routes: Routes) => void) | undefined;
   /** Who is told what was decided; absent: nobody. */
   readonly decisions?: ReportParts | undefined;
+  /** Absent: worlds are imported otherwise. */
+  readonly imports?: ImportParts | undefined;
 }
 
 /** 100,000 members of 36 characters each. */
@@ -66,6 +69,8 @@ export function adminRoutes(parts: AdminParts): Hono<AdminEnv> {
     c.set('who', await authority.identify(asked));
     return next();
   });
+  // Before bodies are read whole: this one never is.
+  if (parts.imports !== undefined) importRoutes(routes, parts.imports);
   app.use('/v1/*', limited(BODY_BYTES), jsonObject);
   app.onError((error) => {
     const answer = refusalAnswer(error);
@@ -80,8 +85,8 @@ export function adminRoutes(parts: AdminParts): Hono<AdminEnv> {
     answer: { status: 200, description: 'The caller.', schema: schemas.me },
     handle({ c }) {
       const { caller: who, tenant, owner } = c.get('who');
-      const { kind } = who;
-      return reply(kind === 'operator' ? { kind, subject: '', actor: '', tenant, owner } : { kind, subject: who.subject, actor: who.actor, tenant, owner });
+      const { kind, subject, actor } = who.kind === 'user' ? who : ({ kind: 'operator', subject: '', actor: '' } as const);
+      return reply({ kind, subject, actor, tenant, owner });
     },
   });
   tenantRoutes(routes, parts, async (who, id) => readable(parts, who, await writer.read((db) => readOne(db, who, { list: 'tenants', id }))));
