@@ -11,8 +11,12 @@ const shared = {
   hookTimeout: 60_000,
 } as const;
 
-/** They count on a lease or a pull of two seconds: with a third beside them that is missed now and then. */
-const LEASES = ['test/postgres/{barrier,deposed,failover,hazards,hazards.size,hosts,session}.test.ts'];
+/** They count on a lease or a pull of seconds, or do what they can in a given time: a third beside them would be felt. */
+const PAIRED = [
+  'test/admin/contract.test.ts',
+  'test/postgres/{barrier,deposed,failover,hazards,hazards.size,hosts,session}.test.ts',
+  'test/service/{overload,workers}.test.ts',
+];
 /** What they assert are milliseconds, or a rate: nothing else runs beside them. */
 const TIMED = ['test/proxies/nginx.{tokens,revocation,outage}.test.ts', 'test/proxies/k6.test.ts'];
 const ABUSE = ['test/abuse/**/*.test.ts'];
@@ -26,8 +30,8 @@ export default defineConfig({
     projects: [
       // One project, which transforms each source once. Three at a time, for most suites wait a third of their time and more: for a server
       // to start, a connection to be given up, a process to stop.
-      project('together', { include: ['policy-cache/test/**/*.test.ts', 'test/**/*.test.ts'], exclude: [...LEASES, ...TIMED, ...ABUSE], workers: 3 }),
-      project('leases', { include: LEASES, workers: 2 }),
+      project('together', { include: ['policy-cache/test/**/*.test.ts', 'test/**/*.test.ts'], exclude: [...PAIRED, ...TIMED, ...ABUSE], workers: 3 }),
+      project('paired', { include: PAIRED, workers: 2 }),
       project('timed', { include: TIMED }),
       // Its faults are of its own making: beside other suites it would be short of a processor, too.
       project('coherence', { include: ['test/postgres/**/*.stress.ts'] }),
