@@ -17,8 +17,8 @@ const PAIRED = [
   'test/postgres/{barrier,deposed,failover,hazards,hazards.size,hosts,session}.test.ts',
   'test/service/{overload,workers}.test.ts',
 ];
-/** What they assert are milliseconds, or a rate: nothing else runs beside them. */
-const TIMED = ['test/proxies/nginx.{tokens,revocation,outage}.test.ts', 'test/proxies/k6.test.ts'];
+/** What they assert are milliseconds, a rate, or that nothing came late: nothing else runs beside them. */
+const TIMED = ['test/proxies/nginx.{flips,outage,revocation,tokens,traces}.test.ts', 'test/proxies/k6.test.ts'];
 const ABUSE = ['test/abuse/**/*.test.ts'];
 
 export default defineConfig({
