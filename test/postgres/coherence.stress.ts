@@ -36,7 +36,7 @@ describe.each(servers)('on %s', (kind) => {
       outcome = await run({ server, seed: SEED, seconds, reads });
       process.stdout.write(report(`coherence on ${kind}, GRANTGATE_SEED=${SEED}`, outcome));
     },
-    6_000 * seconds + 120_000,
+    8_000 * seconds + 120_000,
   );
   afterAll(() => server.close());
 
