@@ -15,7 +15,7 @@ const shared = {
 const PAIRED = [
   'test/admin/contract.test.ts',
   'test/postgres/{barrier,deposed,failover,hazards,hazards.size,hosts,session}.test.ts',
-  'test/service/{overload,workers}.test.ts',
+  'test/service/{overload,traces,workers}.test.ts',
 ];
 /** What they assert are milliseconds, a rate, or that nothing came late: nothing else runs beside them. */
 const TIMED = ['test/proxies/nginx.{flips,outage,revocation,tokens,traces}.test.ts', 'test/proxies/k6.test.ts'];
