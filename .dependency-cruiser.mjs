@@ -159,6 +159,18 @@ const service = [
     { path: '^src/proxydoctor/' },
   ),
   rule(
+    'direct',
+    'Who runs it may do everything: a command does, and nothing that listens.',
+    { path: '^src/', pathNot: '^src/commands/direct\\.ts$' },
+    { path: '^src/api/admin/direct\\.ts$' },
+  ),
+  rule(
+    'direct-command',
+    'So does what opens it: commands do that, each when it runs.',
+    { path: '^src/', pathNot: '^src/commands/' },
+    { path: '^src/commands/direct\\.ts$' },
+  ),
+  rule(
     'traces-apart',
     'The SDK for traces is loaded where the environment asks for it, by one file.',
     { path: '^(src|policy-cache/src)/', pathNot: '^src/traces\\.ts$' },

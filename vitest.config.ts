@@ -2,6 +2,7 @@
 // a build or sees an old one. (What a test starts as a process of its own is the build; src/ready.mjs keeps it fresh.)
 
 import { defineConfig } from 'vitest/config';
+import { LongestFirst } from './test/support/sequencer.ts';
 
 const shared = {
   runner: './test/support/runner.ts',
@@ -10,42 +11,46 @@ const shared = {
   hookTimeout: 60_000,
 } as const;
 
-/** They ask for what is answered, and not how soon: two of them at a time. */
-const UNHURRIED = [
-  'doctor.*',
-  '*.special',
-  '*.handshake',
-  '*.mtls',
-  '*.oidc',
-  '*.meshes',
-  '*.configurations',
-  '*.routes',
-  '*.paths',
-  'envoy.door',
-  'apisix',
-  'ingress-nginx',
-].map((name) => `test/proxies/${name}.test.ts`);
+/** They count on a lease or a pull of seconds, or do what they can in a given time: a third beside them would be felt. */
+const PAIRED = [
+  'test/admin/contract.test.ts',
+  'test/postgres/{barrier,deposed,failover,hazards,hazards.size,hosts,session}.test.ts',
+  'test/service/{overload,traces,workers}.test.ts',
+];
+/** What they assert are milliseconds, a rate, or that nothing came late: nothing else runs beside them. */
+const TIMED = ['test/proxies/nginx.{flips,outage,revocation,tokens,traces}.test.ts', 'test/proxies/k6.test.ts'];
+const ABUSE = ['test/abuse/**/*.test.ts'];
 
 export default defineConfig({
   test: {
     globalSetup: ['test/support/postgres.global.ts'],
     reporters: ['default', './test/support/reporter.ts'],
+    sequence: { sequencer: LongestFirst },
+    // One after the other.
     projects: [
-      project('library', ['policy-cache/test/**/*.test.ts'], 0),
-      project('service', ['test/**/*.test.ts', '!test/proxies/**', '!test/abuse/**'], 1),
+      // One project, which transforms each source once. Three at a time, for most suites wait a third of their time and more: for a server
+      // to start, a connection to be given up, a process to stop.
+      project('together', { include: ['policy-cache/test/**/*.test.ts', 'test/**/*.test.ts'], exclude: [...PAIRED, ...TIMED, ...ABUSE], workers: 3 }),
+      project('paired', { include: PAIRED, workers: 2 }),
+      project('timed', { include: TIMED }),
       // Its faults are of its own making: beside other suites it would be short of a processor, too.
-      project('coherence', ['test/postgres/**/*.stress.ts'], 2, 1),
-      project('proxies', UNHURRIED, 3),
-      // They measure milliseconds, so nothing else runs beside them.
-      project('timed', ['test/proxies/**/*.test.ts', ...UNHURRIED.map((file) => `!${file}`)], 4, 1),
-      project('abuse', ['test/abuse/**/*.test.ts'], 5, 1),
-    ],
+      project('coherence', { include: ['test/postgres/**/*.stress.ts'] }),
+      project('abuse', { include: ABUSE }),
+    ].map((make, groupOrder) => make(groupOrder)),
   },
 });
 
-function project(name: string, include: string[], groupOrder: number, maxWorkers = 2) {
-  return {
+interface Files {
+  readonly include: readonly string[];
+  readonly exclude?: readonly string[];
+  /** So many at a time. */
+  readonly workers?: number;
+}
+
+function project(name: string, { include, exclude = [], workers = 1 }: Files) {
+  const files = [...include, ...exclude.map((each) => `!${each}`)];
+  return (groupOrder: number) => ({
     ssr: { resolve: { conditions: ['source', 'node'] } },
-    test: { ...shared, name, include, maxWorkers, sequence: { groupOrder } },
-  };
+    test: { ...shared, name, include: files, maxWorkers: workers, sequence: { groupOrder } },
+  });
 }

@@ -1,4 +1,4 @@
-// How does a command ask the administration of a running service? Over HTTP, as anybody does.
+// How does a command ask the administration? Of a running service over HTTP, as anybody does; or whatever else answers such requests.
 
 import { InputError } from 'policy-cache';
 import { isLoopback } from './loopback.ts';
@@ -31,6 +31,29 @@ export interface AdminClient {
   call(method: string, path: string, more?: { readonly body?: unknown; readonly ifMatch?: string }): Promise<AdminAnswer>;
   /** Every item of a list, page by page. */
   items(path: string): AsyncGenerator<Readonly<Record<string, unknown>>>;
+  /** Straight on the database every tenant is there; over the API what the token may see. */
+  readonly everywhere?: Everywhere;
+  /** What it was opened for is done. */
+  close(): void;
+}
+
+export interface Everywhere {
+  tenantsOf(ids: readonly string[]): Promise<readonly string[]>;
+  /** Lists of this tenant alone. */
+  inTenant(tenant: string): Pick<AdminClient, 'items'>;
+}
+
+/** Where requests go. */
+export interface Transport {
+  /** What it is called when its answer is none. */
+  readonly name: string;
+  /** Rejects where nobody answers. */
+  readonly send: (path: string, init: Sending) => Promise<{ readonly response: Response; readonly text: string }>;
+}
+interface Sending {
+  readonly method: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body?: string;
 }
 
 const LIMIT_MS = 60_000;
@@ -46,8 +69,8 @@ export interface AdminServer {
   readonly limit?: number;
 }
 
-/** @throws InputError if the address or the token is none, or the token would be sent where anybody could take it */
-export function createAdminClient({ server, token, insecureHttp, limit = LIMIT_MS }: AdminServer): AdminClient {
+/** Its address, without a slash at the end. @throws InputError if the address or the token is none, or the token would be sent where anybody could take it */
+export function addressOf({ server, token, insecureHttp }: AdminServer): string {
   if (!URL.canParse(server) || !/^https?:$/.test(new URL(server).protocol))
     throw new InputError('--server', `must be the address of the api listener, as http://127.0.0.1:9190, got ${JSON.stringify(server)}`);
   const { username, password, protocol, hostname } = new URL(server);
@@ -60,36 +83,45 @@ export function createAdminClient({ server, token, insecureHttp, limit = LIMIT_M
   // Else `fetch` refuses it in a sentence that repeats it.
   if (token !== null && !/^[\x21-\x7e]+$/.test(token))
     throw new InputError('client.token', 'must be one token: printable ASCII characters, no spaces and no line breaks');
-  const base = server.replace(/\/+$/, '');
-  const client: AdminClient = {
+  return server.replace(/\/+$/, '');
+}
+
+/** @throws InputError as `addressOf` does */
+export function createAdminClient(of: AdminServer): Pick<AdminClient, 'call' | 'items'> {
+  const base = addressOf(of);
+  const { token, limit = LIMIT_MS } = of;
+  const send: Transport['send'] = async (path, { headers, ...init }) => {
+    try {
+      const response = await fetch(base + path, {
+        ...init,
+        headers: { ...headers, ...(token === null ? {} : { authorization: `Bearer ${token}` }) },
+        redirect: 'error', // a token goes to whom it was meant for
+        signal: AbortSignal.timeout(limit),
+      });
+      return { response, text: await response.text() };
+    } catch (error) {
+      const isLate = error instanceof DOMException && error.name === 'TimeoutError';
+      const what = isLate ? `${base} has not answered ${init.method} ${path} within ${limit / 1000} s` : `${base} cannot be reached: ${wordsOf(error)}`;
+      // A request that may have got there may have done its work, whatever became of the answer.
+      const doubt = init.method !== 'GET' && (isLate || !NEVER_SENT.has(codeOf(error))) ? '; the change may have been made: look before you ask again' : '';
+      throw new InputError('client.server', what + doubt);
+    }
+  };
+  return clientOver({ name: base, send });
+}
+
+export function clientOver({ name, send }: Transport): Pick<AdminClient, 'call' | 'items'> {
+  const client: Pick<AdminClient, 'call' | 'items'> = {
     async call(method, path, { body, ifMatch } = {}) {
       const headers = {
-        ...(token === null ? {} : { authorization: `Bearer ${token}` }),
         ...(body === undefined ? {} : { 'content-type': 'application/json' }),
         ...(ifMatch === undefined ? {} : { 'if-match': ifMatch }),
       };
-      let response: Response;
-      let text: string;
-      try {
-        response = await fetch(base + path, {
-          method,
-          headers,
-          redirect: 'error', // a token goes to whom it was meant for
-          signal: AbortSignal.timeout(limit),
-          ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-        });
-        text = await response.text();
-      } catch (error) {
-        const isLate = error instanceof DOMException && error.name === 'TimeoutError';
-        const what = isLate ? `${base} has not answered ${method} ${path} within ${limit / 1000} s` : `${base} cannot be reached: ${wordsOf(error)}`;
-        // A request that may have got there may have done its work, whatever became of the answer.
-        const doubt = method !== 'GET' && (isLate || !NEVER_SENT.has(codeOf(error))) ? '; the change may have been made: look before you ask again' : '';
-        throw new InputError('client.server', what + doubt);
-      }
-      const parsed = parse(text);
-      if (!response.ok) throw new AdminRefusal(response.status, parsed ?? { detail: `${base} answered ${response.status} to ${method} ${path}` });
+      const { response, text } = await send(path, { method, headers, ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
+      const parsed = parseAnswer(text);
+      if (!response.ok) throw new AdminRefusal(response.status, parsed ?? { detail: `${name} answered ${response.status} to ${method} ${path}` });
       if (parsed === null)
-        throw new InputError('client.server', `${base} answered ${method} ${path} with something that is no JSON object: is it the api listener?`);
+        throw new InputError('client.server', `${name} answered ${method} ${path} with something that is no JSON object: is it the api listener?`);
       return { status: response.status, body: parsed, etag: response.headers.get('etag'), revision: response.headers.get('x-authz-revision') };
     },
     async *items(path) {
@@ -104,7 +136,8 @@ export function createAdminClient({ server, token, insecureHttp, limit = LIMIT_M
   return client;
 }
 
-function parse(text: string): Readonly<Record<string, unknown>> | null {
+/** Null: it is no JSON object. */
+export function parseAnswer(text: string): Readonly<Record<string, unknown>> | null {
   try {
     const value: unknown = JSON.parse(text);
     return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : null;

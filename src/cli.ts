@@ -95,12 +95,15 @@ Settings come from a file, the environment (GRANTGATE_*, DATABASE_URL) and flags
     'grantgate import world.yaml',
     'grantgate import part1.ndjson part2.ndjson',
     'grantgate export --tenant acme | grantgate import --mode upsert --batch -',
+    'grantgate import --server https://authz.internal:9190 --token-file operator world.ndjson',
   ])
     .argument('<file...>', 'worlds: YAML, JSON, or NDJSON; - for standard input')
     .option('--mode <mode>', 'create: every id must be new; upsert: what is there is changed to what is given, what a row leaves out stays', 'create')
     .option('--batch', 'commit piece by piece and let the sidecars follow each, instead of one transaction: for an installation that is at work')
     .option('--batch-keys <n>', 'how many keys of the change log a batch may change: 10 to 50000', String(DEFAULT_BATCH_KEYS))
     .option('--unknown-names', 'take roles and types with names that the vocabulary has not (they match nothing), as an export may hold them')
+    .option('--server <url>', 'over the api listener of a running service, which has the database; when left out, straight on the database')
+    .option('--token-file <file>', "with --server: the operator's secret (client.token)")
     .action(runs(async (context, files: readonly string[], flags: ImportFlags) => (await import('./commands/import.ts')).importCommand(context, files, flags)));
 
   command('export', 'Write what is in the database as a world file, of one revision: all of it, a tenant, or a customer and what is below it', [

@@ -26,6 +26,7 @@ import { createPdp } from './pdp.ts';
 import { loadPolicy } from './policy.ts';
 import type { CheckReport } from './report.ts';
 import { createTelemetry, type Telemetry } from './telemetry.ts';
+import { worldImporter } from './worldimport.ts';
 
 type Settings = Config['settings'];
 
@@ -215,6 +216,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
           deadline: ADMIN_DEADLINE_MS,
           appliedWithin: settings.cache.maxStaleness,
           decisions: { clock, nextId, report },
+          importWorld: worldImporter({ ...database, url: adminUrl }, policy.vocabulary),
           newId: parts.uuid,
           newKey: newApiKey,
           version: parts.version,

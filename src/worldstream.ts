@@ -17,6 +17,8 @@ export interface WorldRowsOptions {
   readonly vocabulary: Vocabulary;
   /** Names that the vocabulary has not are stored as they are. */
   readonly unknownNames?: boolean;
+  /** A line `{"kind":"file","name":…}` begins another file: several are sent as one. */
+  readonly joined?: boolean;
   /** Bytes of one piece that was read. */
   readonly took?: (bytes: number) => void;
 }
@@ -86,7 +88,7 @@ async function* rowsOf(inputs: readonly WorldInput[], options: Options): AsyncGe
       yield* inputRows(input, options);
     } catch (error) {
       if (!(error instanceof Unreadable)) throw error;
-      options.report.shape({ file: input.file, line: error.line, path: '', field: '', message: error.message, fix: '' });
+      options.report.shape({ file: error.file ?? input.file, line: error.line, path: '', field: '', message: error.message, fix: '' });
     }
   }
 }
@@ -94,9 +96,12 @@ async function* rowsOf(inputs: readonly WorldInput[], options: Options): AsyncGe
 /** Of a file, from where on there is nothing to be had. */
 class Unreadable extends Error {
   readonly line: number | null;
-  constructor(line: number | null, message: string) {
+  /** Null: the one that was opened. */
+  readonly file: string | null;
+  constructor(line: number | null, message: string, file: string | null = null) {
     super(message);
     this.line = line;
+    this.file = file;
   }
 }
 
@@ -146,7 +151,8 @@ async function* decoded(pieces: AsyncIterable<Uint8Array>, took: ((bytes: number
   return undefined;
 }
 
-async function* lineRows(file: string, texts: AsyncIterable<string>, options: Options): AsyncGenerator<readonly ImportRow[]> {
+async function* lineRows(first: string, texts: AsyncIterable<string>, options: Options): AsyncGenerator<readonly ImportRow[]> {
+  let file = first;
   const counts = new Map<WorldList, number>();
   let line = 0;
   let rest = '';
@@ -154,6 +160,14 @@ async function* lineRows(file: string, texts: AsyncIterable<string>, options: Op
   const rowsOfLine = (source: string): readonly ImportRow[] => {
     line++;
     if (source.trim() === '') return NONE;
+    const next = options.joined === true ? fileIn(source) : null;
+    if (next !== null) {
+      if (cutOff) throw new Unreadable(line, CUT_OFF, file);
+      file = next;
+      line = 0;
+      counts.clear();
+      return NONE;
+    }
     const read = readLine(source);
     switch (read.is) {
       case 'problem':
@@ -163,7 +177,7 @@ async function* lineRows(file: string, texts: AsyncIterable<string>, options: Op
         options.report.defaults(file);
         return NONE;
       case 'export':
-        if (cutOff) throw new Unreadable(line, CUT_OFF); // another export begins, as `cat` puts them together
+        if (cutOff) throw new Unreadable(line, CUT_OFF, file); // another export begins, as `cat` puts them together
         cutOff = true;
         return NONE;
       case 'end':
@@ -179,15 +193,27 @@ async function* lineRows(file: string, texts: AsyncIterable<string>, options: Op
     }
   };
   for await (const text of texts) {
-    if (text.includes('\0')) throw new Unreadable(null, 'is no text: there are zero bytes in it');
+    if (text.includes('\0')) throw new Unreadable(null, 'is no text: there are zero bytes in it', file);
     const sources = (rest + text).split('\n');
     rest = sources.pop()!;
-    if (rest.length > LONGEST_DOCUMENT) throw new Unreadable(line + 1, `a line is longer than ${LONGEST_DOCUMENT / 1e6} MB`);
+    if (rest.length > LONGEST_DOCUMENT) throw new Unreadable(line + 1, `a line is longer than ${LONGEST_DOCUMENT / 1e6} MB`, file);
     yield sources.flatMap(rowsOfLine);
   }
   yield rowsOfLine(rest);
-  if (cutOff) throw new Unreadable(line, CUT_OFF);
+  if (cutOff) throw new Unreadable(line, CUT_OFF, file);
 }
+
+/** What a person called a file, or null: it is no such line. */
+function fileIn(source: string): string | null {
+  if (!/^\s*\{\s*"kind"\s*:\s*"file"/.test(source)) return null;
+  try {
+    const { name } = JSON.parse(source) as { readonly name?: unknown };
+    return typeof name === 'string' && name !== '' && name.length <= LONGEST_NAME ? name : null;
+  } catch {
+    return null;
+  }
+}
+const LONGEST_NAME = 1_000;
 
 function documentRows(file: string, text: string, options: Options): readonly ImportRow[] {
   const { parsed, lineOf, broken } = readDocument(text);

@@ -3,7 +3,7 @@
 // Never at a door: whatever a client can reach through a proxy must not find a 200 here. Health and metrics ask for no credential,
 // everything else for a key of the application that asks.
 
-import type { Server } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { createAdaptorServer } from '@hono/node-server';
 import { Hono } from 'hono';
 import type { AdminEnv } from './admin/route.ts';
@@ -59,11 +59,28 @@ export function createApi(parts: ApiParts): Hono {
   return app;
 }
 
-/** A server that answers as the app does, not listening yet. */
-export function apiServer(app: Hono): Server {
+/** A server that answers as the app does, not listening yet. `bodyMs`: so long a body may take, but that of an import. */
+export function apiServer(app: Hono, bodyMs = BODY_MS): Server {
   // As at the doors: whoever is slow is ended, whoever keeps a pool (60 s at most proxies and clients) is the one that closes.
-  const limits = { headersTimeout: 5000, requestTimeout: 10_000, connectionsCheckingInterval: 1000, keepAliveTimeout: 75_000, maxHeaderSize: 16 * 1024 };
+  const limits = { headersTimeout: 5000, requestTimeout: 0, connectionsCheckingInterval: 1000, keepAliveTimeout: 75_000, maxHeaderSize: 16 * 1024 };
   const server = createAdaptorServer({ fetch: app.fetch, serverOptions: limits }) as Server;
+  server.prependListener('request', (incoming, outgoing) => endSlowBody(incoming, outgoing, bodyMs));
   server.maxConnections = 1000;
   return server;
+}
+
+const BODY_MS = 10_000;
+
+/** What Node's `requestTimeout` does, but for a body that is read as it comes, for as long as it comes: that of an import which is let in. */
+function endSlowBody(incoming: IncomingMessage, outgoing: ServerResponse, ms: number): void {
+  const { headers, socket, url } = incoming;
+  if (headers['content-length'] === undefined && headers['transfer-encoding'] === undefined) return;
+  const isImport = url !== undefined && /^\/v1\/import(?:\?|$)/.test(url);
+  const late = setTimeout(() => {
+    if (incoming.complete) return;
+    if (outgoing.headersSent) socket.destroy();
+    else if (isImport) late.refresh();
+    else socket.end('HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n');
+  }, ms);
+  incoming.once('close', () => clearTimeout(late));
 }

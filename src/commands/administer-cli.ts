@@ -21,7 +21,10 @@ const repeated = (value: string, before: readonly string[] | undefined): readonl
 function asked(command: Command): Command {
   return command
     .option('--server <url>', 'the api listener of a running service (client.server)')
-    .option('--token-file <file>', "who asks: a user's token, or the operator's secret (client.token)");
+    .option('--token-file <file>', "who asks: a user's token, or the operator's secret (client.token)")
+    .addOption(
+      new Option('--direct', 'no service and no token: straight on the database, in any tenant (ADMIN_DATABASE_URL)').conflicts(['server', 'tokenFile']),
+    );
 }
 
 function fields(command: Command, kind: Kind, change: boolean): Command {
@@ -49,7 +52,9 @@ const EXAMPLES: Readonly<Record<Kind, readonly string[]>> = {
 
 export function addAdministration(program: Command, { command, runs }: Registering): void {
   for (const kind of KINDS) {
-    const parent = program.command(kind).description(`The ${kind === 'entity' ? 'entities' : `${kind}s`} of a running service: ${verbsOf(kind).join(', ')}`);
+    const parent = program
+      .command(kind)
+      .description(`The ${kind === 'entity' ? 'entities' : `${kind}s`} of a running service, or straight of the database: ${verbsOf(kind).join(', ')}`);
     const verb = (name: Verb, usage: string, description: string): Command =>
       asked(command(parent, `${name}${usage}`, description, EXAMPLES[kind])).action(
         runs(async (context, ...given: readonly unknown[]) => {
@@ -112,7 +117,11 @@ export function addAdministration(program: Command, { command, runs }: Registeri
       .addOption(new Option('-f, --file <file>', 'a world: YAML, JSON or NDJSON; may be repeated').argParser(repeated).makeOptionMandatory())
       .option('--prune', 'what is there of the owners that the file names, and not in it, is removed');
   whole(
-    command(program, 'diff', 'What apply would do: 0 nothing, 1 something', ['grantgate diff -f world.yaml', 'grantgate diff -f world.yaml --prune --json']),
+    command(program, 'diff', 'What apply would do: 0 nothing, 1 something', [
+      'grantgate diff -f world.yaml',
+      'grantgate diff -f world.yaml --prune --json',
+      'grantgate diff -f world.yaml --direct',
+    ]),
   ).action(runs(async (context, flags: ApplyFlags) => (await import('./apply.ts')).diffCommand(context, flags)));
   whole(
     command(program, 'apply', 'Make what is there what the file says; the plan is shown first, and asked about', [

@@ -1,11 +1,11 @@
-// `grantgate user …`, `grantgate role …`: one thing at a time, over the administration of a running service.
+// `grantgate user …`, `grantgate role …`: one thing at a time, over the administration of a running service or straight on the database.
 
 import { InputError } from 'policy-cache';
-import type { AdminAnswer } from '../adminclient.ts';
+import type { AdminAnswer, AdminClient } from '../adminclient.ts';
 import { COLLECTION, bodyOf, type Kind } from './administer-fields.ts';
 import { lifetimeOf } from './lifetime.ts';
 import { print, type Context, type ExitCode } from './host.ts';
-import { clientOf, refusable, type ServerFlags } from './server.ts';
+import { refusable, type ServerFlags } from './server.ts';
 
 export interface VerbOptions extends ServerFlags, Readonly<Record<string, unknown>> {
   readonly ifMatch?: string;
@@ -43,22 +43,21 @@ export interface Asked {
 }
 
 export async function administerCommand(context: Context, asked: Asked): Promise<ExitCode> {
-  return refusable(context, async () => {
-    if (asked.verb === 'list') return list(context, asked);
-    const answer = await request(context, asked);
+  return refusable(context, asked.options, async (client) => {
+    if (asked.verb === 'list') return list(context, client, asked);
+    const answer = await request(client, asked);
     print(context, textOf(asked, answer), { ...answer.body, ...(answer.revision === null ? {} : { revision: answer.revision }) });
     return 0;
   });
 }
 
-async function list(context: Context, { kind, options }: Asked): Promise<ExitCode> {
-  const { host, json } = context;
+async function list({ host, json }: Context, client: AdminClient, { kind, options }: Asked): Promise<ExitCode> {
   const { owner, type, q, group } = options;
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries({ owner, type, q, group: group?.[0] })) if (typeof value === 'string') query.set(name, value);
   const path = `/v1/${COLLECTION[kind]}${query.size === 0 ? '' : `?${query.toString()}`}`;
   const all: unknown[] = [];
-  for await (const row of clientOf(context, options).items(path)) {
+  for await (const row of client.items(path)) {
     if (json) all.push(row);
     else host.stdout.write(`${lineOf(row)}\n`);
   }
@@ -66,8 +65,7 @@ async function list(context: Context, { kind, options }: Asked): Promise<ExitCod
   return 0;
 }
 
-function request(context: Context, { kind, verb, ids, options }: Asked): Promise<AdminAnswer> {
-  const client = clientOf(context, options);
+function request(client: AdminClient, { kind, verb, ids, options }: Asked): Promise<AdminAnswer> {
   const [id, ...rest] = ids;
   const collection = `/v1/${COLLECTION[kind]}`;
   const at = `${collection}/${encodeURIComponent(id ?? '')}`;

@@ -1,13 +1,13 @@
 // `grantgate apply` and `diff`: what is there becomes what the files say. The plan is shown first, and asked about.
 
-import { InputError } from 'policy-cache';
+import { InputError, parseAllGroup } from 'policy-cache';
 import { formatImportProblem, type ImportRow } from 'policy-cache/postgres';
 import type { AdminClient } from '../adminclient.ts';
 import { LISTS, planOf, type List, type Plan, type Row, type Step, type StoredWorld } from '../applyplan.ts';
 import { loadVocabulary } from '../policy.ts';
 import { worldRows } from '../worldstream.ts';
 import type { Context, ExitCode } from './host.ts';
-import { clientOf, refusable, type ServerFlags } from './server.ts';
+import { refusable, type ServerFlags } from './server.ts';
 
 export interface ApplyFlags extends ServerFlags {
   readonly file: readonly string[];
@@ -16,8 +16,8 @@ export interface ApplyFlags extends ServerFlags {
 }
 
 export async function diffCommand(context: Context, flags: ApplyFlags): Promise<ExitCode> {
-  return refusable(context, async () => {
-    const { plan } = await planned(context, flags);
+  return refusable(context, flags, async (client) => {
+    const plan = await planned(context, client, flags);
     show(context, plan);
     return plan.steps.length === 0 ? 0 : 1;
   });
@@ -25,8 +25,8 @@ export async function diffCommand(context: Context, flags: ApplyFlags): Promise<
 
 export async function applyCommand(context: Context, flags: ApplyFlags): Promise<ExitCode> {
   const { host, json } = context;
-  return refusable(context, async () => {
-    const { client, plan } = await planned(context, flags);
+  return refusable(context, flags, async (client) => {
+    const plan = await planned(context, client, flags);
     if (!json || plan.steps.length === 0) show(context, plan);
     if (plan.steps.length === 0) return 0;
     if (flags.yes !== true && !(await agreed(context))) {
@@ -53,11 +53,10 @@ export async function applyCommand(context: Context, flags: ApplyFlags): Promise
   });
 }
 
-async function planned(context: Context, flags: ApplyFlags): Promise<{ readonly client: AdminClient; readonly plan: Plan }> {
-  const { host } = context;
+async function planned({ config, host }: Context, client: AdminClient, flags: ApplyFlags): Promise<Plan> {
   if (flags.file.filter((file) => file === '-').length > 0 && flags.yes !== true)
     throw new InputError('--file', '- is standard input, and nobody could be asked then: say --yes, or name a file');
-  const { settings } = context.config();
+  const { settings } = config();
   const vocabulary = loadVocabulary({ vocabulary: settings.vocabulary.file, readFile: host.readFile });
   const inputs = flags.file.map((file) => ({ file: file === '-' ? 'standard input' : file, pieces: file === '-' ? host.stdin : opened(file, host.openFile) }));
   const worlds = worldRows(inputs, { vocabulary });
@@ -66,14 +65,13 @@ async function planned(context: Context, flags: ApplyFlags): Promise<{ readonly 
   const { problems, omitted } = worlds.read();
   if (problems.length > 0)
     throw new InputError('--file', [...worlds.withFieldLines(problems).map(formatImportProblem), ...(omitted > 0 ? [`… and ${omitted} more`] : [])].join('\n'));
-  const client = clientOf(context, flags);
-  const { world, operator, caller } = await storedWorld(client);
+  const { world, operator, caller } = await storedWorld(client, rows);
   const whole = planOf(rows, world, { prune: flags.prune === true, caller });
   // A file may tell of the tenant that it is of; only the operator could change it.
   const plan = operator ? whole : { ...whole, steps: whole.steps.filter(({ list, kind }) => list !== 'tenants' || kind !== 'update') };
   if (plan.problems.length > 0)
     throw new InputError('--file', plan.problems.map(({ row, field, message }) => formatImportProblem({ ...row, field, message, fix: '' })).join('\n'));
-  return { client, plan };
+  return plan;
 }
 
 function opened(file: string, openFile: Context['host']['openFile']): AsyncIterable<Uint8Array> {
@@ -84,15 +82,32 @@ function opened(file: string, openFile: Context['host']['openFile']): AsyncItera
   }
 }
 
-/** All that the caller may read: of the operator, tenants alone. */
-async function storedWorld(client: AdminClient): Promise<{ readonly world: StoredWorld; readonly operator: boolean; readonly caller: string }> {
+interface Stored {
+  readonly world: StoredWorld;
+  readonly operator: boolean;
+  readonly caller: string;
+}
+
+/** All that the caller may read: of the operator, tenants alone; straight on the database, also what is in the tenants that the rows are about. */
+async function storedWorld(client: AdminClient, rows: readonly ImportRow[]): Promise<Stored> {
   const { body: me } = await client.call('GET', '/v1/me');
   const world = Object.fromEntries(LISTS.map((list) => [list, new Map<string, Row>()])) as Record<List, Map<string, Row>>;
   const operator = me['kind'] === 'operator';
-  const lists = operator ? (['tenants'] as const) : LISTS.filter((list) => list !== 'tenants');
-  for (const list of lists) for await (const row of client.items(`/v1/${list}`)) world[list].set(String(row['id']), row);
+  const take = async (from: Pick<AdminClient, 'items'>, lists: readonly List[]): Promise<void> => {
+    for (const list of lists) for await (const row of from.items(`/v1/${list}`)) world[list].set(String(row['id']), row);
+  };
+  const inside = LISTS.filter((list) => list !== 'tenants');
+  await take(client, operator ? ['tenants'] : inside);
+  const { everywhere } = client;
+  if (everywhere !== undefined) for (const tenant of await everywhere.tenantsOf(namedIn(rows))) await take(everywhere.inTenant(tenant), inside);
   if (!operator) world.tenants.set(String(me['tenant']), { id: me['tenant'] });
   return { world, operator, caller: String(me['subject']) };
+}
+
+/** By what is there of these it is known which tenants the rows are about. */
+function namedIn(rows: readonly ImportRow[]): readonly string[] {
+  const rowOf = (id: string): string => parseAllGroup(id)?.owner ?? id;
+  return [...new Set(rows.flatMap((row) => [row.id, ...('owner' in row ? [row.owner] : []), ...(row.kind === 'grant' ? [rowOf(row.userGroup)] : [])]))];
 }
 
 /** So many of one kind are one change: one transaction, one revision. Of large rows fewer: a request has 8 MiB at the most. */

@@ -3,7 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import { InputError, type Vocabulary } from 'policy-cache';
 import { migrate, openPool } from 'policy-cache/postgres';
-import { importWorlds } from './import.ts';
+import { importWorlds } from '../worldimport.ts';
 import { migrationFiles } from './migrate.ts';
 
 export interface DemoWorld {

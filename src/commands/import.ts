@@ -1,16 +1,21 @@
-// `grantgate import`: worlds go into the database, whole or not at all, or in batches that every sidecar follows.
+// `grantgate import`: worlds go into the database, straight or over the api, whole or not at all, or in batches that every sidecar follows.
 
-import { InputError, type Vocabulary } from 'policy-cache';
-import { BATCH_KEYS, formatImportProblem, importRows, openPool } from 'policy-cache/postgres';
-import type { ImportMode, ImportOptions, ImportProblem, ImportResult, Pool } from 'policy-cache/postgres';
+import { InputError } from 'policy-cache';
+import { BATCH_KEYS, formatImportProblem, openPool } from 'policy-cache/postgres';
+import type { ImportMode, ImportProblem, ImportResult } from 'policy-cache/postgres';
+import { AdminRefusal, addressOf, parseAnswer } from '../adminclient.ts';
 import { certificatesOf, databaseUrl } from '../database.ts';
+import { sendWorld, type Heard } from '../importclient.ts';
 import { loadVocabulary } from '../policy.ts';
-import { createProgress } from '../progress.ts';
+import { createProgress, type Progress } from '../progress.ts';
 import type { WorldText } from '../worldfiles.ts';
-import { textInput, worldRows, type WorldInput, type WorldRowsOptions } from '../worldstream.ts';
+import { importInputs } from '../worldimport.ts';
+import type { WorldInput } from '../worldstream.ts';
+import { Unsendable, sentLines } from '../worldsending.ts';
 import type { Context, ExitCode, Host } from './host.ts';
+import { refused, serverOf, type ServerFlags } from './server.ts';
 
-export interface ImportFlags {
+export interface ImportFlags extends Pick<ServerFlags, 'server' | 'tokenFile'> {
   readonly mode: string;
   readonly batch?: boolean;
   readonly batchKeys: string;
@@ -21,49 +26,75 @@ export async function importCommand(context: Context, files: readonly string[], 
   const { host, json } = context;
   const mode = parseMode(flags.mode);
   const batch = parseBatch(flags);
-  const { settings } = context.config();
-  const vocabulary = loadVocabulary({ vocabulary: settings.vocabulary.file, readFile: host.readFile });
+  if (flags.server === undefined && flags.tokenFile !== undefined) throw new InputError('--token-file', 'is for a service: say which by --server');
   const { inputs, bytes, unread } = openInputs(files, host);
-  const certificates = certificatesOf(settings, host.readFile);
-  const sql = openPool({ url: databaseUrl(settings, 'admin'), insecureTls: settings.database.insecureTls, max: 1, ...(certificates ? { certificates } : {}) });
   const progress = createProgress({ terminal: json ? null : host.stderr, bytes, wall: host.wall });
   const stop = new AbortController();
   const deaf = host.onSignal((signal) => stop.abort(new Error(`stopped by ${signal}`)));
   try {
+    const asked = { mode, ...(batch === null ? {} : { batch }), unknownNames: flags.unknownNames === true, signal: stop.signal, progress };
     const result =
       unread.length > 0
         ? { ok: false as const, problems: unread, omitted: 0 }
-        : await importInputs(sql, inputs, {
-            vocabulary,
-            mode,
-            ...(batch === null ? {} : { batch }),
-            unknownNames: flags.unknownNames === true,
-            took: progress.read,
-            progress: progress.at,
-            signal: stop.signal,
-          });
+        : await (flags.server === undefined ? intoDatabase(context, inputs, asked) : overApi(context, inputs, { ...asked, flags }));
     progress.end();
     if (json) host.stdout.write(`${JSON.stringify(result)}\n`);
     else report(context, result);
     return result.ok ? 0 : 2;
+  } catch (error) {
+    if (!(error instanceof AdminRefusal)) throw error;
+    progress.end();
+    return refused(context, error);
   } finally {
     progress.end();
     deaf();
     if (files.includes('-')) host.stdin.destroy?.(); // whoever writes to it may not be done, and hears that way that it is not read
+  }
+}
+
+interface AskedFor {
+  readonly mode: ImportMode;
+  readonly batch?: number;
+  readonly unknownNames: boolean;
+  readonly signal: AbortSignal;
+  readonly progress: Progress;
+}
+
+async function intoDatabase({ config, host }: Context, inputs: readonly WorldInput[], { progress, ...asked }: AskedFor): Promise<ImportResult> {
+  const { settings } = config();
+  const vocabulary = loadVocabulary({ vocabulary: settings.vocabulary.file, readFile: host.readFile });
+  const certificates = certificatesOf(settings, host.readFile);
+  const sql = openPool({ url: databaseUrl(settings, 'admin'), insecureTls: settings.database.insecureTls, max: 1, ...(certificates ? { certificates } : {}) });
+  try {
+    return await importInputs(sql, inputs, { vocabulary, ...asked, took: progress.read, progress: progress.at });
+  } finally {
     await sql.end({ timeout: 5 });
   }
 }
 
-/** Everything that is wrong with all of the worlds, or everything in them imported as one transaction. */
-export async function importWorlds(sql: Pool, texts: readonly WorldText[], vocabulary: Vocabulary): Promise<ImportResult> {
-  return importInputs(sql, texts.map(textInput), { vocabulary });
-}
-
-/** As `importWorlds`, from files of any size, and as the options say. */
-export async function importInputs(sql: Pool, inputs: readonly WorldInput[], options: WorldRowsOptions & Omit<ImportOptions, 'read'>): Promise<ImportResult> {
-  const worlds = worldRows(inputs, options);
-  const result = await importRows(sql, worlds.rows, { ...options, read: () => worlds.read() });
-  return result.ok ? { ...result, warnings: worlds.withFieldLines(result.warnings) } : { ...result, problems: worlds.withFieldLines(result.problems) };
+/** @throws AdminRefusal */
+async function overApi(context: Context, inputs: readonly WorldInput[], asked: AskedFor & { readonly flags: ServerFlags }): Promise<ImportResult> {
+  const { mode, batch, unknownNames, signal, progress, flags } = asked;
+  const server = serverOf(context, flags);
+  const base = addressOf(server);
+  const lines = sentLines(inputs, progress.read);
+  const query = new URLSearchParams({ mode, ...(batch === undefined ? {} : { batch: String(batch) }), unknownNames: String(unknownNames) });
+  let heard: Heard;
+  try {
+    heard = await sendWorld({ base, token: server.token, query, pieces: lines.pieces, signal });
+  } catch (error) {
+    if (error instanceof Unsendable) return { ok: false, problems: error.problems, omitted: error.omitted };
+    throw error;
+  }
+  const answer = parseAnswer(heard.text);
+  if (answer === null) throw new InputError('--server', `${base} answered ${heard.status} with something that is no JSON object: is it the api listener?`);
+  if (heard.status === 200) {
+    const done = answer as unknown as Omit<Extract<ImportResult, { ok: true }>, 'ok'>;
+    return { ...done, ok: true, warnings: lines.withLines(done.warnings) };
+  }
+  const { problems, omitted } = answer as { readonly problems?: readonly ImportProblem[]; readonly omitted?: number };
+  if (problems === undefined) throw new AdminRefusal(heard.status, answer);
+  return { ok: false, problems: lines.withLines(problems), omitted: omitted ?? 0 };
 }
 
 function parseMode(mode: string): ImportMode {

@@ -1,9 +1,9 @@
 // `grantgate login`: logs a person in at a running service, and prints the token. The password is typed, or comes by standard input: an argument is seen by everybody.
 
 import { InputError } from 'policy-cache';
-import { createAdminClient } from '../adminclient.ts';
+import { AdminRefusal, createAdminClient } from '../adminclient.ts';
 import { print, type Context, type ExitCode, type Host } from './host.ts';
-import { refusable } from './server.ts';
+import { refused } from './server.ts';
 
 export interface LoginFlags {
   readonly email: string;
@@ -11,7 +11,7 @@ export interface LoginFlags {
 }
 
 export async function loginCommand(context: Context, { email, server: flag }: LoginFlags): Promise<ExitCode> {
-  return refusable(context, async () => {
+  try {
     const { server, insecureHttp } = context.config().settings.client;
     // What cannot be asked is told before a password is.
     const client = createAdminClient({ server: flag ?? server, token: null, insecureHttp });
@@ -19,7 +19,10 @@ export async function loginCommand(context: Context, { email, server: flag }: Lo
     const { body } = await client.call('POST', '/v1/auth/login', { body: { email, password } });
     print(context, String(body['accessToken']), body);
     return 0;
-  });
+  } catch (error) {
+    if (!(error instanceof AdminRefusal)) throw error;
+    return refused(context, error);
+  }
 }
 
 const ENTER = new Set(['\r', '\n', '\u0004']);

@@ -1,21 +1,29 @@
-// Which service does a command of the administration ask, and as whom?
+// Which service does a command of the administration ask, and as whom? Or none: it is done straight on the database.
 
 import { InputError } from 'policy-cache';
-import { AdminRefusal, createAdminClient, type AdminClient } from '../adminclient.ts';
+import { AdminRefusal, createAdminClient, type AdminClient, type AdminServer } from '../adminclient.ts';
 import type { Context, ExitCode } from './host.ts';
 
 export interface ServerFlags {
   readonly server?: string;
   readonly tokenFile?: string;
+  /** No service: whatever ADMIN_DATABASE_URL leads to, by whoever has it. */
+  readonly direct?: boolean;
+}
+
+/** To be closed. @throws InputError if there is no token, no such file, no database */
+async function clientOf(context: Context, flags: ServerFlags): Promise<AdminClient> {
+  if (flags.direct === true) return (await import('./direct.ts')).directClient(context);
+  return { ...createAdminClient(serverOf(context, flags)), close: () => undefined };
 }
 
 /** @throws InputError if there is no token, or no such file */
-export function clientOf({ config, host }: Context, flags: ServerFlags): AdminClient {
+export function serverOf({ config, host }: Context, flags: ServerFlags): AdminServer & { readonly token: string } {
   const { server, token, insecureHttp } = config().settings.client;
   const given = flags.tokenFile === undefined ? token : readToken(flags.tokenFile, host.readFile);
   if (given === undefined)
     throw new InputError('client.token', "is not set: say who you are by GRANTGATE_CLIENT_TOKEN or --token-file (a user's token, or the operator's secret)");
-  return createAdminClient({ server: flags.server ?? server, token: given, insecureHttp });
+  return { server: flags.server ?? server, token: given, insecureHttp };
 }
 
 function readToken(file: string, readFile: (path: string) => string): string {
@@ -30,12 +38,19 @@ function readToken(file: string, readFile: (path: string) => string): string {
 }
 
 /** What a person is told of a refusal; 1 where it is a no, 2 where it was not understood or cannot be done now. */
-export async function refusable({ host, json }: Context, work: () => Promise<ExitCode>): Promise<ExitCode> {
+export async function refusable(context: Context, flags: ServerFlags, work: (client: AdminClient) => Promise<ExitCode>): Promise<ExitCode> {
+  const client = await clientOf(context, flags);
   try {
-    return await work();
+    return await work(client);
   } catch (error) {
     if (!(error instanceof AdminRefusal)) throw error;
-    host.stderr.write(json ? `${JSON.stringify({ error: error.problem })}\n` : `grantgate: ${error.message}\n`);
-    return error.status === 400 || error.status === 401 || error.status >= 500 ? 2 : 1;
+    return refused(context, error);
+  } finally {
+    client.close();
   }
+}
+
+export function refused({ host, json }: Context, { problem, message, status }: AdminRefusal): ExitCode {
+  host.stderr.write(json ? `${JSON.stringify({ error: problem })}\n` : `grantgate: ${message}\n`);
+  return status === 400 || status === 401 || status >= 500 ? 2 : 1;
 }

@@ -179,7 +179,7 @@ export function mutated(
     async require(who, needs) {
       const { drops, covers } = mutation();
       const asked = drops === undefined ? needs : needs.filter((need) => !drops(need, needs));
-      if (covers === undefined || who.caller.kind === 'operator') return authority.require(who, asked);
+      if (covers === undefined || who.caller.kind !== 'user') return authority.require(who, asked);
       await authority.require(
         who,
         asked.filter(({ kind }) => kind !== 'covers'),

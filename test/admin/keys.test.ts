@@ -237,6 +237,17 @@ describe('with the service', () => {
     expect(await run('end-session', 'ben')).toMatch(/^0 ended\nrevision /);
   });
 
+  test("what is the operator's is not done with a key, whoever has it", async () => {
+    const { key } = await change('ada', 'POST /v1/users/ada/keys', {});
+    const world = { files: { 'w.ndjson': '{"kind":"tenants","id":"mine"}\n' } };
+    const send = (token: string) =>
+      cli(['import', '--server', `http://127.0.0.1:${writing.api}`, 'w.ndjson'], { env: { GRANTGATE_CLIENT_TOKEN: token }, ...world });
+    expect(await send(key)).toMatchObject({ code: 1, stderr: expect.stringContaining('operator-only, rule 1.6') as unknown });
+    expect(await send(await tokenFor('ada'))).toMatchObject({ code: 1, stderr: expect.stringContaining('operator-only, rule 1.6') as unknown });
+    expect(await send(OPERATOR)).toMatchObject({ code: 0, stdout: expect.stringContaining('imported 1 tenants') as unknown });
+    expect((await api.ask({ path: '/v1/tenants/mine', token: OPERATOR })).status).toBe(200);
+  });
+
   test('nowhere in a log', () => {
     for (const sidecar of [writing, other]) expect(sidecar.log()).not.toMatch(/g[gs]_[\w-]{10}/);
   });

@@ -7,7 +7,7 @@ import { compileVocabulary, expandDefaults, parseWorldFile, type WorldFile } fro
 import { openPool } from 'policy-cache/postgres';
 import { parse } from 'yaml';
 import { reference, type Names } from '../../policy-cache/test/reference.ts';
-import { importInputs } from '../../src/commands/import.ts';
+import { importInputs } from '../../src/worldimport.ts';
 import { textInput } from '../../src/worldstream.ts';
 import { awkwardText, awkwardWorlds } from '../postgres/export.worlds.ts';
 import { OPERATOR, startTestAdministration, type TestAdministration } from '../support/admin.ts';

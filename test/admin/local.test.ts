@@ -513,6 +513,21 @@ test('the document has these routes, and no credential for what has none yet', a
   expect(Object.keys(paths)).toEqual(expect.arrayContaining(['/v1/auth/logout', '/v1/auth/password', '/v1/users/{id}/activation']));
 });
 
+test('where nobody logs in here there is nothing of it, and no link is made', async () => {
+  const plain = await startTestAdministration(database);
+  try {
+    const { paths } = (await plain.ask('ada', 'GET /v1/openapi.json')).body as { paths: object };
+    expect(Object.keys(paths).filter((path) => /auth|activation|session|login/.test(path))).toEqual([]);
+    const asked = await plain.ask(OPERATOR, 'POST /v1/tenants/acme/administrator', { email: 'x@acme.example', activation: true });
+    expect(words(asked)).toBe('422 violation activation');
+    expect(bodyOf(asked).detail).toContain('identity.local.enabled');
+    const headers = { authorization: `Bearer ${Buffer.from('ada').toString('base64url')}`, 'content-type': 'application/json' };
+    expect((await plain.routes.request('/v1/auth/login', { method: 'POST', headers, body: '{}' })).status).toBe(404);
+  } finally {
+    plain.close();
+  }
+});
+
 test('nothing of what opens is kept anywhere, nor in what was said of it', async () => {
   expect(secrets.size).toBeGreaterThan(100);
   const tables = await sql`select table_name::text name from information_schema.tables where table_schema = 'grantgate' and table_type = 'BASE TABLE'`;

@@ -8,7 +8,7 @@ import { exportRows, formatImportProblem, openPool, type ExportReport, type Expo
 import { parse } from 'yaml';
 import type { Names } from '../../policy-cache/test/reference.ts';
 import { exportWorld } from '../../src/commands/export.ts';
-import { importInputs } from '../../src/commands/import.ts';
+import { importInputs } from '../../src/worldimport.ts';
 import { FORMATS, type Format } from '../../src/exportformat.ts';
 import { textInput } from '../../src/worldstream.ts';
 import { startPair } from '../support/standby.ts';

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { formatImportProblem, importRows, openPool, type ImportRow, type Pool } from 'policy-cache/postgres';
-import { importInputs } from '../../src/commands/import.ts';
+import { importInputs } from '../../src/worldimport.ts';
 import { textInput } from '../../src/worldstream.ts';
 import { startChild } from '../support/child.ts';
 import { startProxy } from '../support/frozen-link.ts';

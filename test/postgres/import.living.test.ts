@@ -4,7 +4,7 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { formatImportProblem, importRows, openPool, type ImportOptions, type ImportResult, type ImportRow } from 'policy-cache/postgres';
-import { importInputs } from '../../src/commands/import.ts';
+import { importInputs } from '../../src/worldimport.ts';
 import { generateWorld } from '../../src/generate/rows.ts';
 import { shapeOf } from '../../src/generate/shape.ts';
 import { textInput } from '../../src/worldstream.ts';

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { compileVocabulary, expandDefaults, parseWorldFile, type WorldFile } from 'policy-cache';
 import { formatImportProblem, importRows, openPool, type ImportResult } from 'policy-cache/postgres';
 import { parse } from 'yaml';
-import { importInputs } from '../../src/commands/import.ts';
+import { importInputs } from '../../src/worldimport.ts';
 import type { WorldText } from '../../src/worldfiles.ts';
 import { textInput } from '../../src/worldstream.ts';
 import { servers, startPostgres, type TestServer } from '../support/postgres.ts';

@@ -54,6 +54,8 @@ describe.each(servers)('on %s', (kind) => {
     });
 
     test('2,000 devices that change owner, and leave their groups, are one row and not 2,000', async () => {
+      // What the test before rolled back is 100,000 dead rows: for a plan made after the ANALYZE of autovacuum more than 30 s (reproduced by ANALYZE here).
+      await sql.unsafe('vacuum analyze grantgate.object, grantgate.membership');
       const members = `insert into grantgate.membership (tenant, group_id, member_id, type, owner) select 't', 'dg', 'm' || i, 'DEVICE', 'a' from generate_series(1, 2000) i`;
       const before = `${devices('m', 2_000)}; ${members}`;
       expect(await sizes(`${before}; update grantgate.object set owner = 'b' where id ~ '^m[0-9]'`)).toEqual([

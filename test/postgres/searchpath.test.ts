@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { migrate, openPool, postgresSource } from 'policy-cache/postgres';
-import { importWorlds } from '../../src/commands/import.ts';
+import { importWorlds } from '../../src/worldimport.ts';
 import { servers, startPostgres, type TestDatabase, type TestServer } from '../support/postgres.ts';
 import { vocabulary } from '../support/stack.ts';
 import type { TreeRow } from 'policy-cache';

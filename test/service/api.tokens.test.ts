@@ -5,7 +5,7 @@ import type { Source } from 'policy-cache';
 import { openPool, postgresSource } from 'policy-cache/postgres';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { hostClock } from '../../src/clock.ts';
-import { importWorlds } from '../../src/commands/import.ts';
+import { importWorlds } from '../../src/worldimport.ts';
 import { startApi, type Api } from '../support/api.ts';
 import { vocabulary } from '../support/doors.ts';
 import { startProxy, type FreezableProxy } from '../support/frozen-link.ts';

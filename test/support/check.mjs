@@ -1,7 +1,7 @@
 // Is everything in order that needs no test run? All stages of `npm run check`, also after one has failed; what a stage wrote is
 // shown if it failed. `npm run check -- lint types` runs those alone.
 
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stripVTControlCharacters } from 'node:util';
@@ -38,18 +38,40 @@ if (unknown.length > 0) {
   process.exit(2);
 }
 const chosen = Object.entries(stages).filter(([name]) => asked.length === 0 || asked.includes(name));
-const failed = chosen.filter(([name, commands]) => !passes(name, commands)).map(([name]) => name);
+// The longest stage needs one processor and nothing that the others make: it runs beside them.
+const beside = new Map(chosen.filter(([name]) => name === 'format').map(([name, commands]) => [name, ended(commands)]));
+/** @type {string[]} */
+const failed = [];
+for (const [name, commands] of chosen.filter(([each]) => !beside.has(each))) if (!told(name, await ended(commands))) failed.push(name);
+for (const [name, stage] of beside) if (!told(name, await stage)) failed.push(name);
 console.log(`${chosen.length - failed.length} stages passed, ${failed.length} failed${failed.length > 0 ? `: ${failed.join(', ')}` : ''}`);
 process.exitCode = failed.length > 0 ? 1 : 0;
 
-/** @param {string} name @param {readonly (readonly string[])[]} commands @returns {boolean} */
-function passes(name, commands) {
+/** @typedef {{ readonly output: string, readonly passed: boolean }} Result */
+
+/** Every command of a stage, one after the other. @param {readonly (readonly string[])[]} commands @returns {Promise<{ results: Result[], seconds: number }>} */
+async function ended(commands) {
   const start = performance.now();
-  const results = commands.map((command) => spawnSync(process.execPath, [...command], { cwd: root, env, encoding: 'utf8', maxBuffer: 64 << 20 }));
-  const passed = results.every(({ status }) => status === 0);
-  console.log(`${passed ? 'ok    ' : 'FAILED'}  ${name.padEnd(8)} ${((performance.now() - start) / 1_000).toFixed(1).padStart(5)} s`);
-  for (const { status, stdout, stderr, error } of results) {
-    if (status !== 0) console.log(stripVTControlCharacters(`${stdout ?? ''}${stderr ?? ''}${error ? `${error.message}\n` : ''}`));
-  }
+  const results = [];
+  for (const command of commands) results.push(await result(command));
+  return { results, seconds: (performance.now() - start) / 1_000 };
+}
+
+/** @param {readonly string[]} command @returns {Promise<Result>} */
+function result(command) {
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, [...command], { cwd: root, env, stdio: ['ignore', 'pipe', 'pipe'] });
+    let output = '';
+    for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => (output += text));
+    child.once('error', (error) => resolve({ output: `${error.message}\n`, passed: false }));
+    child.once('close', (code) => resolve({ output, passed: code === 0 }));
+  });
+}
+
+/** @param {string} name @param {{ results: Result[], seconds: number }} stage @returns {boolean} whether it passed */
+function told(name, { results, seconds }) {
+  const passed = results.every((each) => each.passed);
+  console.log(`${passed ? 'ok    ' : 'FAILED'}  ${name.padEnd(8)} ${seconds.toFixed(1).padStart(5)} s`);
+  for (const each of results) if (!each.passed) console.log(stripVTControlCharacters(each.output));
   return passed;
 }

@@ -6,11 +6,14 @@ import { basename, dirname, join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const repository = fileURLToPath(new URL('../..', import.meta.url));
-const made = new Set(['node_modules', 'dist', '.git', '.grantgate', 'coverage']);
+const made = new Set(['node_modules', 'dist', '.git', '.grantgate', '.programs', 'coverage']);
 const left = new Set([
   'src',
   'deploy',
   'loadtest',
+  'test/abuse',
+  'test/admin',
+  'test/bench',
   'test/corpus',
   'test/postgres',
   'test/proxies',

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { compileVocabulary } from 'policy-cache';
 import { formatImportProblem, openPool } from 'policy-cache/postgres';
 import { parse } from 'yaml';
-import { importWorlds } from '../../src/commands/import.ts';
+import { importWorlds } from '../../src/worldimport.ts';
 import { OPERATOR } from './admin.ts';
 import { startApplication, type Application } from './application.ts';
 import { startClient, type Client } from './ask.ts';

@@ -56,6 +56,8 @@ const planted: Readonly<Record<string, Tree>> = {
   'one-wirer': { 'src/pdp.ts': from('./api/app.ts'), 'src/api/app.ts': '' },
   'proxy-doctor': { 'src/proxydoctor/examine.ts': from('../pdp.ts'), 'src/pdp.ts': '' },
   'proxy-doctor-alone': { 'src/service.ts': from('./proxydoctor/examine.ts'), 'src/proxydoctor/examine.ts': '' },
+  direct: { 'src/service.ts': from('./api/admin/direct.ts'), 'src/api/admin/direct.ts': '' },
+  'direct-command': { 'src/service.ts': from('./commands/direct.ts'), 'src/commands/direct.ts': '' },
   'traces-apart': { 'src/telemetry.ts': from('@opentelemetry/sdk-node'), ...npmPackage('@opentelemetry/sdk-node') },
   'traces-late': { 'src/service.ts': from('./traces.ts'), 'src/traces.ts': '' },
   'telemetry-packages': { 'src/authorize.ts': from('@opentelemetry/api'), ...npmPackage('@opentelemetry/api') },

@@ -22,6 +22,8 @@ export interface WriteOptions {
   readonly mode: ImportMode;
   /** Keys of the change log in one transaction at most; null: one transaction, which the caller has begun and ends. */
   readonly batch: number | null;
+  /** Null: nothing is said of it in the audit log. */
+  readonly audit: { readonly requestId: string } | null;
   /** After each batch. */
   readonly wrote?: (rows: number, revision: string) => void;
   /** Before each batch. @throws to end here */
@@ -164,14 +166,26 @@ const GRANTS = (batch: number, mode: ImportMode): readonly string[] => [
 const SEAL = 'set constraints grantgate.second_row immediate; set constraints all immediate';
 const REVISION = 'select grantgate.revision() revision';
 
+/** It seals as `SEAL` does, and answers with the revision. */
+const AUDIT = (batch: number): string => `select grantgate.write_audit((
+  select coalesce(jsonb_agg(jsonb_build_object('tenant', x.tenant, 'owner', x.tenant, 'actor_kind', 'operator', 'actor', '', 'as_user', '',
+    'action', 'import', 'target', x.tenant, 'after', jsonb_build_object('mode', a.mode, 'rows', x.rows), 'request_id', a.request_id)), '[]')
+  from pg_temp.audited a, (
+    select k.tenant, jsonb_object_agg(k.kind, k.count) rows
+    from (select p.tenant, p.kind, count(*) count from pg_temp.planned p where ${TO(batch)} group by p.tenant, p.kind) k group by k.tenant) x)) revision`;
+
 /** Writes what is staged and checked. In batches each is committed; else all of it is in the caller's transaction. */
 export async function write(session: Session, options: WriteOptions): Promise<Written> {
-  const { mode, batch } = options;
+  const { mode, batch, audit } = options;
   const whole = batch === null;
   await session.run(whole && mode === 'create' ? PLAN_NEW : PLAN(mode, whole ? Number.MAX_SAFE_INTEGER : batch - HEAVIEST));
   await session.run(`
     create temp table changed (id text collate "C" primary key);
     create temp table displaced (id text collate "C" primary key, label text, shared boolean, back boolean not null default false)`);
+  if (audit !== null) {
+    await session.run('create temp table audited (request_id text, mode text)');
+    await session.rows('insert into pg_temp.audited values ($1, $2)', [audit.requestId, mode]);
+  }
   const sizes = await session.rows<{ batch: number; rows: number; created: number }>(
     'select batch, count(*)::int as rows, (count(*) filter (where not stored))::int as created from pg_temp.planned group by batch order by batch',
   );
@@ -180,9 +194,16 @@ export async function write(session: Session, options: WriteOptions): Promise<Wr
   let revision = '';
   for (let at = 0; at <= last; at++) {
     options.proceed?.();
-    const statements = [...INSERT(at), ...(mode === 'upsert' ? UPDATE(at) : []), MEMBERS(at, mode), ...GRANTS(at, mode), SEAL];
+    const statements = [
+      ...INSERT(at),
+      ...(mode === 'upsert' ? UPDATE(at) : []),
+      MEMBERS(at, mode),
+      ...GRANTS(at, mode),
+      SEAL,
+      audit === null ? REVISION : AUDIT(at),
+    ];
     // Sent together they are one round trip.
-    revision = revisionOf(await session.run([...(whole ? [] : ['begin']), ...statements, REVISION, ...(whole ? [] : ['commit'])].join(';\n')));
+    revision = revisionOf(await session.run([...(whole ? [] : ['begin']), ...statements, ...(whole ? [] : ['commit'])].join(';\n')));
     options.wrote?.(rowsOf.get(at) ?? 0, revision);
     if (!whole && at < last) await followed(session, parseRevision(revision));
   }

@@ -57,6 +57,10 @@ export interface ImportOptions {
   /** Asked when all rows have come. */
   readonly read?: () => RowsRead;
   readonly progress?: (at: ImportPhase) => void;
+  /** Each transaction writes rows of the audit log, one for each tenant that it has rows of: what the operator's request did. */
+  readonly audit?: { readonly requestId: string };
+  /** Rejects with PolicyError `overload`, before any row is taken, while another import that says so is at it. */
+  readonly alone?: boolean;
   /** Ends the import: at once as long as nothing is in for good, and between two batches. Its reason, an Error, says why. */
   readonly signal?: AbortSignal;
 }
@@ -83,10 +87,13 @@ export async function importRows(pool: Pool, rows: PiecesOfRows, options: Import
     stop = () => (written.sent ? undefined : session.abandon(reasonOf(signal)));
     signal?.addEventListener('abort', stop);
     if (signal?.aborted) stop();
+    if (options.alone === true) await takeTurn(session);
     if (batch === undefined) await session.run('begin');
     const result = await staged(session, rows, { ...options, written });
     written.sent = result.ok;
     if (batch === undefined) await session.run(result.ok ? 'commit' : 'rollback');
+    // It would end with the link, but only when the server hears of that: whoever asks next may be sooner.
+    if (options.alone === true) await session.rows(`select pg_advisory_unlock(${TURN})`).then(null, () => undefined);
     return result;
   } catch (error) {
     throw explained(error, { ...written, stopped: signal?.aborted === true && error === signal.reason });
@@ -94,6 +101,14 @@ export async function importRows(pool: Pool, rows: PiecesOfRows, options: Import
     signal?.removeEventListener('abort', stop);
     link.destroy();
   }
+}
+
+const TURN = "hashtextextended('grantgate.import', 0)";
+
+/** Until it is given back, or the link ends and the server has ended what it was at. */
+async function takeTurn(session: Session): Promise<void> {
+  const [row] = await session.rows<{ got: boolean }>(`select pg_try_advisory_lock(${TURN}) as got`);
+  if (row?.got !== true) throw new PolicyError('overload', 'another import is under way, and there is one at a time: ask again when it has ended');
 }
 
 /** What is in for good. */
@@ -110,7 +125,7 @@ function reasonOf(signal: AbortSignal | undefined): Error {
 }
 
 async function staged(session: Session, rows: PiecesOfRows, options: ImportOptions & { readonly written: Written }): Promise<ImportResult> {
-  const { mode = 'create', batch = null, written, progress, signal } = options;
+  const { mode = 'create', batch = null, audit = null, written, progress, signal } = options;
   let read: RowsRead = { problems: [], omitted: 0, unreadable: false, defaults: new Set() };
   const places = await stage(session, rows, () => (read = options.read?.() ?? read).defaults);
   const refused = (...all: readonly Found[]): ImportResult => ({ ok: false, ...merged(all, places.order) });
@@ -124,6 +139,7 @@ async function staged(session: Session, rows: PiecesOfRows, options: ImportOptio
   const done = await write(session, {
     mode,
     batch,
+    audit,
     wrote(some, revision) {
       if (batch !== null) Object.assign(written, { rows: written.rows + some, revision });
       rowsWritten += some;
@@ -147,6 +163,7 @@ const MEANING: Readonly<Record<string, string>> = {
 };
 
 function explained(error: unknown, { rows, revision, sent, stopped }: Written & { readonly stopped: boolean }): unknown {
+  if (error instanceof PolicyError && error.code === 'overload') return error;
   const meaning = MEANING[sqlState(error) ?? ''];
   const why = meaning ?? (error instanceof Error ? error.message : String(error));
   // Whoever loses the connection before a commit is answered cannot know how it ended.

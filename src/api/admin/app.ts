@@ -12,6 +12,7 @@ import { auditRoutes } from './audit.ts';
 import type { CallerProblem } from './caller.ts';
 import { COLLECTIONS, collectionRoutes, groupRoutes, readable, type CollectionParts } from './collections.ts';
 import { CHALLENGE, refusalAnswer } from './http.ts';
+import { importRoutes, type ImportParts } from './imports.ts';
 import { listRoutes, type ListParts } from './listing.ts';
 import { keyRoutes, type KeyParts } from './keys.ts';
 import { readOne } from './model.ts';
@@ -29,6 +30,8 @@ export interface AdminParts extends CollectionParts, KeyParts, ListParts {
   readonly addition?: Addition | undefined;
   /** Who is told what was decided; absent: nobody. */
   readonly decisions?: ReportParts | undefined;
+  /** Absent: worlds are imported otherwise. */
+  readonly imports?: ImportParts | undefined;
 }
 
 /** 100,000 members of 36 characters each. */
@@ -67,6 +70,8 @@ export function adminRoutes(parts: AdminParts): Hono<AdminEnv> {
     c.set('who', await authority.identify(asked));
     return next();
   });
+  // Before bodies are read whole: this one never is.
+  if (parts.imports !== undefined) importRoutes(routes, parts.imports);
   const whole = limited(BODY_BYTES);
   // What is below /v1/auth was read by the smaller limit; a body is read once.
   app.use('/v1/*', (c, next) => (parts.addition !== undefined && c.req.path.startsWith('/v1/auth/') ? next() : whole(c, next)), jsonObject);
@@ -83,8 +88,8 @@ export function adminRoutes(parts: AdminParts): Hono<AdminEnv> {
     answer: { status: 200, description: 'The caller.', schema: schemas.me },
     handle({ c }) {
       const { caller: who, tenant, owner } = c.get('who');
-      const { kind } = who;
-      return reply(kind === 'operator' ? { kind, subject: '', actor: '', tenant, owner } : { kind, subject: who.subject, actor: who.actor, tenant, owner });
+      const { kind, subject, actor } = who.kind === 'user' ? who : ({ kind: 'operator', subject: '', actor: '' } as const);
+      return reply({ kind, subject, actor, tenant, owner });
     },
   });
   tenantRoutes(routes, parts, async (who, id) => readable(parts, who, await writer.read((db) => readOne(db, who, { list: 'tenants', id }))));

@@ -1,11 +1,10 @@
 // Who changed what, as whom, and when? The audit log, the newest first, to whoever may READ it: of its own part of the tenant.
 
 import { ANY, NONE } from 'policy-cache';
-import type { Held } from 'policy-cache';
 import { readAuditRows, readOwnersBegun, scanAudit, type AuditFilter, type AuditRow } from 'policy-cache/postgres';
 import { reply } from '../problems.ts';
 import type { ListParts } from './listing.ts';
-import type { Who } from './needs.ts';
+import type { Sight, Who } from './needs.ts';
 import type { Routes } from './route.ts';
 import * as schemas from './schemas.ts';
 
@@ -77,7 +76,7 @@ async function page(
     left -= window;
     const scan = await writer.read((db) => scanAudit(db, filter, { after: last ?? '0', window }));
     const rows = scan.rows.filter(({ id }) => BigInt(id) >= first);
-    const near = await authority.look(who, (held) => rows.filter(({ owner, matches }) => matches && isInScope(held, owner)));
+    const near = await authority.look(who, (sight) => rows.filter(({ owner, matches }) => matches && isInScope(sight, owner)));
     await learn(near.map(({ owner }) => owner));
     const seen = near.filter(({ owner, id }) => isOfNow(owner, id));
     const taken = seen.slice(0, limit - ids.length);
@@ -87,15 +86,17 @@ async function page(
 
   const found = await writer.read((db) => readAuditRows(db, ids));
   await learn(found.flatMap(({ before, after: then }) => [...ownerOf(before), ...ownerOf(then)]));
-  const items = await authority.look(who, (held) => {
-    const isSeen = (id: string) => (owner: string) => isInScope(held, owner) && isOfNow(owner, id);
+  const items = await authority.look(who, (sight) => {
+    const isSeen = (id: string) => (owner: string) => isInScope(sight, owner) && isOfNow(owner, id);
     return found.map((row) => ({ ...row, before: shown(row.before, isSeen(row.id)), after: shown(row.after, isSeen(row.id)) }));
   });
   return { items, next: last };
 }
 
 /** Of an owner that is gone nobody knows whose it was: a tenant's own users see its rows. */
-function isInScope({ tree, scope }: Held, owner: string): boolean {
+function isInScope(sight: Sight, owner: string): boolean {
+  if (sight === 'everything') return true;
+  const { tree, scope } = sight;
   const node = tree.node(owner);
   return node === NONE ? tree.isTenant(scope) : tree.inChain(scope, node);
 }

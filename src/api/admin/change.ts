@@ -16,7 +16,7 @@ import {
   type StoredObject,
 } from 'policy-cache/postgres';
 import { hangingEffects } from './hanging.ts';
-import { allUsersOf, coverOf, groupSide, grantOfRole, readEach, readOne, readOwn, resourceOf, singular, type Named } from './model.ts';
+import { allUsersOf, besides, coverOf, groupSide, grantOfRole, readEach, readOne, readOwn, resourceOf, singular, type Named } from './model.ts';
 import type { Need } from './needs.ts';
 import type { Action, Effect } from './perform.ts';
 import { Violation } from './refusals.ts';
@@ -125,7 +125,7 @@ export function ownerAction(
     name: `${singular(named.list)}.owner`,
     async read(db, who) {
       const object = await readOne(db, who, named);
-      const known = await readOwn(db, who, [to.owner, ...to.groups]);
+      const known = await readOwn(db, besides(who, object), [to.owner, ...to.groups]);
       const owner = known.get(to.owner);
       if (owner?.list !== 'tenants' && owner?.list !== 'customers')
         throw new Violation('owner', '1', `there is no tenant or customer ${JSON.stringify(to.owner)}`);

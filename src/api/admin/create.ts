@@ -69,7 +69,10 @@ export function createAction(
       update: rows.flatMap((each) => (each.list === 'grants' ? [each.row.userGroup] : [])),
       share: [...owners, ...rows.flatMap(namedBy)],
     }),
-    needs: (basis) => rows.flatMap((each, i) => [...ownerProblems(basis, i, at), ...needsOf(vocabulary, { each, i, basis, at, shared })]),
+    needs(basis) {
+      const ofTenant = byTenant(basis);
+      return rows.flatMap((each, i) => needsOf(vocabulary, { each, i, basis: ofTenant(ownerOf(basis, i, at).tenant), at, shared }));
+    },
     async apply(db, basis) {
       const made = rows.flatMap((each, i) => objectsOf(each, basis, { owner: basis.owners[i]!, shared }));
       await insertObjects(db, made);
@@ -139,11 +142,22 @@ async function readBasis(db: Statements, who: Who, rows: readonly NewRow[]): Pro
   return { owners, known, grants, chains };
 }
 
-function ownerProblems({ owners, known }: Basis, i: number, at: (i: number, field: string) => string): readonly never[] {
-  const owner = owners[i]!;
-  const list = known.get(owner)?.list;
-  if (list !== 'tenants' && list !== 'customers') throw new Violation(at(i, 'owner'), '1', `there is no tenant or customer ${JSON.stringify(owner)}`);
-  return [];
+function ownerOf({ owners, known }: Basis, i: number, at: (i: number, field: string) => string): StoredObject {
+  const id = owners[i]!;
+  const owner = known.get(id);
+  if (owner?.list === 'tenants' || owner?.list === 'customers') return owner;
+  const message = id === '' ? 'must be said: whoever asks has no owner that it could be' : `there is no tenant or customer ${JSON.stringify(id)}`;
+  throw new Violation(at(i, 'owner'), '1', message);
+}
+
+/** What a row may name: what is of its owner's tenant. Rows of several tenants come straight on the database alone. */
+function byTenant(basis: Basis): (tenant: string) => Basis {
+  const parts = new Map<string, Map<string, StoredObject>>();
+  for (const [id, object] of basis.known) {
+    const part = parts.get(object.tenant) ?? new Map<string, StoredObject>();
+    parts.set(object.tenant, part.set(id, object));
+  }
+  return (tenant) => ({ ...basis, known: parts.get(tenant) ?? new Map() });
 }
 
 interface NeedsOf {

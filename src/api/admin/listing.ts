@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { reply } from '../problems.ts';
 import { COLLECTIONS, type Collection } from './collections.ts';
 import type { Cursors } from './cursor.ts';
-import { groupSide, readOwn, resourceOf, rowIdsOf, type GroupSide } from './model.ts';
+import { besides, groupSide, readOwn, resourceOf, rowIdsOf, type GroupSide } from './model.ts';
 import type { Who } from './needs.ts';
 import { readPage, type ListQuestion, type PageParts, type PagePlace } from './page.ts';
 import { typesOf } from './reach.ts';
@@ -42,7 +42,8 @@ function collectionList(routes: Routes, list: Collection, parts: ListParts): voi
       const who = c.get('who');
       const types = typesOf(parts.vocabulary, list).filter((one) => type === undefined || one === type);
       const question = { list, types, owner, group, search, limit };
-      return answered(parts, who, { question: group === null ? question : await ofOneGroup(parts, who, question, group), cursor });
+      const inside = await inTenantOf(parts, who, group ?? owner);
+      return answered(parts, inside, { question: group === null ? question : await ofOneGroup(parts, inside, question, group), cursor });
     },
   });
 }
@@ -87,7 +88,7 @@ function memberList(routes: Routes, parts: ListParts): void {
       schema: schemas.pageOf(z.union([schemas.objects.customers, schemas.objects.users, schemas.objects.entities])),
     },
     async handle({ c, params: { id }, query: { limit, cursor } }) {
-      const who = c.get('who');
+      const who = await inTenantOf(parts, c.get('who'), id);
       const { type } = await writer.read(async (db) => {
         const known = await readOwn(db, who, rowIdsOf([id]));
         return sideOf(id, known);
@@ -98,6 +99,15 @@ function memberList(routes: Routes, parts: ListParts): void {
       return answered(parts, who, { question, cursor });
     },
   });
+}
+
+/** A list is of one tenant: where the caller has every one, of that of what it names. @throws Violation if it names nothing */
+async function inTenantOf({ writer }: ListParts, who: Who, id: string | null): Promise<Who> {
+  if (who.caller.kind !== 'direct' || who.tenant !== '') return who;
+  if (id === null) throw new Violation('owner', '1', 'must be said, or a group: a list is of one tenant');
+  const [row = id] = rowIdsOf([id]);
+  const named = (await writer.read((db) => readOwn(db, who, [row]))).get(row);
+  return named === undefined ? who : besides(who, named);
 }
 
 /** @throws NotFound */
@@ -141,7 +151,7 @@ function tenantList(routes: Routes, { writer, cursors }: ListParts): void {
     query: schemas.page,
     answer: { status: 200, description: 'In the order of ids.', schema: schemas.pageOf(schemas.objects.tenants) },
     async handle({ c, query: { limit, cursor } }) {
-      if (c.get('who').caller.kind !== 'operator') throw new Forbidden('operator-only', '1.6', "the list of tenants is the operator's");
+      if (c.get('who').caller.kind === 'user') throw new Forbidden('operator-only', '1.6', "the list of tenants is the operator's");
       const after = cursor === undefined ? '' : (cursors.open(cursor, ['tenants']) as string[])[0]!;
       const items = await writer.read((db) => readTenants(db, after, limit));
       const last = items.length < limit ? undefined : items.at(-1);

@@ -50,10 +50,20 @@ export function resourceOf(vocabulary: Vocabulary, { list, type }: { readonly li
   }
 }
 
-/** Objects that are there and of the caller's tenant: the rest is unknown to it. */
+/** Objects that are there and of the caller's tenant: the rest is unknown to it. Straight on the database every tenant is. */
 export async function readOwn(db: Statements, who: Who, ids: readonly string[]): Promise<ReadonlyMap<string, StoredObject>> {
   const all = await readObjects(db, [...new Set(ids)]);
-  return new Map([...all].filter(([, { tenant }]) => tenant === who.tenant));
+  return new Map([...all].filter(([, { tenant }]) => tenant === who.tenant || isAnywhere(who)));
+}
+
+/** It has every tenant, and none was said. */
+function isAnywhere({ caller, tenant }: Who): boolean {
+  return caller.kind === 'direct' && tenant === '';
+}
+
+/** What goes together is of one tenant, also where the caller has every one: from here on that of this object. */
+export function besides(who: Who, { tenant }: Pick<StoredObject, 'tenant'>): Who {
+  return isAnywhere(who) ? { ...who, tenant } : who;
 }
 
 export interface Named {

@@ -47,6 +47,11 @@ export type Caller =
       readonly by?: OpaqueKind;
     };
 
+/** Whoever holds the database itself, in a process of its own (direct.ts): no request has it for its caller. */
+export interface Direct {
+  readonly kind: 'direct';
+}
+
 /** What of a request was decided last: for the decision log, which is told when it is answered. */
 export interface Judgement {
   operation: string;
@@ -58,14 +63,17 @@ export interface Judgement {
 
 /** Where a caller belongs. */
 export interface Who {
-  readonly caller: Caller;
-  /** '' for the operator. */
+  readonly caller: Caller | Direct;
+  /** '' for the operator; straight on the database: the one that is asked about, '' for whichever it is. */
   readonly tenant: string;
-  /** Its owner, a tenant or customer; '' for the operator. */
+  /** Its owner, a tenant or customer; '' for whoever has none. */
   readonly owner: string;
   /** Absent: nobody is told what is decided. */
   readonly judgement?: Judgement;
 }
+
+/** What may be seen of a tenant. */
+export type Sight = Held | 'everything';
 
 export interface Authority {
   /** @throws Unauthenticated; PolicyError where it cannot be known */
@@ -74,8 +82,8 @@ export interface Authority {
   require(who: Who, needs: readonly Need[]): Promise<void>;
   /** Which of these may be read, in their order. */
   readable(who: Who, asked: readonly { readonly resource: string; readonly target: string }[]): Promise<readonly boolean[]>;
-  /** Shows what a user holds, in one turn. @throws Unauthenticated, Forbidden for the operator; PolicyError where it cannot be known */
-  look<T>(who: Who, at: (held: Held) => T): Promise<T>;
+  /** Shows what the caller holds, in one turn. @throws Unauthenticated, Forbidden for the operator; PolicyError where it cannot be known */
+  look<T>(who: Who, at: (sight: Sight) => T): Promise<T>;
 }
 
 export interface AuthorityParts {
@@ -100,7 +108,7 @@ interface Question {
 
 export function createAuthority({ pdp, cache, vocabulary, deadline }: AuthorityParts): Authority {
   const subjectOf = ({ caller }: Who): string => {
-    if (caller.kind === 'operator') throw usersOnly();
+    if (caller.kind !== 'user') throw usersOnly();
     return caller.subject;
   };
   /** Whoever has logged in as somebody else must be allowed to at each question (semantics 5), in the state in which that is answered. */
@@ -220,12 +228,12 @@ function goneMeanwhile(): Unauthenticated {
 }
 
 /** Has somebody logged in as another? */
-export function isActing(caller: Caller): boolean {
+export function isActing(caller: Who['caller']): boolean {
   return caller.kind === 'user' && caller.actor !== caller.subject;
 }
 
 /** @throws Forbidden */
-function assertComing(caller: Caller, { kind, what }: Coming): void {
+function assertComing(caller: Who['caller'], { kind, what }: Coming): void {
   if (kind === 'not-acting' && isActing(caller))
     throw new Forbidden('acting', '5', `${what} is not for whoever has logged in as somebody else: it would last longer than that`);
   if (kind === 'in-person' && caller.kind === 'user' && caller.by === 'key')

@@ -80,7 +80,7 @@ export async function readPage(
 ): Promise<Page> {
   const { vocabulary, authority, writer, bounds } = parts;
   const { list, types, limit } = question;
-  const reach = await authority.look(who, (held) => reachOf(vocabulary, held, { list, types }));
+  const reach = await authority.look(who, (sight) => reachOf(vocabulary, sight, { tenant: who.tenant, list, types }));
   if (reach.types.length === 0) return { items: [], next: null };
   const sections = await writer.read((db) => sectionsOf(db, question));
   const items: Readonly<Record<string, unknown>>[] = [];
@@ -106,13 +106,13 @@ export async function readPage(
       const window = Math.min(left, Math.max(wide, limit + 1));
       const batch = gathered ?? (await writer.read((db) => scanObjects(db, listing, window)));
       left -= gathered === null ? window : bounds.gathered / 2;
-      const worth = await authority.look(who, (held) =>
+      const worth = await authority.look(who, (sight) =>
         batch.rows.filter(
           (candidate) =>
             candidate.inside &&
             (question.owner === null || candidate.owner === question.owner) &&
             !isSeen(candidate) &&
-            isReached(vocabulary, held, { list, sources: reach.sources, candidate }),
+            isReached(vocabulary, sight, { list, sources: reach.sources, candidate }),
         ),
       );
       let asked = 0;

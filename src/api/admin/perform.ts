@@ -110,9 +110,9 @@ async function attempt<B, T>(
   const { value, effects } = await action.apply(db, now);
   const { caller } = asked.who;
   const by =
-    caller.kind === 'operator'
-      ? ({ actorKind: 'operator', actor: '', asUser: '' } as const)
-      : ({ actorKind: 'user', actor: caller.actor, asUser: caller.subject } as const);
+    caller.kind === 'user'
+      ? ({ actorKind: 'user', actor: caller.actor, asUser: caller.subject } as const)
+      : ({ actorKind: 'operator', actor: '', asUser: '' } as const);
   const revision = await writeAudit(
     db,
     effects.map((effect) => ({ action: action.name, ...effect, ...by, requestId: asked.requestId })),

@@ -7,6 +7,7 @@ import { NONE } from 'policy-cache';
 import type { Held, Vocabulary } from 'policy-cache';
 import type { Candidate, ListSources } from 'policy-cache/postgres';
 import type { Collection } from './collections.ts';
+import type { Sight } from './needs.ts';
 
 export interface Reach {
   /** Those of which something may be read. */
@@ -34,7 +35,13 @@ export function typesOf(vocabulary: Vocabulary, list: Collection): readonly stri
   }
 }
 
-export function reachOf(vocabulary: Vocabulary, held: Held, of: { readonly list: Collection; readonly types: readonly string[] }): Reach {
+export function reachOf(
+  vocabulary: Vocabulary,
+  sight: Sight,
+  of: { readonly tenant: string; readonly list: Collection; readonly types: readonly string[] },
+): Reach {
+  if (sight === 'everything') return { types: of.types, sources: { scope: of.tenant, owners: [], groups: [], ids: [] } };
+  const held = sight;
   const { tree, scope, effective } = held;
   const read = readMask(vocabulary);
   const types = of.types.filter((type) => mayReadAny(vocabulary, held, of.list, type));
@@ -58,14 +65,15 @@ export function reachOf(vocabulary: Vocabulary, held: Held, of: { readonly list:
 /** Worth a question. `sources` are those of `reachOf`. */
 export function isReached(
   vocabulary: Vocabulary,
-  held: Held,
+  sight: Sight,
   of: { readonly list: Collection; readonly sources: ListSources; readonly candidate: Candidate },
 ): boolean {
-  const { tree, scope } = held;
+  if (sight === 'everything') return true;
+  const { tree, scope } = sight;
   const { list, sources, candidate } = of;
   if (candidate.held || sources.ids.includes(candidate.id) || sources.owners.includes(candidate.owner)) return true;
   const owner = tree.node(candidate.owner);
-  return owner !== NONE && isGeneric(vocabulary, held, list, candidate.type) && tree.inChain(scope, owner);
+  return owner !== NONE && isGeneric(vocabulary, sight, list, candidate.type) && tree.inChain(scope, owner);
 }
 
 /** Numbers of the groups over which there is a grant of one of these operations, own or shared. */

@@ -22,6 +22,8 @@ export interface Route<P, Q, B> {
   readonly body?: z.ZodType<B>;
   /** Whoever has no credential yet may ask it. */
   readonly open?: boolean;
+  /** A body of this type that `handle` reads itself. */
+  readonly consumes?: { readonly type: string; readonly description: string };
   /** It reads `If-Match`. */
   readonly conditional?: boolean;
   readonly answer: {
@@ -82,6 +84,8 @@ export function createRoutes(app: Hono<AdminEnv>): Routes {
         // Made all the same, a change would look as if its condition had held.
         if (route.method !== 'get' && route.conditional !== true && c.req.header('if-match') !== undefined)
           wrong.push({ status: 400, field: 'If-Match', message: 'is not read here: it is for changes of one object' });
+        if (route.consumes !== undefined && !isOfType(c, route.consumes.type))
+          wrong.unshift({ status: 415, field: 'Content-Type', message: `must be ${route.consumes.type}` });
         const [first] = wrong;
         if (first !== undefined) {
           const detail = wrong.map(({ field, message }) => `${field}: ${message}`).join('; ');
@@ -118,6 +122,10 @@ function parsed<T>(schema: z.ZodType<T> | undefined, given: () => unknown, wrong
   return undefined;
 }
 
+function isOfType(c: Context, type: string): boolean {
+  return (c.req.header('content-type') ?? '').split(';')[0]!.trim().toLowerCase() === type;
+}
+
 /** That it is JSON was seen before (app.ts). */
 async function bodyOf(c: Context, wrong: Wrong[]): Promise<() => unknown> {
   const type = c.req.header('content-type') ?? '';
@@ -132,7 +140,7 @@ async function bodyOf(c: Context, wrong: Wrong[]): Promise<() => unknown> {
   return () => value;
 }
 
-function documented<P, Q, B>({ method, path, summary, params, query, body, open, conditional, answer }: Route<P, Q, B>): RouteConfig {
+function documented<P, Q, B>({ method, path, summary, params, query, body, open, consumes, conditional, answer }: Route<P, Q, B>): RouteConfig {
   const { status, description, schema, tagged, changes } = answer;
   const headers = {
     ...(tagged ? { ETag: { schema: TEXT, description: 'A hash of the object, for If-Match.' } } : {}),
@@ -154,6 +162,7 @@ function documented<P, Q, B>({ method, path, summary, params, query, body, open,
       ...(query ? { query } : {}),
       ...(conditional ? { headers: ifMatch } : {}),
       ...(body ? { body: { required: true, content: json(body) } } : {}),
+      ...(consumes ? { body: { required: true, description: consumes.description, content: { [consumes.type]: { schema: TEXT } } } } : {}),
     },
     responses: { [status]: { description, headers, content: json(schema) }, ...(Object.fromEntries(refusals) as RouteConfig['responses']), 431: TOO_LONG },
   };

@@ -207,6 +207,21 @@ export const me = z
   .object({ kind: z.enum(['user', 'operator']), subject: z.string(), actor: z.string(), tenant: z.string(), owner: z.string() })
   .openapi('Caller');
 
+const importProblem = z
+  .object({ file: z.string(), line: z.int().nullable(), path: z.string(), field: z.string(), message: z.string(), fix: z.string() })
+  .openapi('ImportProblem', { description: 'What is wrong with a field of a row, or odd, and what to do about it.' });
+export const imported = z
+  .object({
+    counts: z.record(z.string(), z.int()).openapi({ description: 'Rows that were given, with the predefined ones.' }),
+    created: z.int(),
+    updated: z.int(),
+    batches: z.int(),
+    warnings: z.array(importProblem),
+    omittedWarnings: z.int(),
+    revision: z.string(),
+  })
+  .openapi('Imported');
+
 export const problemSchema = z
   .object({
     title: z.string(),
@@ -217,6 +232,8 @@ export const problemSchema = z
     rule: z.string().optional().openapi({ description: 'Number of the rule of the access model.' }),
     field: z.string().optional(),
     current: z.record(z.string(), z.unknown()).optional().openapi({ description: 'The object as it is now (412).' }),
+    problems: z.array(importProblem).optional().openapi({ description: 'Of an import: the first hundred.' }),
+    omitted: z.int().optional().openapi({ description: 'How many more there are.' }),
   })
   .openapi('Problem');
 

@@ -8,6 +8,7 @@ import type { Addition, AdditionParts } from './addition.ts';
 import { adminRoutes } from './app.ts';
 import { createCaller, type CallerParts } from './caller.ts';
 import { createCursors } from './cursor.ts';
+import { IMPORT_BOUNDS, type ImportBounds, type ImportWorld } from './imports.ts';
 import type { KeyParts } from './keys.ts';
 import { createAuthority } from './needs.ts';
 import { BOUNDS, type ListBounds } from './page.ts';
@@ -28,6 +29,10 @@ export interface AdminSettings extends CallerParts {
   /** Of lists; default: BOUNDS (page.ts). */
   readonly bounds?: ListBounds;
   readonly decisions?: ReportParts;
+  /** Absent: nothing is imported over the API. */
+  readonly importWorld?: ImportWorld;
+  /** Of imports; default: IMPORT_BOUNDS (imports.ts). */
+  readonly importBounds?: ImportBounds;
   readonly newId: () => string;
   readonly newKey: KeyParts['newKey'];
   readonly version: string;
@@ -42,22 +47,36 @@ export interface Administration {
   close(): void;
 }
 
+/** After a large one this process begins anew, which takes longer than to follow. */
+const IMPORT_APPLIED_MS = 60_000;
+
 export function startAdministration(settings: AdminSettings): Administration {
   const { database, cache, pdp, vocabulary, deadline, appliedWithin, bounds = BOUNDS, decisions, newId, newKey, version } = settings;
+  const { importWorld, importBounds = IMPORT_BOUNDS } = settings;
   const writer = openWriter(database);
   const authority = createAuthority({ pdp, cache, vocabulary, deadline });
-  const applied = async (atLeast: Revision): Promise<void> => {
-    const options: CheckOptions = { atLeast, deadline: appliedWithin };
+  const applied = async (atLeast: Revision, within = appliedWithin): Promise<void> => {
+    const options: CheckOptions = { atLeast, deadline: within };
     // Decided without any entry, once the world is there.
     await cache.check({ subject: '', operation: -1, resource: -1, target: '' }, undefined, options);
   };
   const cursors = createCursors(secretsOf(settings));
   const performer = createPerformer({ writer, authority, applied });
   const addition = settings.addition?.({ vocabulary, writer, authority, performer, newId });
+  const stopping = new AbortController();
+  const imports = importWorld && {
+    importWorld,
+    bounds: importBounds,
+    stopping: stopping.signal,
+    applied: (revision: Revision) => applied(revision, IMPORT_APPLIED_MS),
+  };
   const caller = createCaller(settings);
   return {
-    routes: adminRoutes({ vocabulary, writer, authority, performer, caller, cursors, bounds, decisions, newId, newKey, version, addition }),
-    close: () => writer.close(),
+    routes: adminRoutes({ vocabulary, writer, authority, performer, caller, cursors, bounds, decisions, imports, addition, newId, newKey, version }),
+    close() {
+      stopping.abort(new Error('the service stops'));
+      writer.close();
+    },
   };
 }
 

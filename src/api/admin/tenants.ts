@@ -22,7 +22,7 @@ import * as schemas from './schemas.ts';
 import { Forbidden, NotFound, Violation } from './refusals.ts';
 
 function assertOperator({ caller }: Who): void {
-  if (caller.kind !== 'operator') throw new Forbidden('operator-only', '1.6', "tenants and their first administrators are the operator's");
+  if (caller.kind === 'user') throw new Forbidden('operator-only', '1.6', "tenants and their first administrators are the operator's");
 }
 
 /** @throws Forbidden, NotFound */
@@ -164,7 +164,7 @@ export function tenantRoutes(
     answer: stored,
     async handle({ c, params: { id } }) {
       const who = c.get('who');
-      return objectAnswer(who.caller.kind === 'operator' ? await writer.read((db) => readTenant(db, who, id)) : await readOwnTenant(who, id));
+      return objectAnswer(who.caller.kind === 'user' ? await readOwnTenant(who, id) : await writer.read((db) => readTenant(db, who, id)));
     },
   });
   routes.add({

@@ -11,7 +11,7 @@ import { ofUser, type UserBasis } from '../admin/keys.ts';
 import { coverOf } from '../admin/model.ts';
 import { isActing, type Who } from '../admin/needs.ts';
 import type { Action } from '../admin/perform.ts';
-import { Violation } from '../admin/refusals.ts';
+import { Violation, usersOnly } from '../admin/refusals.ts';
 import type { Routes } from '../admin/route.ts';
 import * as schemas from '../admin/schemas.ts';
 import { beginSession, type BegunSession } from './begin.ts';
@@ -43,6 +43,7 @@ function logInAsAction(vocabulary: Vocabulary, user: string, { id, who, lifetime
     name: 'user.login-as',
     ...ofUser(vocabulary, user),
     needs({ user: { owner }, grants }) {
+      if (caller.kind !== 'user') throw usersOnly();
       if (user === actor && !isActing(caller)) throw new Violation('', '5', `you are ${JSON.stringify(user)} already`);
       return [
         { kind: 'in-person', what: WHAT },

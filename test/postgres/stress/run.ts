@@ -31,7 +31,7 @@ export interface RunOptions {
   readonly server: OwnServer;
   readonly seed: number;
   readonly seconds: number;
-  /** It goes on until ours have answered so many, for four times as long at the most. */
+  /** It goes on until ours have answered so many, for six times as long at the most. */
   readonly reads: number;
 }
 
@@ -87,7 +87,7 @@ export async function run({ server, seed, seconds, reads }: RunOptions): Promise
     const barriers = startBarriers({ url: database.url, random: stream(seed + 211), newest: () => writers.acknowledged.at(-1)?.revision ?? null });
     const ours = sidecars.filter(({ engine }) => engine === 'ours');
     const enough = (): boolean => elapsed() >= seconds && sum(ours.map((one) => one.reads)) >= reads;
-    await until(() => enough() || elapsed() > 4 * seconds || sidecars.some(({ closing }) => closing !== null), 'the end of the run', 5_000 * seconds);
+    await until(() => enough() || elapsed() > 6 * seconds || sidecars.some(({ closing }) => closing !== null), 'the end of the run', 7_000 * seconds);
     await faults.stop();
     await writers.stop();
     await barriers.stop();
