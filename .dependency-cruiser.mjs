@@ -133,7 +133,7 @@ const service = [
     { path: '^src/api/' },
     { path: '^src/', pathNot: ['^src/api/', pipeline] },
   ),
-  rule('api-reads', 'Only the admin api writes.', { path: '^src/api/', pathNot: '^src/api/admin' }, { path: '^policy-cache/src/postgres/' }),
+  rule('api-reads', 'Only the admin api writes.', { path: '^src/api/', pathNot: '^src/api/(admin|local)/' }, { path: '^policy-cache/src/postgres/' }),
   rule(
     'one-pipeline',
     'The same for HTTP and gRPC: no framework below the doors and the api.',

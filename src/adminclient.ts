@@ -61,7 +61,8 @@ const PAGE = 1000;
 
 export interface AdminServer {
   readonly server: string;
-  readonly token: string;
+  /** Null: whoever asks has none yet. */
+  readonly token: string | null;
   /** Over http to a host that is not loopback, too. */
   readonly insecureHttp: boolean;
   /** Milliseconds for an answer; default: 60,000. */
@@ -77,10 +78,11 @@ export function addressOf({ server, token, insecureHttp }: AdminServer): string 
   if (protocol === 'http:' && !insecureHttp && !isLoopback(hostname))
     throw new InputError(
       '--server',
-      'must be https: over http anybody on the way could take the token. On loopback http is fine, elsewhere with client.insecureHttp: true',
+      'must be https: over http anybody on the way could take the token or the password. On loopback http is fine, elsewhere with client.insecureHttp: true',
     );
   // Else `fetch` refuses it in a sentence that repeats it.
-  if (!/^[\x21-\x7e]+$/.test(token)) throw new InputError('client.token', 'must be one token: printable ASCII characters, no spaces and no line breaks');
+  if (token !== null && !/^[\x21-\x7e]+$/.test(token))
+    throw new InputError('client.token', 'must be one token: printable ASCII characters, no spaces and no line breaks');
   return server.replace(/\/+$/, '');
 }
 
@@ -92,7 +94,7 @@ export function createAdminClient(of: AdminServer): Pick<AdminClient, 'call' | '
     try {
       const response = await fetch(base + path, {
         ...init,
-        headers: { ...headers, authorization: `Bearer ${token}` },
+        headers: { ...headers, ...(token === null ? {} : { authorization: `Bearer ${token}` }) },
         redirect: 'error', // a token goes to whom it was meant for
         signal: AbortSignal.timeout(limit),
       });

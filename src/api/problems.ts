@@ -20,6 +20,10 @@ export type ProblemCode =
   | 'violation'
   /** Done, and not yet seen here: the receipt says when it is. */
   | 'unconfirmed'
+  /** The server for mail did not take it. */
+  | 'mail'
+  /** Too often: a wrong password, or from one address. */
+  | 'throttled'
   | 'too-large'
   | 'no-key'
   | 'bad-key'

@@ -10,12 +10,15 @@ export interface BootstrapOptions {
   readonly user: string;
   readonly name?: string;
   readonly email?: string;
+  readonly activation?: boolean;
 }
 
 export async function bootstrapCommand(context: Context, options: BootstrapOptions): Promise<ExitCode> {
   const tenant = parseId(options.tenant, '--tenant');
   const user = parseId(options.user, '--user');
-  const { name, email } = options;
+  const { name, email, activation } = options;
+  if (activation === true && !context.config().settings.identity.local.enabled)
+    throw new InputError('--activation', 'makes a link to log in by, and nobody logs in here: set identity.local.enabled');
   return refusable(context, { direct: true }, async (client) => {
     let made = true;
     try {
@@ -25,9 +28,13 @@ export async function bootstrapCommand(context: Context, options: BootstrapOptio
       made = false;
     }
     try {
-      const { revision } = await client.call('POST', `/v1/tenants/${encodeURIComponent(tenant)}/administrator`, { body: { id: user, email } });
+      const { revision, body } = await client.call('POST', `/v1/tenants/${encodeURIComponent(tenant)}/administrator`, {
+        body: { id: user, email, activation },
+      });
       const text = `${made ? `made tenant ${tenant} and` : `tenant ${tenant} is there; made`} its first administrator ${user}; revision ${revision}`;
-      print(context, text, { tenant, made, user, revision });
+      const told = body['activation'] as { readonly link: string; readonly expires: string } | undefined;
+      const how = told === undefined ? '' : `\nwhich sets its password until ${told.expires}: ${told.link}`;
+      print(context, text + how, { tenant, made, user, ...(told === undefined ? {} : { activation: told }), revision });
       return 0;
     } catch (error) {
       // Its id is that of something else.

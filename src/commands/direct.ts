@@ -2,6 +2,7 @@
 
 import { clientOver, type AdminClient, type Transport } from '../adminclient.ts';
 import { openDirect } from '../api/admin/direct.ts';
+import { hostClock } from '../clock.ts';
 import { newApiKey } from '../opaque.ts';
 import { certificatesOf, databaseUrl } from '../database.ts';
 import { loadVocabulary } from '../policy.ts';
@@ -11,8 +12,11 @@ import type { Context } from './host.ts';
 type Asking = Pick<AdminClient, 'call' | 'items'>;
 
 /** To be closed. @throws InputError if there is no database, or no vocabulary */
-export function directClient({ config, host }: Context): AdminClient {
+export async function directClient({ config, host }: Context): Promise<AdminClient> {
   const { settings } = config();
+  const { local } = settings.identity;
+  const failed = (error: unknown): void => void host.stderr.write(`grantgate: ${error instanceof Error ? error.message : String(error)}\n`);
+  const addition = local.enabled ? (await import('../api/local/start.ts')).createLocal({ ...local, clock: hostClock(), failed }) : undefined;
   const certificates = certificatesOf(settings, host.readFile);
   const direct = openDirect({
     database: { url: databaseUrl(settings, 'admin'), insecureTls: settings.database.insecureTls, ...(certificates ? { certificates } : {}) },
@@ -20,6 +24,7 @@ export function directClient({ config, host }: Context): AdminClient {
     newId: host.uuid,
     newKey: newApiKey,
     version: VERSION,
+    addition,
   });
   const inTenant = (tenant: string): Asking => {
     const answers = direct.in(tenant);

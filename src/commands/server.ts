@@ -18,7 +18,7 @@ async function clientOf(context: Context, flags: ServerFlags): Promise<AdminClie
 }
 
 /** @throws InputError if there is no token, or no such file */
-export function serverOf({ config, host }: Context, flags: ServerFlags): AdminServer {
+export function serverOf({ config, host }: Context, flags: ServerFlags): AdminServer & { readonly token: string } {
   const { server, token, insecureHttp } = config().settings.client;
   const given = flags.tokenFile === undefined ? token : readToken(flags.tokenFile, host.readFile);
   if (given === undefined)

@@ -38,16 +38,23 @@ const at = (column: string): string => `to_char(s.${column} at time zone 'UTC', 
 const SHOWN = `json_strip_nulls(json_build_object('id', s.id, 'user', s.user_id, 'actor', s.actor,
   'created', ${at('created')}, 'renewed', ${at('renewed')}, 'expires', ${at('expires')}, 'ends', ${at('ends')})) r`;
 
-export async function insertSession(db: Statements, session: NewSession): Promise<StoredSession> {
+/**
+ * Whoever disables one of its users while it begins waits for that, and ends it then (the trigger `end_sessions` would not see it).
+ * @returns null: one of them is disabled, or gone
+ */
+export async function insertSession(db: Statements, session: NewSession): Promise<StoredSession | null> {
   const { id, tenant, user, actor = null, hash, lifetime, renewable } = session;
   const { family = null, refresh = null, idle = lifetime } = renewable ?? {};
   const [row] = await db.rows<{ r: StoredSession }>(
     `insert into grantgate.session as s (id, tenant, user_id, actor, hash, expires, family, refresh, ends)
       select $1, $2, $3, $4, $5, x.now + $6::float8 * interval '1 second', $7, $8, x.now + greatest($6::float8, $9::float8) * interval '1 second'
-      from (select clock_timestamp() now) x returning ${SHOWN}`,
+      from (select clock_timestamp() now) x
+      where num_nonnulls($3::text, $4::text) = (
+        select count(*) from (select 1 from grantgate.user_account u where u.id in ($3, $4) and u.enabled order by u.id for share) a)
+      returning ${SHOWN}`,
     [id, tenant, user, actor, hash, lifetime, family, refresh, idle],
   );
-  return row!.r;
+  return row?.r ?? null;
 }
 
 /** Those of a user, and those of others who have logged in as it, that have not ended: the newest first. */
@@ -65,6 +72,73 @@ export async function removeSessions(db: Statements, user: string, id?: string):
     `delete from grantgate.session s where s.user_id = $1 and ($2::text is null or s.id = $2) returning ${SHOWN}`,
     [user, id ?? null],
   );
+  return rows.map(({ r }) => r);
+}
+
+/** Of those of a user itself, or of one who has logged in as it, ends all but so many: who has not renewed for the longest time goes first. */
+export async function endOldestSessions(
+  db: Statements,
+  { user, actor, keep }: { readonly user: string; readonly actor?: string | undefined; readonly keep: number },
+): Promise<void> {
+  await db.rows(
+    `delete from grantgate.session where id in (
+      select id from grantgate.session where user_id = $1 and actor is not distinct from $2::text
+      order by coalesce(renewed, created) desc, id offset $3)`,
+    [user, actor ?? null, keep],
+  );
+}
+
+/** What a session is found by, and judged on. */
+export interface HeldSession {
+  readonly id: string;
+  readonly user: string;
+  readonly tenant: string;
+  readonly actor: string | null;
+  /** Of the refresh token that is good. */
+  readonly refresh: string | null;
+  /** It has not been renewed in time. */
+  readonly ended: boolean;
+}
+
+/** By the hash of its access token, or of what its refresh tokens begin with. */
+export async function findSession(db: Statements, by: { readonly hash: string } | { readonly family: string }): Promise<HeldSession | null> {
+  const [column, value] = 'hash' in by ? ['hash', by.hash] : ['family', by.family];
+  const [row] = await db.rows<HeldSession>(
+    `select id, user_id "user", tenant, actor, refresh, ends <= clock_timestamp() ended from grantgate.session where ${column} = $1`,
+    [value],
+  );
+  return row ?? null;
+}
+
+export interface Renewal {
+  readonly id: string;
+  /** Of the new access token, and its seconds. */
+  readonly hash: string;
+  readonly lifetime: number;
+  /** Of the new refresh token. */
+  readonly refresh: string;
+  /** Seconds within which it must be renewed again, and those since it began after which it ends all the same. */
+  readonly idle: number;
+  readonly most: number;
+}
+
+/** The token before is no good any more. @returns null: it has lasted for as long as it may */
+export async function renewSession(db: Statements, { id, hash, lifetime, refresh, idle, most }: Renewal): Promise<StoredSession | null> {
+  const [row] = await db.rows<{ r: StoredSession }>(
+    `update grantgate.session s set hash = $2, refresh = $3, renewed = x.now, expires = x.expires,
+        ends = greatest(x.expires, least(x.now + $5::float8 * interval '1 second', x.most))
+      from (
+        select y.id, y.now, y.most, least(y.now + $4::float8 * interval '1 second', y.most) expires
+        from (select id, clock_timestamp() now, created + $6::float8 * interval '1 second' most from grantgate.session where id = $1) y) x
+      where s.id = x.id and x.now < x.most returning ${SHOWN}`,
+    [id, hash, refresh, lifetime, idle, most],
+  );
+  return row?.r ?? null;
+}
+
+/** All of a user, and of others as it, but this one. */
+export async function removeOtherSessions(db: Statements, user: string, kept: string): Promise<readonly StoredSession[]> {
+  const rows = await db.rows<{ r: StoredSession }>(`delete from grantgate.session s where s.user_id = $1 and s.id <> $2 returning ${SHOWN}`, [user, kept]);
   return rows.map(({ r }) => r);
 }
 

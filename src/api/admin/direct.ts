@@ -5,6 +5,7 @@
 
 import { openWriter, type WriterOptions } from 'policy-cache/postgres';
 import type { Vocabulary } from 'policy-cache';
+import type { Addition, AdditionParts } from './addition.ts';
 import { adminRoutes } from './app.ts';
 import { createCursors } from './cursor.ts';
 import type { KeyParts } from './keys.ts';
@@ -19,6 +20,8 @@ export interface DirectSettings {
   readonly newId: () => string;
   readonly newKey: KeyParts['newKey'];
   readonly version: string;
+  /** Absent: nobody logs in here. */
+  readonly addition?: ((parts: AdditionParts) => Addition) | undefined;
 }
 
 /** Answers a request as the api listener would. */
@@ -32,7 +35,7 @@ export interface Direct {
   close(): void;
 }
 
-export function openDirect({ database, vocabulary, newId, newKey, version }: DirectSettings): Direct {
+export function openDirect({ database, vocabulary, newId, newKey, version, addition: add }: DirectSettings): Direct {
   const writer = openWriter(database);
   const cursors = createCursors([]);
   return {
@@ -41,7 +44,8 @@ export function openDirect({ database, vocabulary, newId, newKey, version }: Dir
       // Nobody answers checks here: there is nothing that a change would have to be applied to.
       const performer = createPerformer({ writer, authority, applied: () => Promise.resolve() });
       const caller = () => Promise.resolve({ kind: 'operator' } as const);
-      const routes = adminRoutes({ vocabulary, writer, authority, performer, caller, cursors, bounds: BOUNDS, newId, newKey, version });
+      const addition = add?.({ vocabulary, writer, authority, performer, newId });
+      const routes = adminRoutes({ vocabulary, writer, authority, performer, caller, cursors, bounds: BOUNDS, newId, newKey, version, addition });
       return async (path, init) => routes.request(path, init);
     },
     async tenantsOf(ids) {

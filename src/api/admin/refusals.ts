@@ -9,7 +9,7 @@ export type RuleNumber = string;
 /** 403: the caller may not. */
 export class Forbidden extends Error {
   override readonly name = 'Forbidden';
-  readonly reason: Reason | 'not-covered' | 'tenant-admin-only' | 'operator-only' | 'users-only';
+  readonly reason: Reason | 'not-covered' | 'tenant-admin-only' | 'operator-only' | 'users-only' | 'acting' | 'not-a-session';
   readonly rule: RuleNumber;
   constructor(reason: Forbidden['reason'], rule: RuleNumber, message: string) {
     super(message);
@@ -23,10 +23,18 @@ export function usersOnly(): Forbidden {
   return new Forbidden('users-only', '1.6', 'this is for users: the operator sees and changes nothing inside of a tenant');
 }
 
-/** 401: the caller is nobody here (unknown, disabled, of a tenant that its issuer does not speak for). */
+/** 401: the caller is nobody here (unknown, disabled, of a tenant that its issuer does not speak for), or has shown nothing that opens. */
 export class Unauthenticated extends Error {
   override readonly name = 'Unauthenticated';
-  readonly reason: 'unknown-subject' | 'subject-disabled' | 'foreign-tenant';
+  readonly reason:
+    | 'unknown-subject'
+    | 'subject-disabled'
+    | 'foreign-tenant'
+    /** Where users log in: an e-mail and a password, a refresh token, a link. */
+    | 'bad-login'
+    | 'ended-session'
+    | 'reused-token'
+    | 'bad-link';
   constructor(reason: Unauthenticated['reason'], message: string) {
     super(message);
     this.reason = reason;
@@ -74,5 +82,24 @@ export class Unconfirmed extends Error {
   constructor(revision: Revision, options: { cause: unknown }) {
     super('the change is made, and this process has not seen it in time: ask the barrier for its revision', options);
     this.revision = revision;
+  }
+}
+
+/** 503: the mail with the link did not go out. Its words hold nothing of a password or a link. */
+export class MailFailed extends Error {
+  override readonly name = 'MailFailed';
+}
+
+/** 429: not now, whatever is shown. */
+export class Throttled extends Error {
+  override readonly name = 'Throttled';
+  /** `locked`: too many wrong passwords; `rate`: too many requests of one address. */
+  readonly reason: 'locked' | 'rate';
+  /** Until it may be tried again. */
+  readonly seconds: number;
+  constructor(reason: Throttled['reason'], seconds: number, message: string) {
+    super(message);
+    this.reason = reason;
+    this.seconds = seconds;
   }
 }

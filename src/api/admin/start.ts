@@ -4,6 +4,7 @@ import type { Hono } from 'hono';
 import type { CheckOptions, PolicyCache, Revision, Vocabulary } from 'policy-cache';
 import { openWriter, type WriterOptions } from 'policy-cache/postgres';
 import type { Pdp } from '../../pdp.ts';
+import type { Addition, AdditionParts } from './addition.ts';
 import { adminRoutes } from './app.ts';
 import { createCaller, type CallerParts } from './caller.ts';
 import { createCursors } from './cursor.ts';
@@ -35,6 +36,8 @@ export interface AdminSettings extends CallerParts {
   readonly newId: () => string;
   readonly newKey: KeyParts['newKey'];
   readonly version: string;
+  /** Absent: nobody logs in here. */
+  readonly addition?: ((parts: AdditionParts) => Addition) | undefined;
   /** What the other workers of this service have, too. */
   readonly secret?: string;
 }
@@ -59,6 +62,7 @@ export function startAdministration(settings: AdminSettings): Administration {
   };
   const cursors = createCursors(secretsOf(settings));
   const performer = createPerformer({ writer, authority, applied });
+  const addition = settings.addition?.({ vocabulary, writer, authority, performer, newId });
   const stopping = new AbortController();
   const imports = importWorld && {
     importWorld,
@@ -68,7 +72,7 @@ export function startAdministration(settings: AdminSettings): Administration {
   };
   const caller = createCaller(settings);
   return {
-    routes: adminRoutes({ vocabulary, writer, authority, performer, caller, cursors, bounds, decisions, imports, newId, newKey, version }),
+    routes: adminRoutes({ vocabulary, writer, authority, performer, caller, cursors, bounds, decisions, imports, addition, newId, newKey, version }),
     close() {
       stopping.abort(new Error('the service stops'));
       writer.close();
