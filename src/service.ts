@@ -26,7 +26,6 @@ import { createPdp } from './pdp.ts';
 import { loadPolicy } from './policy.ts';
 import type { CheckReport } from './report.ts';
 import { createTelemetry, type Telemetry } from './telemetry.ts';
-import { worldImporter } from './worldimport.ts';
 
 type Settings = Config['settings'];
 
@@ -216,7 +215,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
           deadline: ADMIN_DEADLINE_MS,
           appliedWithin: settings.cache.maxStaleness,
           decisions: { clock, nextId, report },
-          importWorld: worldImporter({ ...database, url: adminUrl }, policy.vocabulary),
+          importWorld: (await import('./worldimport.ts')).worldImporter({ ...database, url: adminUrl }, policy.vocabulary),
           newId: parts.uuid,
           newKey: newApiKey,
           version: parts.version,
