@@ -11,6 +11,8 @@ export interface Mutation {
   readonly without: string;
   /** Kinds of call by which it would show. */
   readonly by: readonly Kind[];
+  /** Who makes them; absent: the clerk. */
+  readonly begins?: string;
   /** And what they would be about. */
   readonly aims?: readonly string[];
   /** A need that is not asked, among all of the call. */
@@ -138,7 +140,9 @@ const PLACES: readonly Mutation[] = [
 const ACTING: readonly Mutation[] = [
   {
     without: 'IMPERSONATE, where somebody logs in as another',
-    by: ['user', 'act', 'act'],
+    by: ['act'],
+    aims: ['aide-too'],
+    begins: AIDE,
     drops: (need) => need.kind === 'may' && need.operation === 'IMPERSONATE',
   },
   {

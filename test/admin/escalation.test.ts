@@ -313,7 +313,7 @@ test.each(MUTATIONS.map((each) => [each.without, each] as const))('found without
   mutation = each;
   const sum = await searched(
     weakened,
-    fc.sample(draw, { seed: seed ^ 0x5eed, numRuns: budget }).map((each) => ({ ...each, by: CLERK })),
+    fc.sample(draw, { seed: seed ^ 0x5eed, numRuns: budget }).map((drawn) => ({ ...drawn, by: each.begins ?? CLERK })),
     { calls: FEW, kinds: each.by, aims: each.aims ?? [] },
   );
   console.log(

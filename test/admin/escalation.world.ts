@@ -42,6 +42,7 @@ export function withOffice(world: WorldFile, where: number): WorldFile {
       ...[
         user(CLERK, o, 'office'),
         user(AIDE, o, 'aides'),
+        user('aide-too', o, 'aides'),
         user('chief', o, 'chiefs'),
         user('sub-chief', 'sub', 'sub-chiefs'),
         user('sider', 'side', 'side-staff'),

@@ -17,7 +17,8 @@ let stack: Stack;
 let api: Client;
 beforeAll(async () => {
   server = await startPostgres('embedded18');
-  stack = await startStack({ server, world: '{"tenants": []}', administered: true, set: { 'identity.local.enabled': 'true' } });
+  // A machine that does other work is no news here.
+  stack = await startStack({ server, world: '{"tenants": []}', administered: true, set: { 'identity.local.enabled': 'true', 'overload.delay': '10s' } });
   api = startClient(stack.sidecar.api);
 });
 afterAll(async () => {
