@@ -20,6 +20,8 @@ export type ProblemCode =
   | 'violation'
   /** Done, and not yet seen here: the receipt says when it is. */
   | 'unconfirmed'
+  /** The server for mail did not take it. */
+  | 'mail'
   | 'too-large'
   | 'no-key'
   | 'bad-key'

@@ -27,7 +27,7 @@ export { Refusal, openWriter, writeAudit } from './writer.ts';
 export type { AuditEntry, Statements, Writer, WriterOptions } from './writer.ts';
 export { insertKey, readKeys, removeKey } from './keys.ts';
 export type { NewKey, StoredKey } from './keys.ts';
-export { insertSession, readSessions, removeEndedSessions, removeSessions } from './sessions.ts';
+export { endOldestSessions, insertSession, readSessions, removeEndedSessions, removeSessions } from './sessions.ts';
 export type { NewSession, StoredSession } from './sessions.ts';
 export { addMembers, changeOwner, insertObjects, lockObjects, readGrants, readObjects, removeMembers, removeObjects, updateObject } from './writes.ts';
 export type { NewGrant, NewObject, ObjectChange, StoredGrant, StoredObject } from './writes.ts';

@@ -68,6 +68,19 @@ export async function removeSessions(db: Statements, user: string, id?: string):
   return rows.map(({ r }) => r);
 }
 
+/** Of those of a user itself, or of one who has logged in as it, ends all but so many: who has not renewed for the longest time goes first. */
+export async function endOldestSessions(
+  db: Statements,
+  { user, actor, keep }: { readonly user: string; readonly actor?: string | undefined; readonly keep: number },
+): Promise<void> {
+  await db.rows(
+    `delete from grantgate.session where id in (
+      select id from grantgate.session where user_id = $1 and actor is not distinct from $2::text
+      order by coalesce(renewed, created) desc, id offset $3)`,
+    [user, actor ?? null, keep],
+  );
+}
+
 /** Takes away some that have ended, whosever they were: each log-in a few, so that they do not gather. */
 export async function removeEndedSessions(db: Statements, limit: number): Promise<void> {
   await db.rows(

@@ -6,7 +6,7 @@ import { PolicyError, formatRevision } from 'policy-cache';
 import type { StoredObject } from 'policy-cache/postgres';
 import { problem, reply } from '../problems.ts';
 import { etagOf, type Done } from './perform.ts';
-import { Changed, Exists, Forbidden, NotFound, Unauthenticated, Unconfirmed, Violation } from './refusals.ts';
+import { Changed, Exists, Forbidden, MailFailed, NotFound, Unauthenticated, Unconfirmed, Violation } from './refusals.ts';
 
 /** What was thrown on the way, as an answer; null: it is nobody's refusal. */
 export function refusalAnswer(error: unknown): Response | null {
@@ -29,6 +29,7 @@ export function refusalAnswer(error: unknown): Response | null {
     });
   if (error instanceof Unconfirmed)
     return problem({ status: 503, code: 'unconfirmed', detail: error.message, headers: { 'x-authz-revision': formatRevision(error.revision) } });
+  if (error instanceof MailFailed) return problem({ status: 503, code: 'mail', detail: error.message });
   if (error instanceof PolicyError) return problem({ status: 503, code: error.code, detail: error.message });
   if (error instanceof HTTPException) {
     const { status } = error;

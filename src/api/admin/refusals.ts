@@ -76,3 +76,8 @@ export class Unconfirmed extends Error {
     this.revision = revision;
   }
 }
+
+/** 503: the mail with the link did not go out. Its words hold nothing of a password or a link. */
+export class MailFailed extends Error {
+  override readonly name = 'MailFailed';
+}
