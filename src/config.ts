@@ -169,6 +169,8 @@ function beliefs(good: ReadonlyMap<string, unknown>, source: (path: string) => s
     if (by === 'header' && absent(header)) say(header, `is not set, and ${listener}.identity: header means it; name the header`);
     if (by !== 'header' && good.get(header) !== undefined) say(header, `means nothing without ${listener}.identity: header`);
   }
+  if (good.get('identity.local.mail.url') !== undefined && absent('identity.local.mail.from'))
+    say('identity.local.mail.from', 'is not set, and mail is to be sent (identity.local.mail.url); say who it is from');
   if (believing && absent('identity.asserted.tenants'))
     say('identity.asserted.tenants', "is not set, and a listener believes its proxy; name the tenants that it may speak for, or '*'");
   return problems;

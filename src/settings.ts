@@ -8,7 +8,7 @@ import { InputError } from 'policy-cache';
 import { z } from 'zod';
 import { parseSigningKey } from './issuers/thingsboard.ts';
 import { duration, flag, integer, list, port, share, split, text } from './setting-kinds.ts';
-import { oidcIssuers, subjectHeader } from './settings-identity.ts';
+import { mailFrom, mailUrl, oidcIssuers, subjectHeader } from './settings-identity.ts';
 
 export interface SettingNote {
   readonly description: string;
@@ -212,6 +212,19 @@ export const settings = z.strictObject({
           sessionMax: duration(60_000, 365 * 86_400_000)
             .default(30 * 86_400_000)
             .register(notes, { description: 'A session ends so long after the log-in, however often it was renewed.', time: true }),
+          mail: z
+            .strictObject({
+              url: mailUrl.optional().register(notes, {
+                description:
+                  'Mail server that sends the links by which users set their passwords: `smtp://user:password@host:587` (STARTTLS is required, but on loopback) or `smtps://…`. Without it, links are told to whoever makes them.',
+                secret: true,
+              }),
+              from: mailFrom.optional().register(notes, { description: 'Who that mail is from: `access@example.org` or `Access <access@example.org>`.' }),
+              insecureTls: flag
+                .default(false)
+                .register(notes, { description: 'Send it, and the password, without TLS too, and to a server whose certificate does not prove it.' }),
+            })
+            .prefault({}),
         })
         .prefault({}),
       thingsboard: z
