@@ -39,7 +39,6 @@ export function createMailer({ server, from, limit = LIMIT_MS }: MailSettings): 
     requireTLS: proved,
     tls: { rejectUnauthorized: proved },
     ...(login === null ? {} : { auth: { user: login.user, pass: login.password } }),
-    connectionTimeout: limit,
     disableFileAccess: true,
     disableUrlAccess: true,
   });
@@ -74,10 +73,11 @@ const oneAddress = z.email({ pattern: z.regexes.html5Email }).max(254);
 
 /** Whatever a user's e-mail is: one address, or nothing is sent. */
 function addressOf(email: string): string {
-  const at = email.lastIndexOf('@');
-  const address = `${email.slice(0, at)}@${domainToASCII(email.slice(at + 1))}`;
-  // What cannot be seen would be left out of a domain on the way, and the mail go where nobody meant.
-  if (/[\p{C}\s]/u.test(email) || !oneAddress.safeParse(address).success)
+  // Of a domain nothing is left out on the way, as a URL would leave out what cannot be seen, or what is behind a slash.
+  const [, local = '', domain = ''] = /^([^@]+)@([\p{L}\p{M}\p{N}.-]+)$/u.exec(email) ?? [];
+  const address = `${local}@${domainToASCII(domain)}`;
+  // Dots at odd places would need quotes.
+  if (local.split('.').includes('') || !oneAddress.safeParse(address).success)
     throw new Violation('email', '5', 'the e-mail of the user is not one address that a mail can be sent to');
   return address;
 }
@@ -88,7 +88,6 @@ const CAUSES: Readonly<Record<string, string>> = {
   EDNS: 'the host of the mail server is not known',
   ESOCKET: 'the mail server cannot be reached, or does not prove who it is',
   ECONNECTION: 'the mail server has closed the connection',
-  ETIMEDOUT: TOO_LATE,
   ETLS: 'the mail server offers no TLS that we could trust',
   EAUTH: 'the mail server refuses our user or password',
   EENVELOPE: 'the mail server does not take mail from us, or for this address',
