@@ -1,6 +1,21 @@
-// How is a value of a setting read, from text as from YAML, and what is said of one that does not fit?
+// How is a value of a setting read, from text as from YAML, what is said of one that does not fit, and what is a setting's note?
 
 import { z } from 'zod';
+
+export interface SettingNote {
+  readonly description: string;
+  /** Never printed. May also come from a file, by the environment variable's name with `_FILE`. */
+  readonly secret?: true;
+  /** A time: shown with its unit. */
+  readonly time?: true;
+  /** A list of objects: a problem names the part that is wrong. */
+  readonly parts?: true;
+  /** An environment variable that other programs use too; read where ours is absent. */
+  readonly alias?: string;
+}
+
+/** What is said about each leaf of the schema. */
+export const notes = z.registry<SettingNote>();
 
 export const text = z.string().min(1, 'must not be empty');
 export const flag = z.preprocess((value) => (value === 'true' ? true : value === 'false' ? false : value), z.boolean('must be true or false'));

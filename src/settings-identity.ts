@@ -1,9 +1,8 @@
-// Which issuers of tokens are there, beside ThingsBoard, by which header may a proxy say who asks, and who sends the mail of those that log in here?
+// Which issuers of tokens are there, beside ThingsBoard, and by which header may a proxy say who asks?
 
 import { z } from 'zod';
 import { urlProblem } from './issuers/download.ts';
 import { ALGORITHMS } from './issuers/jwks.ts';
-import { mailAddress, mailUrlProblem } from './mailserver.ts';
 import { duration, flag, list, partsOf, split } from './setting-kinds.ts';
 
 const NAME = 'must be a name of 1 to 60 letters, digits, dots, dashes or underscores';
@@ -69,11 +68,3 @@ export const subjectHeader = z
   .string(HEADER)
   .regex(/^[A-Za-z][A-Za-z0-9-]{0,99}$/, HEADER)
   .refine((name) => !TAKEN.test(name.toLowerCase()), 'has a meaning of its own at a door or on the way to it; choose a name that nothing else uses');
-
-export const mailUrl = z.string('must be the URL of a mail server').superRefine((url, context) => {
-  const problem = mailUrlProblem(url);
-  if (problem !== null) context.addIssue({ code: 'custom', message: problem });
-});
-
-const FROM = 'must be one address, as access@example.org or Access <access@example.org>';
-export const mailFrom = z.string(FROM).refine((from) => mailAddress(from) !== null, FROM);

@@ -7,23 +7,9 @@
 import { InputError } from 'policy-cache';
 import { z } from 'zod';
 import { parseSigningKey } from './issuers/thingsboard.ts';
-import { duration, flag, integer, list, port, share, split, text } from './setting-kinds.ts';
-import { mailFrom, mailUrl, oidcIssuers, subjectHeader } from './settings-identity.ts';
-
-export interface SettingNote {
-  readonly description: string;
-  /** Never printed. May also come from a file, by the environment variable's name with `_FILE`. */
-  readonly secret?: true;
-  /** A time: shown with its unit. */
-  readonly time?: true;
-  /** A list of objects: a problem names the part that is wrong. */
-  readonly parts?: true;
-  /** An environment variable that other programs use too; read where ours is absent. */
-  readonly alias?: string;
-}
-
-/** What is said about each leaf of the schema. */
-export const notes = z.registry<SettingNote>();
+import { duration, flag, integer, list, notes, port, share, split, text, type SettingNote } from './setting-kinds.ts';
+import { oidcIssuers, subjectHeader } from './settings-identity.ts';
+import { local } from './settings-local.ts';
 
 const KEYS = 'must be a base64 key, or a list of them';
 // base64 and openssl break their lines.
@@ -197,36 +183,7 @@ export const settings = z.strictObject({
       apiKeys: flag
         .default(false)
         .register(notes, { description: 'Believe the API keys that the administration makes: `Authorization: Bearer gg_…` or `ApiKey gg_…`.' }),
-      local: z
-        .strictObject({
-          enabled: flag.default(false).register(notes, {
-            description:
-              'Users log in here, with passwords: `/v1/auth` of the api (where `database.adminUrl` is set), and every door believes the tokens of their sessions: `Authorization: Bearer gs_…`.',
-          }),
-          tokenTtl: duration(60_000, 3_600_000)
-            .default(900_000)
-            .register(notes, { description: 'How long an access token is good; then it is renewed by the refresh token.', time: true }),
-          sessionIdle: duration(60_000, 90 * 86_400_000)
-            .default(7 * 86_400_000)
-            .register(notes, { description: 'A session ends when it was not renewed for so long.', time: true }),
-          sessionMax: duration(60_000, 365 * 86_400_000)
-            .default(30 * 86_400_000)
-            .register(notes, { description: 'A session ends so long after the log-in, however often it was renewed.', time: true }),
-          mail: z
-            .strictObject({
-              url: mailUrl.optional().register(notes, {
-                description:
-                  'Mail server that sends the links by which users set their passwords: `smtp://user:password@host:587` (STARTTLS is required, but on loopback) or `smtps://…`. Without it, links are told to whoever makes them.',
-                secret: true,
-              }),
-              from: mailFrom.optional().register(notes, { description: 'Who that mail is from: `access@example.org` or `Access <access@example.org>`.' }),
-              insecureTls: flag
-                .default(false)
-                .register(notes, { description: 'Send it, and the password, without TLS too, and to a server whose certificate does not prove it.' }),
-            })
-            .prefault({}),
-        })
-        .prefault({}),
+      local,
       thingsboard: z
         .strictObject({
           signingKey: signingKeys.optional().register(notes, {

@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { showConfig } from '../../src/config.ts';
-import { leaves, notes, settings } from '../../src/settings.ts';
+import { notes } from '../../src/setting-kinds.ts';
+import { leaves, settings } from '../../src/settings.ts';
 import { load, problems } from '../support/config.ts';
 
 const KEY = Buffer.alloc(64, 'k').toString('base64');

@@ -33,7 +33,7 @@ export function createCaller({ operator, authenticate, opaque }: CallerParts): (
     // A system administrator of somebody else's is not the operator of this one.
     if (who.kind === 'operator') return { problem: 'wrong-scope' };
     const { subject, actor, authority } = who;
-    return { kind: 'user', subject, actor: actor || subject, tenants: authority.tenants };
+    return { kind: 'user', subject, actor: actor || subject, tenants: authority.tenants, ...(kind === null ? {} : { by: kind }) };
   };
 }
 

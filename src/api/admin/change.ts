@@ -47,6 +47,8 @@ function assertShape({ row }: StoredObject, { permissions, excluded }: ObjectCha
 /** WRITE; of a user's credentials and flag *covers the user*, of a role *covers every grant that uses it*, as it will be. */
 export function updateAction(vocabulary: Vocabulary, { list, id }: Named, change: ObjectChange): Action<Basis, StoredObject> {
   const takesOver = change.email !== undefined || change.enabled !== undefined;
+  // Whose e-mail it is can have a link sent by which one logs in.
+  const lasting: readonly Need[] = change.email === undefined ? [] : [{ kind: 'not-acting', what: 'the e-mail of a user' }];
   const edits = change.permissions !== undefined || change.excluded !== undefined;
   return {
     name: `${singular(list)}.update`,
@@ -59,7 +61,7 @@ export function updateAction(vocabulary: Vocabulary, { list, id }: Named, change
     needs({ object, grants }) {
       if (list === 'users' && takesOver)
         // Nor is anybody taken over from below: what a user may do hangs on where it belongs, too (who hands owners on, and where to).
-        return [at('WRITE', 'USER', id), { kind: 'scope', owner: object.owner ?? '' }, ...grants.map(coverOf)];
+        return [...lasting, at('WRITE', 'USER', id), { kind: 'scope', owner: object.owner ?? '' }, ...grants.map(coverOf)];
       if (list !== 'roles' || !edits) return [at('WRITE', resourceOf(vocabulary, object), id)];
       assertNotFixed(object);
       assertShape(object, change);

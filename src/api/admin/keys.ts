@@ -30,13 +30,13 @@ export interface KeyParts extends Pick<CollectionParts, 'vocabulary' | 'writer' 
 const MOST_KEYS = 100;
 const QUARTER = 90 * 86_400;
 
-interface Basis {
+export interface UserBasis {
   readonly user: StoredObject;
   readonly grants: readonly StoredGrant[];
 }
 
-/** What all of them are judged on, and by. */
-function ofUser(vocabulary: Vocabulary, id: string): Pick<Action<Basis, never>, 'read' | 'locks' | 'needs'> {
+/** What all of them are judged on, and by: whoever can change what opens for a user could be that user (semantics 5). */
+export function ofUser(vocabulary: Vocabulary, id: string): Pick<Action<UserBasis, never>, 'read' | 'locks' | 'needs'> {
   return {
     async read(db, who) {
       const user = await readOne(db, who, { list: 'users', id });
@@ -47,7 +47,7 @@ function ofUser(vocabulary: Vocabulary, id: string): Pick<Action<Basis, never>, 
   };
 }
 
-function writing(vocabulary: Vocabulary, user: StoredObject): Need {
+export function writing(vocabulary: Vocabulary, user: StoredObject): Need {
   return { kind: 'may', operation: 'WRITE', resource: resourceOf(vocabulary, user), target: user.id };
 }
 
@@ -60,10 +60,11 @@ interface Wanted {
   readonly lifetime?: number | undefined;
 }
 
-export function createKeyAction(vocabulary: Vocabulary, user: string, wanted: Wanted): Action<Basis, StoredKey> {
+export function createKeyAction(vocabulary: Vocabulary, user: string, wanted: Wanted): Action<UserBasis, StoredKey> {
   return {
     name: 'user.key.create',
     ...ofUser(vocabulary, user),
+    needs: (basis, who) => [{ kind: 'not-acting', what: 'an API key' }, ...ofUser(vocabulary, user).needs(basis, who)],
     async apply(db, basis) {
       const { tenant } = basis.user;
       if ((await readKeys(db, user)).length >= MOST_KEYS) throw new Violation('', '5', `${JSON.stringify(user)} has ${MOST_KEYS} keys; take one away first`);
@@ -74,7 +75,7 @@ export function createKeyAction(vocabulary: Vocabulary, user: string, wanted: Wa
   };
 }
 
-export function removeKeyAction(vocabulary: Vocabulary, user: string, id: string): Action<Basis, number> {
+export function removeKeyAction(vocabulary: Vocabulary, user: string, id: string): Action<UserBasis, number> {
   return {
     name: 'user.key.delete',
     ...ofUser(vocabulary, user),
@@ -86,7 +87,7 @@ export function removeKeyAction(vocabulary: Vocabulary, user: string, id: string
   };
 }
 
-function effectOf({ user }: Basis, before: StoredKey | null, after: StoredKey | null): Effect {
+function effectOf({ user }: UserBasis, before: StoredKey | null, after: StoredKey | null): Effect {
   return { tenant: user.tenant, owner: user.owner ?? user.id, target: user.id, before: before && { key: before }, after: after && { key: after } };
 }
 

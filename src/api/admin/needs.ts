@@ -5,6 +5,7 @@
 
 import { ANY, requestOf, uncovered, withHeld } from 'policy-cache';
 import type { CheckStatus, HandedGrant, Held, PolicyCache, Revision, Uncovered, Vocabulary } from 'policy-cache';
+import type { OpaqueKind } from '../../opaque.ts';
 import type { Pdp, Ruling } from '../../pdp.ts';
 import { Forbidden, Unauthenticated, usersOnly } from './refusals.ts';
 
@@ -25,7 +26,11 @@ export type Need =
   /** A user of a tenant itself. */
   | { readonly kind: 'tenant-admin' }
   /** Every entity of this type and owner may be READ (then nobody need look at 50,000 of them one by one), or else each of these. */
-  | { readonly kind: 'read-all'; readonly resource: string; readonly owner: string; readonly targets: readonly string[] };
+  | { readonly kind: 'read-all'; readonly resource: string; readonly owner: string; readonly targets: readonly string[] }
+  /** Not by a session that somebody has as another: `what` it would come by lasts longer than that session. */
+  | { readonly kind: 'not-acting'; readonly what: string }
+  /** Not by an API key: a program's secret must not become a person's. */
+  | { readonly kind: 'in-person'; readonly what: string };
 
 /** Who asks for a change. */
 export type Caller =
@@ -38,6 +43,8 @@ export type Caller =
       readonly actor: string;
       /** Tenants that whoever vouches for it may speak for. */
       readonly tenants: '*' | readonly string[];
+      /** Of ours, by what it has shown who it is; absent: by a signed token. */
+      readonly by?: OpaqueKind;
     };
 
 /** What of a request was decided last: for the decision log, which is told when it is answered. */
@@ -82,6 +89,8 @@ export interface AuthorityParts {
 const READ_AT_ONCE = 100;
 
 type May = Extract<Need, { kind: 'may' }>;
+/** What hangs on how the caller has come, and on nothing that is stored. */
+type Coming = Extract<Need, { kind: 'not-acting' | 'in-person' }>;
 
 /** Whose permissions are asked, and what for. */
 interface Question {
@@ -96,9 +105,7 @@ export function createAuthority({ pdp, cache, vocabulary, deadline }: AuthorityP
   };
   /** Whoever has logged in as somebody else must be allowed to at each question (semantics 5), in the state in which that is answered. */
   const acting = ({ caller }: Who): readonly Question[] =>
-    caller.kind === 'user' && caller.actor !== caller.subject
-      ? [{ user: caller.actor, need: { kind: 'may', operation: 'IMPERSONATE', resource: 'USER', target: caller.subject } }]
-      : [];
+    isActing(caller) ? [{ user: caller.actor, need: { kind: 'may', operation: 'IMPERSONATE', resource: 'USER', target: caller.subject } }] : [];
   const request = ({ user, need: { operation, resource, target, owner, groups } }: Question) =>
     requestOf(vocabulary, {
       user,
@@ -149,11 +156,12 @@ export function createAuthority({ pdp, cache, vocabulary, deadline }: AuthorityP
     async require(who, needs) {
       if (needs.length === 0) return;
       const subject = subjectOf(who);
+      for (const need of needs) if (need.kind === 'not-acting' || need.kind === 'in-person') assertComing(who.caller, need);
       const atLeast = await allMay(
         who,
         needs.filter((need) => need.kind === 'may'),
       );
-      const rest = needs.filter((need) => need.kind !== 'may');
+      const rest = needs.filter((need) => need.kind !== 'may' && need.kind !== 'not-acting' && need.kind !== 'in-person');
       if (rest.length === 0) return;
       // In one turn, of one state: a refusal, or what is left to be asked one by one.
       const left = await withHeld(cache, { vocabulary, subject, options: { atLeast, deadline } }, (held) => {
@@ -209,7 +217,20 @@ function goneMeanwhile(): Unauthenticated {
   return new Unauthenticated('unknown-subject', 'the caller has been removed or disabled meanwhile');
 }
 
-function refusalOf(vocabulary: Vocabulary, held: Held, need: Exclude<Need, May>, singly: May[]): Forbidden | null {
+/** Has somebody logged in as another? */
+export function isActing(caller: Caller): caller is Extract<Caller, { kind: 'user' }> {
+  return caller.kind === 'user' && caller.actor !== caller.subject;
+}
+
+/** @throws Forbidden */
+function assertComing(caller: Caller, { kind, what }: Coming): void {
+  if (kind === 'not-acting' && isActing(caller))
+    throw new Forbidden('acting', '5', `${what} is not for whoever has logged in as somebody else: it would last longer than that`);
+  if (kind === 'in-person' && caller.kind === 'user' && caller.by === 'key')
+    throw new Forbidden('not-a-session', '5', `${what} is for people, and this is an API key: log in`);
+}
+
+function refusalOf(vocabulary: Vocabulary, held: Held, need: Exclude<Need, May | Coming>, singly: May[]): Forbidden | null {
   const { tree, scope, effective } = held;
   const inScope = (owner: string): boolean => {
     const node = tree.node(owner);

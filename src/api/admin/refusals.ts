@@ -9,7 +9,7 @@ export type RuleNumber = string;
 /** 403: the caller may not. */
 export class Forbidden extends Error {
   override readonly name = 'Forbidden';
-  readonly reason: Reason | 'not-covered' | 'tenant-admin-only' | 'operator-only' | 'users-only';
+  readonly reason: Reason | 'not-covered' | 'tenant-admin-only' | 'operator-only' | 'users-only' | 'acting' | 'not-a-session';
   readonly rule: RuleNumber;
   constructor(reason: Forbidden['reason'], rule: RuleNumber, message: string) {
     super(message);
