@@ -17,6 +17,7 @@ await build({
   cwd: at('.'),
   input: ['src/main.ts', 'src/worker.ts'],
   platform: 'node',
+  external: ['@node-rs/argon2'], // it finds its binary beside itself
   resolve: { mainFields: ['module', 'main'] }, // OpenTelemetry's modules for bundlers: of the others nothing can be left out
   output: { dir: 'dist', format: 'esm', sourcemap: true, entryFileNames: '[name].js', chunkFileNames: 'program/[name].js' },
 });

@@ -194,7 +194,10 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   const admission = createAdmission({ clock, delay: overload.delay }); // its timer runs from here on: behind whatever refuses settings
   telemetry.watch({ cache, tokens: authenticator, log: decisions, doors: [doors, grpc], keys, admission });
 
+  const failed = (error: unknown): void => log('error', 'api', error instanceof Error ? (error.stack ?? error.message) : String(error));
   const { adminUrl } = settings.database;
+  const { local } = settings.identity;
+  const addition = adminUrl === undefined || !local.enabled ? undefined : (await import('./api/local/start.ts')).createLocal({ ...local, clock, failed });
   // A fifth of the modules there are: loaded where there is something to administer.
   const administration =
     adminUrl === undefined
@@ -213,6 +216,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
           newId: parts.uuid,
           newKey: newApiKey,
           version: parts.version,
+          addition,
         });
   const api = apiServer(
     createApi({
@@ -226,7 +230,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
       authzen: { pdp: createPdp(cache, { deadline: settings.api.deadline, admit: admitCheck }), vocabulary: policy.vocabulary, clock, nextId, report, trace },
       barrier: (revision, wait) => barrier(database, revision, wait),
       barrierTimeout: settings.cache.maxStaleness + BARRIER_GRACE_MS,
-      failed: (error) => log('error', 'api', error instanceof Error ? (error.stack ?? error.message) : String(error)),
+      failed,
     }),
   );
   const pause = (ms: number): Promise<void> => new Promise((resolve) => void clock.after(ms, resolve));

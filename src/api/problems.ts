@@ -22,6 +22,8 @@ export type ProblemCode =
   | 'unconfirmed'
   /** The server for mail did not take it. */
   | 'mail'
+  /** Too often: a wrong password, or from one address. */
+  | 'throttled'
   | 'too-large'
   | 'no-key'
   | 'bad-key'

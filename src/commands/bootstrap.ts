@@ -13,6 +13,7 @@ export interface BootstrapOptions {
   readonly user: string;
   readonly name?: string;
   readonly email?: string;
+  readonly activation?: boolean;
 }
 
 export async function bootstrapCommand(context: Context, options: BootstrapOptions): Promise<ExitCode> {
@@ -20,6 +21,9 @@ export async function bootstrapCommand(context: Context, options: BootstrapOptio
   const tenant = parseId(options.tenant, '--tenant');
   const user = parseId(options.user, '--user');
   const { settings } = context.config();
+  if (options.activation === true && !settings.identity.local.enabled)
+    throw new InputError('--activation', 'makes a link to log in by, and nobody logs in here: set identity.local.enabled');
+  const link = options.activation === true ? (await import('../api/local/links.ts')).newLink(settings.identity.local) : undefined;
   const certificates = certificatesOf(settings, host.readFile);
   const writer = openWriter({ url: databaseUrl(settings, 'admin'), insecureTls: settings.database.insecureTls, ...(certificates ? { certificates } : {}) });
   let of = '--tenant';
@@ -39,9 +43,11 @@ export async function bootstrapCommand(context: Context, options: BootstrapOptio
       made = false;
     }
     of = '--user';
-    const { revision } = await performer.perform(asked, firstAdministratorAction(tenant, { id: user, email: options.email }));
+    const { revision, value } = await performer.perform(asked, firstAdministratorAction(tenant, { id: user, email: options.email, link }));
     const text = `${made ? `made tenant ${tenant} and` : `tenant ${tenant} is there; made`} its first administrator ${user}; revision ${revision.version}-${revision.id}`;
-    print(context, text, { tenant, made, user, revision: `${revision.version}-${revision.id}` });
+    const activation = link === undefined ? {} : { activation: { link: link.link, expires: value.expires } };
+    const how = link === undefined ? '' : `\nwhich sets its password until ${value.expires ?? ''}: ${link.link}`;
+    print(context, text + how, { tenant, made, user, ...activation, revision: `${revision.version}-${revision.id}` });
     return 0;
   } catch (error) {
     // Its id is that of something else.

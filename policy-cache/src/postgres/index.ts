@@ -27,7 +27,31 @@ export { Refusal, openWriter, writeAudit } from './writer.ts';
 export type { AuditEntry, Statements, Writer, WriterOptions } from './writer.ts';
 export { insertKey, readKeys, removeKey } from './keys.ts';
 export type { NewKey, StoredKey } from './keys.ts';
-export { endOldestSessions, insertSession, readSessions, removeEndedSessions, removeSessions } from './sessions.ts';
-export type { NewSession, StoredSession } from './sessions.ts';
+export {
+  endOldestSessions,
+  findSession,
+  insertSession,
+  readSessions,
+  removeEndedSessions,
+  removeOtherSessions,
+  removeSessions,
+  renewSession,
+} from './sessions.ts';
+export type { HeldSession, NewSession, Renewal, StoredSession } from './sessions.ts';
+export {
+  clearAttempts,
+  countAttempt,
+  findAccount,
+  isAskedFor,
+  isLoginTaken,
+  isUntouched,
+  noteLogin,
+  putActivation,
+  putCredential,
+  readAccount,
+  readActivation,
+  removeActivation,
+} from './credentials.ts';
+export type { Account, AttemptRules, NewActivation } from './credentials.ts';
 export { addMembers, changeOwner, insertObjects, lockObjects, readGrants, readObjects, removeMembers, removeObjects, updateObject } from './writes.ts';
 export type { NewGrant, NewObject, ObjectChange, StoredGrant, StoredObject } from './writes.ts';

@@ -81,6 +81,60 @@ export async function endOldestSessions(
   );
 }
 
+/** What a session is found by, and judged on. */
+export interface HeldSession {
+  readonly id: string;
+  readonly user: string;
+  readonly tenant: string;
+  readonly actor: string | null;
+  /** Of the refresh token that is good. */
+  readonly refresh: string | null;
+  /** It has not been renewed in time. */
+  readonly ended: boolean;
+}
+
+/** By the hash of its access token, or of what its refresh tokens begin with. */
+export async function findSession(db: Statements, by: { readonly hash: string } | { readonly family: string }): Promise<HeldSession | null> {
+  const [column, value] = 'hash' in by ? ['hash', by.hash] : ['family', by.family];
+  const [row] = await db.rows<HeldSession>(
+    `select id, user_id "user", tenant, actor, refresh, ends <= clock_timestamp() ended from grantgate.session where ${column} = $1`,
+    [value],
+  );
+  return row ?? null;
+}
+
+export interface Renewal {
+  readonly id: string;
+  /** Of the new access token, and its seconds. */
+  readonly hash: string;
+  readonly lifetime: number;
+  /** Of the new refresh token. */
+  readonly refresh: string;
+  /** Seconds within which it must be renewed again, and those since it began after which it ends all the same. */
+  readonly idle: number;
+  readonly most: number;
+}
+
+/** The token before is no good any more. @returns null: it has lasted for as long as it may */
+export async function renewSession(db: Statements, { id, hash, lifetime, refresh, idle, most }: Renewal): Promise<StoredSession | null> {
+  const [row] = await db.rows<{ r: StoredSession }>(
+    `update grantgate.session s set hash = $2, refresh = $3, renewed = x.now, expires = x.expires,
+        ends = greatest(x.expires, least(x.now + $5::float8 * interval '1 second', x.most))
+      from (
+        select y.id, y.now, y.most, least(y.now + $4::float8 * interval '1 second', y.most) expires
+        from (select id, clock_timestamp() now, created + $6::float8 * interval '1 second' most from grantgate.session where id = $1) y) x
+      where s.id = x.id and x.now < x.most returning ${SHOWN}`,
+    [id, hash, refresh, lifetime, idle, most],
+  );
+  return row?.r ?? null;
+}
+
+/** All of a user, and of others as it, but this one. */
+export async function removeOtherSessions(db: Statements, user: string, kept: string): Promise<readonly StoredSession[]> {
+  const rows = await db.rows<{ r: StoredSession }>(`delete from grantgate.session s where s.user_id = $1 and s.id <> $2 returning ${SHOWN}`, [user, kept]);
+  return rows.map(({ r }) => r);
+}
+
 /** Takes away some that have ended, whosever they were: each log-in a few, so that they do not gather. */
 export async function removeEndedSessions(db: Statements, limit: number): Promise<void> {
   await db.rows(

@@ -7,6 +7,7 @@ import { Hono, type MiddlewareHandler } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { parseJsonObject } from '../json.ts';
 import { problem, reply } from '../problems.ts';
+import type { Addition } from './addition.ts';
 import { auditRoutes } from './audit.ts';
 import type { CallerProblem } from './caller.ts';
 import { COLLECTIONS, collectionRoutes, groupRoutes, readable, type CollectionParts } from './collections.ts';
@@ -16,7 +17,7 @@ import { keyRoutes, type KeyParts } from './keys.ts';
 import { readOne } from './model.ts';
 import type { Caller } from './needs.ts';
 import { reported, type ReportParts } from './reported.ts';
-import { createRoutes, type AdminEnv, type Routes } from './route.ts';
+import { createRoutes, type AdminEnv } from './route.ts';
 import * as schemas from './schemas.ts';
 import { tenantRoutes } from './tenants.ts';
 
@@ -24,8 +25,8 @@ export interface AdminParts extends CollectionParts, KeyParts, ListParts {
   /** Who asks, by `Authorization`. */
   readonly caller: (authorization: string | undefined) => Promise<Caller | CallerProblem>;
   readonly version: string;
-  /** Adds what may be asked without a credential (below /v1/auth); absent: there is no such thing. */
-  readonly open?: ((routes: Routes) => void) | undefined;
+  /** What else there is, below /v1/auth without a credential too; absent: nothing. */
+  readonly addition?: Addition | undefined;
   /** Who is told what was decided; absent: nobody. */
   readonly decisions?: ReportParts | undefined;
 }
@@ -51,10 +52,10 @@ export function adminRoutes(parts: AdminParts): Hono<AdminEnv> {
   if (parts.decisions !== undefined) app.use('/v1/*', reported(parts.decisions));
 
   const routes = createRoutes(app);
-  if (parts.open !== undefined) {
+  if (parts.addition !== undefined) {
     // Before anybody is asked who it is; so little of a body is read.
     app.use('/v1/auth/*', limited(OPEN_BODY_BYTES), jsonObject);
-    parts.open(routes);
+    parts.addition.open(routes, app);
   }
   // Who asks, before anything of the body is read.
   app.use('/v1/*', async (c, next) => {
@@ -90,6 +91,7 @@ export function adminRoutes(parts: AdminParts): Hono<AdminEnv> {
   listRoutes(routes, parts);
   auditRoutes(routes, parts);
   keyRoutes(routes, parts);
+  parts.addition?.known(routes);
 
   let document: object | null = null;
   app.get('/v1/openapi.json', () => reply((document ??= routes.document(version))));

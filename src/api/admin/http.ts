@@ -6,7 +6,7 @@ import { PolicyError, formatRevision } from 'policy-cache';
 import type { StoredObject } from 'policy-cache/postgres';
 import { problem, reply } from '../problems.ts';
 import { etagOf, type Done } from './perform.ts';
-import { Changed, Exists, Forbidden, MailFailed, NotFound, Unauthenticated, Unconfirmed, Violation } from './refusals.ts';
+import { Changed, Exists, Forbidden, MailFailed, NotFound, Throttled, Unauthenticated, Unconfirmed, Violation } from './refusals.ts';
 
 /** What was thrown on the way, as an answer; null: it is nobody's refusal. */
 export function refusalAnswer(error: unknown): Response | null {
@@ -29,8 +29,13 @@ export function refusalAnswer(error: unknown): Response | null {
     });
   if (error instanceof Unconfirmed)
     return problem({ status: 503, code: 'unconfirmed', detail: error.message, headers: { 'x-authz-revision': formatRevision(error.revision) } });
+  if (error instanceof Throttled) {
+    const headers = { 'retry-after': String(error.seconds) };
+    return problem({ status: 429, code: 'throttled', detail: error.message, headers, more: { reason: error.reason } });
+  }
   if (error instanceof MailFailed) return problem({ status: 503, code: 'mail', detail: error.message });
-  if (error instanceof PolicyError) return problem({ status: 503, code: error.code, detail: error.message });
+  if (error instanceof PolicyError)
+    return problem({ status: 503, code: error.code, detail: error.message, headers: error.code === 'overload' ? { 'retry-after': '1' } : {} });
   if (error instanceof HTTPException) {
     const { status } = error;
     return problem({ status, code: status === 415 ? 'media-type' : 'bad-request', detail: error.message });
@@ -43,20 +48,23 @@ export const CHALLENGE = { 'www-authenticate': 'Bearer realm="grantgate"' };
 /** An object as it is stored now. */
 export function objectAnswer(
   object: StoredObject,
-  { status = 200, done, location }: { status?: 200 | 201; done?: Done<unknown>; location?: string } = {},
+  { status = 200, done, location, more = {} }: { status?: 200 | 201; done?: Done<unknown>; location?: string; more?: object } = {},
 ): Response {
-  return reply(object.row, {
-    status,
-    headers: {
-      etag: etagOf(object),
-      ...(done === undefined ? {} : { 'x-authz-revision': formatRevision(done.revision) }),
-      ...(location === undefined ? {} : { location }),
+  return reply(
+    { ...object.row, ...more },
+    {
+      status,
+      headers: {
+        etag: etagOf(object),
+        ...(done === undefined ? {} : { 'x-authz-revision': formatRevision(done.revision) }),
+        ...(location === undefined ? {} : { location }),
+      },
     },
-  });
+  );
 }
 
 /** What a change answers that is no object. */
-export function changeAnswer(body: object, { revision }: Done<unknown>, status: 200 | 201 = 200): Response {
+export function changeAnswer(body: object, { revision }: Done<unknown>, status: 200 | 201 | 202 = 200): Response {
   return reply(body, { status, headers: { 'x-authz-revision': formatRevision(revision) } });
 }
 

@@ -23,10 +23,18 @@ export function usersOnly(): Forbidden {
   return new Forbidden('users-only', '1.6', 'this is for users: the operator sees and changes nothing inside of a tenant');
 }
 
-/** 401: the caller is nobody here (unknown, disabled, of a tenant that its issuer does not speak for). */
+/** 401: the caller is nobody here (unknown, disabled, of a tenant that its issuer does not speak for), or has shown nothing that opens. */
 export class Unauthenticated extends Error {
   override readonly name = 'Unauthenticated';
-  readonly reason: 'unknown-subject' | 'subject-disabled' | 'foreign-tenant';
+  readonly reason:
+    | 'unknown-subject'
+    | 'subject-disabled'
+    | 'foreign-tenant'
+    /** Where users log in: an e-mail and a password, a refresh token, a link. */
+    | 'bad-login'
+    | 'ended-session'
+    | 'reused-token'
+    | 'bad-link';
   constructor(reason: Unauthenticated['reason'], message: string) {
     super(message);
     this.reason = reason;
@@ -80,4 +88,18 @@ export class Unconfirmed extends Error {
 /** 503: the mail with the link did not go out. Its words hold nothing of a password or a link. */
 export class MailFailed extends Error {
   override readonly name = 'MailFailed';
+}
+
+/** 429: not now, whatever is shown. */
+export class Throttled extends Error {
+  override readonly name = 'Throttled';
+  /** `locked`: too many wrong passwords; `rate`: too many requests of one address. */
+  readonly reason: 'locked' | 'rate';
+  /** Until it may be tried again. */
+  readonly seconds: number;
+  constructor(reason: Throttled['reason'], seconds: number, message: string) {
+    super(message);
+    this.reason = reason;
+    this.seconds = seconds;
+  }
 }

@@ -4,7 +4,7 @@ import type { MiddlewareHandler } from 'hono';
 import { PolicyError } from 'policy-cache';
 import type { Clock } from 'policy-cache';
 import type { CheckReport } from '../../report.ts';
-import { Forbidden, Unauthenticated } from './refusals.ts';
+import { Forbidden, Throttled, Unauthenticated } from './refusals.ts';
 import type { AdminEnv } from './route.ts';
 
 export interface ReportParts {
@@ -50,7 +50,7 @@ type Outcome = Pick<CheckReport, 'verdict' | 'reason' | 'rule'>;
 /** A refusal of a rule that is no decision (a conflict, a violation) leaves standing what was decided before. */
 function outcomeOf(status: number, error: Error | undefined, decision: Outcome | Omit<Outcome, 'verdict'> | null, isOperator: boolean): Outcome {
   if (error instanceof Forbidden) return { verdict: 'deny', reason: error.reason, rule: error.rule };
-  if (error instanceof Unauthenticated) return { verdict: 'unauthenticated', reason: error.reason, rule: '' };
+  if (error instanceof Unauthenticated || error instanceof Throttled) return { verdict: 'unauthenticated', reason: error.reason, rule: '' };
   if (error instanceof PolicyError) return { verdict: 'unavailable', reason: error.code, rule: '' };
   if (decision !== null) return { verdict: 'permit', reason: decision.reason, rule: decision.rule };
   if (status === 401) return { verdict: 'unauthenticated', reason: 'bad-credential', rule: '' };

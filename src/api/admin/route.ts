@@ -25,7 +25,7 @@ export interface Route<P, Q, B> {
   /** It reads `If-Match`. */
   readonly conditional?: boolean;
   readonly answer: {
-    readonly status: 200 | 201;
+    readonly status: 200 | 201 | 202;
     readonly description: string;
     readonly schema: z.ZodType;
     /** Default: JSON. */
@@ -56,6 +56,7 @@ const PROBLEMS: Readonly<Record<number, string>> = {
   413: 'The body is too large.',
   415: 'The body is not JSON.',
   422: 'A rule of the access model is against it.',
+  429: 'Too often: `Retry-After` says in how many seconds again.',
   503: 'It cannot be decided or done now.',
 };
 const TEXT = { type: 'string' } as const;

@@ -190,7 +190,14 @@ export const membersChange = z
 export const membersChanged = z.object({ added: z.int(), removed: z.int() }).openapi('MembersChanged');
 export const share = z.strictObject({ userGroup: id, role: id, id: newId.optional(), name: name.optional() }).openapi('Share');
 export const administrator = z
-  .strictObject({ id: newId.optional(), name: name.optional(), email: email.optional(), firstName: name.optional(), lastName: name.optional() })
+  .strictObject({
+    id: newId.optional(),
+    name: name.optional(),
+    email: email.optional(),
+    firstName: name.optional(),
+    lastName: name.optional(),
+    activation: z.boolean().optional().openapi({ description: 'Make a link, too, by which it sets its password (where users log in here).' }),
+  })
   .openapi('NewAdministrator');
 export const removedIds = z.strictObject({ ids: z.array(id).min(1).max(MOST_ITEMS) }).openapi('RemovedIds');
 export const removedOwners = z.strictObject({ ids: z.array(id).min(1).max(MOST_OWNERS) }).openapi('RemovedOwners');
@@ -247,6 +254,9 @@ export const auditRow = z
   })
   .openapi('AuditRow');
 
+/** Of a link by which a user sets its password: told here, and never again. */
+export const madeLink = z.object({ link: z.string(), expires: time }).openapi('MadeLink');
+export const madeAdministrator = objects.users.extend({ activation: madeLink.optional() }).openapi('MadeAdministrator');
 export const newKey = z
   .strictObject({ name: name.optional(), expires: time.optional(), lifetime: z.int().min(1).max(315_360_000).optional() })
   .refine((given) => given.expires === undefined || given.lifetime === undefined, {

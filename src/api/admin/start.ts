@@ -4,6 +4,7 @@ import type { Hono } from 'hono';
 import type { CheckOptions, PolicyCache, Revision, Vocabulary } from 'policy-cache';
 import { openWriter, type WriterOptions } from 'policy-cache/postgres';
 import type { Pdp } from '../../pdp.ts';
+import type { Addition, AdditionParts } from './addition.ts';
 import { adminRoutes } from './app.ts';
 import { createCaller, type CallerParts } from './caller.ts';
 import { createCursors } from './cursor.ts';
@@ -30,6 +31,8 @@ export interface AdminSettings extends CallerParts {
   readonly newId: () => string;
   readonly newKey: KeyParts['newKey'];
   readonly version: string;
+  /** Absent: nobody logs in here. */
+  readonly addition?: ((parts: AdditionParts) => Addition) | undefined;
 }
 
 export interface Administration {
@@ -48,8 +51,10 @@ export function startAdministration(settings: AdminSettings): Administration {
   };
   const cursors = createCursors(secretsOf(settings));
   const performer = createPerformer({ writer, authority, applied });
+  const addition = settings.addition?.({ vocabulary, writer, authority, performer, newId });
+  const caller = createCaller(settings);
   return {
-    routes: adminRoutes({ vocabulary, writer, authority, performer, caller: createCaller(settings), cursors, bounds, decisions, newId, newKey, version }),
+    routes: adminRoutes({ vocabulary, writer, authority, performer, caller, cursors, bounds, decisions, newId, newKey, version, addition }),
     close: () => writer.close(),
   };
 }

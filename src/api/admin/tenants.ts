@@ -1,6 +1,16 @@
 // What does the operator do? Tenants come and go, each with its first administrator; what is inside of one is not its business. (semantics 1.6)
 
-import { insertObjects, readObjects, removeObjects, updateObject, type NewObject, type Statements, type StoredObject } from 'policy-cache/postgres';
+import {
+  insertObjects,
+  putActivation,
+  readObjects,
+  removeObjects,
+  updateObject,
+  type NewObject,
+  type Statements,
+  type StoredObject,
+} from 'policy-cache/postgres';
+import type { Addition, FreshLink } from './addition.ts';
 import { predefinedObjects } from './create.ts';
 import { askedOf, type CollectionParts } from './collections.ts';
 import { changeAnswer, objectAnswer } from './http.ts';
@@ -66,6 +76,8 @@ export function removeTenantAction(id: string): Action<StoredObject, number> {
 }
 
 export interface Administrator {
+  /** By which it sets its password. */
+  readonly link?: FreshLink | undefined;
   readonly id: string;
   readonly name?: string | undefined;
   readonly email?: string | undefined;
@@ -78,8 +90,14 @@ interface AdministratorBasis {
   readonly administrators: readonly string[];
 }
 
+export interface MadeAdministrator {
+  readonly user: StoredObject;
+  /** Of its link, RFC 3339; absent: none was asked for. */
+  readonly expires?: string;
+}
+
 /** The first one only: an operator who could always make another would see everything. */
-export function firstAdministratorAction(tenant: string, user: Administrator): Action<AdministratorBasis, StoredObject> {
+export function firstAdministratorAction(tenant: string, user: Administrator): Action<AdministratorBasis, MadeAdministrator> {
   const group = `admins:${tenant}`;
   return {
     name: 'tenant.administrator',
@@ -96,10 +114,13 @@ export function firstAdministratorAction(tenant: string, user: Administrator): A
     locks: () => ({ update: [tenant, group], share: [] }),
     needs: () => [],
     async apply(db) {
-      const { id, name, email, firstName, lastName } = user;
+      const { id, name, email, firstName, lastName, link } = user;
+      if (link !== undefined && !email) throw new Violation('email', '5', 'is missing: by it the user logs in');
       await insertObjects(db, [{ id, tenant, kind: 'user', type: 'USER', owner: tenant, label: name, email, firstName, lastName, groups: [group] }]);
       const made = (await readObjects(db, [id])).get(id)!;
-      return { value: made, effects: [effect(made, null, made.row)] };
+      if (link === undefined) return { value: { user: made }, effects: [effect(made, null, made.row)] };
+      const expires = await putActivation(db, { user: id, tenant, hash: link.hash, lifetime: link.lifetime, createdBy: '' });
+      return { value: { user: made, expires }, effects: [effect(made, null, { ...made.row, activation: { expires } })] };
     },
   };
 }
@@ -111,7 +132,12 @@ function effect({ id, tenant, owner }: StoredObject, before: unknown, after: unk
 /** @param readOwnTenant a user's own tenant, if it may read it */
 export function tenantRoutes(
   routes: Routes,
-  { performer, writer, newId }: Pick<CollectionParts, 'performer' | 'writer' | 'newId'>,
+  {
+    performer,
+    writer,
+    newId,
+    addition,
+  }: Pick<CollectionParts, 'performer' | 'writer' | 'newId'> & { readonly addition?: Pick<Addition, 'newLink'> | undefined },
   readOwnTenant: (who: Who, id: string) => Promise<StoredObject>,
 ): void {
   const stored = { status: 200, description: 'As it is stored now.', schema: schemas.objects.tenants, tagged: true } as const;
@@ -168,10 +194,14 @@ export function tenantRoutes(
     summary: 'Make the first administrator of a tenant (operator)',
     params: schemas.inPath,
     body: schemas.administrator,
-    answer: { ...stored, schema: schemas.objects.users, status: 201, changes: true },
-    async handle({ c, params: { id: tenant }, body: { id = newId(), ...more } }) {
-      const done = await performer.perform(askedOf(c), firstAdministratorAction(tenant, { id, ...more }));
-      return objectAnswer(done.value, { status: 201, done, location: `/v1/users/${encodeURIComponent(id)}` });
+    answer: { ...stored, schema: schemas.madeAdministrator, status: 201, changes: true },
+    async handle({ c, params: { id: tenant }, body: { id = newId(), activation, ...more } }) {
+      if (activation === true && addition === undefined)
+        throw new Violation('activation', '1.6', 'nobody logs in here: identity.local.enabled is not set. Leave it out');
+      const link = activation === true ? addition?.newLink() : undefined;
+      const done = await performer.perform(askedOf(c), firstAdministratorAction(tenant, { id, ...more, link }));
+      const told = link === undefined ? {} : { activation: { link: link.link, expires: done.value.expires } };
+      return objectAnswer(done.value.user, { status: 201, done, location: `/v1/users/${encodeURIComponent(id)}`, more: told });
     },
   });
 }

@@ -1,0 +1,168 @@
+// Which statements keep what a user logs in by: its password, the link by which it sets one, and how often somebody guessed?
+//
+// Of passwords, links and tokens there are hashes alone (deploy/sql/0008_identity_local.sql).
+
+import type { Statements } from './writer.ts';
+
+/** Who would log in. */
+export interface Account {
+  readonly user: string;
+  readonly tenant: string;
+  readonly owner: string;
+  readonly enabled: boolean;
+  /** '': it has none, and cannot log in. */
+  readonly email: string;
+  /** PHC string; null: it has set none yet. */
+  readonly password: string | null;
+}
+
+const COLUMNS = 'o.id "user", o.tenant, o.owner, u.enabled, coalesce(u.email, \'\') email, c.password';
+
+/**
+ * By the name it logs in by, in small letters.
+ * @returns null: nobody does
+ */
+export async function findAccount(db: Statements, login: string): Promise<Account | null> {
+  const [row] = await db.rows<Account>(
+    `select ${COLUMNS} from grantgate.credential c join grantgate.object o on o.id = c.user_id join grantgate.user_account u on u.id = o.id where c.login = $1`,
+    [login],
+  );
+  return row ?? null;
+}
+
+/** Nobody disables it until the end of the transaction: a session that began meanwhile would outlive that. */
+export async function readAccount(db: Statements, user: string): Promise<Account | null> {
+  const [row] = await db.rows<Account>(
+    `select ${COLUMNS} from grantgate.user_account u join grantgate.object o on o.id = u.id left join grantgate.credential c on c.user_id = u.id
+      where u.id = $1 for share of u`,
+    [user],
+  );
+  return row ?? null;
+}
+
+/** Its user logs in by its e-mail from now on, and by this password. */
+export async function putCredential(
+  db: Statements,
+  { user, tenant, email, password }: { readonly user: string; readonly tenant: string; readonly email: string; readonly password: string },
+): Promise<void> {
+  await db.rows(
+    `insert into grantgate.credential (user_id, tenant, login, password) values ($1, $2, lower($3::text collate "C"), $4)
+      on conflict (user_id) do update set login = excluded.login, password = excluded.password, changed = clock_timestamp()`,
+    [user, tenant, email, password],
+  );
+}
+
+/** Does another user log in by this e-mail? */
+export async function isLoginTaken(db: Statements, { user, email }: { readonly user: string; readonly email: string }): Promise<boolean> {
+  const [row] = await db.rows<{ taken: boolean }>(
+    'select exists (select from grantgate.credential where login = lower($2::text collate "C") and user_id <> $1) taken',
+    [user, email],
+  );
+  return row!.taken;
+}
+
+export interface NewActivation {
+  readonly user: string;
+  readonly tenant: string;
+  /** SHA-256 of the link's secret, in hexadecimal digits. */
+  readonly hash: string;
+  /** Seconds from now, by the clock of the database. */
+  readonly lifetime: number;
+  /** '': the operator, or the user that has forgotten its password. */
+  readonly createdBy: string;
+}
+
+/** One that was there before is no good any more. @returns until when this one is, RFC 3339 */
+export async function putActivation(db: Statements, { user, tenant, hash, lifetime, createdBy }: NewActivation): Promise<string> {
+  const [row] = await db.rows<{ expires: string }>(
+    `insert into grantgate.activation as a (user_id, tenant, hash, expires, created_by)
+      values ($1, $2, $3, clock_timestamp() + $4::float8 * interval '1 second', $5)
+      on conflict (user_id) do update set hash = excluded.hash, created = excluded.created, expires = excluded.expires, created_by = excluded.created_by
+      returning to_char(a.expires at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') expires`,
+    [user, tenant, hash, lifetime, createdBy],
+  );
+  return row!.expires;
+}
+
+/** Whose link this is, while it is good. */
+export async function readActivation(db: Statements, hash: string): Promise<string | null> {
+  const [row] = await db.rows<{ user_id: string }>('select user_id from grantgate.activation where hash = $1 and expires > clock_timestamp()', [hash]);
+  return row?.user_id ?? null;
+}
+
+/** Was a link asked for by whoever has forgotten its password, within the last seconds? */
+export async function isAskedFor(db: Statements, user: string, seconds: number): Promise<boolean> {
+  const [row] = await db.rows<{ is: boolean }>(
+    `select exists (
+      select from grantgate.activation where user_id = $1 and created_by = '' and created > clock_timestamp() - $2::float8 * interval '1 second') "is"`,
+    [user, seconds],
+  );
+  return row!.is;
+}
+
+export async function removeActivation(db: Statements, user: string): Promise<void> {
+  await db.rows('delete from grantgate.activation where user_id = $1', [user]);
+}
+
+export interface AttemptRules {
+  /** SHA-256 of the name that was typed. */
+  readonly account: string;
+  readonly lockAfter: number;
+  /** Seconds, at the most. */
+  readonly lockFor: number;
+}
+
+/** A day without any, and they are forgotten: longer than any lock. */
+const FORGOTTEN = "interval '1 day'";
+
+/**
+ * Counts one more wrong password before anybody knows whether it is one: of a hundred at once, no more are tried than one after the other.
+ * @returns 0: it may be tried; else the seconds until one may be again
+ */
+export async function countAttempt(db: Statements, { account, lockAfter, lockFor }: AttemptRules): Promise<number> {
+  const counted = await db.rows(
+    `with old as (
+        delete from grantgate.login_attempt where account in (
+          select account from grantgate.login_attempt where last < clock_timestamp() - ${FORGOTTEN} and account <> $1 order by last limit 5
+          for update skip locked))
+      insert into grantgate.login_attempt as a (account, failures) values ($1, 1)
+      on conflict (account) do update set (failures, last, locked) = (
+        select x.n, clock_timestamp(),
+          case when x.n >= $2 then clock_timestamp() + least($3::float8, 60 * 2 ^ least(x.n - $2, 20)::float8) * interval '1 second' end
+        from (select case when a.last < clock_timestamp() - ${FORGOTTEN} then 1 else least(a.failures, 1000000) + 1 end n) x)
+      where a.locked is null or a.locked <= clock_timestamp()
+      returning 1`,
+    [account, lockAfter, lockFor],
+  );
+  if (counted.length > 0) return 0;
+  const [row] = await db.rows<{ seconds: number }>(
+    'select greatest(1, ceil(extract(epoch from locked - clock_timestamp())))::int seconds from grantgate.login_attempt where account = $1',
+    [account],
+  );
+  return row?.seconds ?? 1;
+}
+
+export async function clearAttempts(db: Statements, account: string): Promise<void> {
+  await db.rows('delete from grantgate.login_attempt where account = $1', [account]);
+}
+
+/**
+ * Has the operator made this user, and has since then nobody of its tenant done anything, nor anything to do it with? Then the operator takes nobody over
+ * by giving it another link: nobody has been there.
+ */
+export async function isUntouched(db: Statements, { tenant, user }: { readonly tenant: string; readonly user: string }): Promise<boolean> {
+  const [row] = await db.rows<{ is: boolean }>(
+    `select exists (
+        select from grantgate.audit where target = $2 and tenant = $1 and actor_kind = 'operator' and action = 'tenant.administrator')
+      and not exists (select from grantgate.credential where user_id = $2)
+      and not exists (select from grantgate.api_key where user_id = $2)
+      and not exists (select from grantgate.audit where tenant = $1 and actor_kind = 'user') "is"`,
+    [tenant, user],
+  );
+  return row!.is;
+}
+
+/** What people see of it on a user's page; it decides nothing. */
+export async function noteLogin(db: Statements, user: string): Promise<void> {
+  await db.rows('update grantgate.user_account set last_login = clock_timestamp() where id = $1', [user]);
+}

@@ -1,0 +1,63 @@
+// How does a user that has forgotten its password get a link? By mail, and whoever asks hears nothing of whether there is such a user: it is answered at once.
+
+import { findAccount, isAskedFor } from 'policy-cache/postgres';
+import { reply } from '../problems.ts';
+import type { Action } from '../admin/perform.ts';
+import type { Routes } from '../admin/route.ts';
+import type { FreshLink } from '../admin/addition.ts';
+import { makeLink, assertMails, type MadeLink } from './activation.ts';
+import * as answers from './answers.ts';
+import { effectOf } from './login.ts';
+import { loginOf, whoIs, type LocalParts } from './parts.ts';
+
+/** Of one user. */
+const BETWEEN_SECONDS = 60;
+const MOST_WAITING = 100;
+
+function forgottenAction(user: string, link: FreshLink): Action<null, MadeLink> {
+  return {
+    name: 'user.forgotten',
+    read: () => Promise.resolve(null),
+    locks: () => ({ update: [user], share: [] }),
+    needs: () => [],
+    async apply(db) {
+      const made = await makeLink(db, user, { ...link, createdBy: '' });
+      return { value: made, effects: [effectOf(made.account, null, { activation: { expires: made.expires } })] };
+    },
+  };
+}
+
+export function forgottenRoutes(routes: Routes, { writer, performer, admit, newLink, mailer, failed }: LocalParts): void {
+  let waiting = 0;
+  let last = Promise.resolve();
+  const mail = async (login: string, requestId: string): Promise<void> => {
+    const account = await writer.read((db) => findAccount(db, login));
+    if (mailer === undefined || account === null || !account.enabled) return;
+    if (await writer.read((db) => isAskedFor(db, account.user, BETWEEN_SECONDS))) return;
+    const link = newLink();
+    const done = await performer.perform({ who: whoIs(account), ifMatch: null, requestId }, forgottenAction(account.user, link));
+    await mailer.send({ to: done.value.account.email, kind: 'reset', link: link.link, expires: done.value.expires });
+  };
+  routes.add({
+    method: 'post',
+    path: '/v1/auth/forgotten',
+    summary: 'Have a link mailed by which a user sets another password',
+    open: true,
+    body: answers.forgotten,
+    answer: { status: 202, description: 'A mail is on its way, if a user logs in by this e-mail.', schema: answers.nothing },
+    handle({ c, body: { email } }) {
+      assertMails(mailer, '');
+      admit(c);
+      // Behind the answer, one after the other: nobody can tell by the time. Beyond these nobody is told either.
+      if (waiting < MOST_WAITING) {
+        waiting++;
+        const requestId = (c.req.header('x-request-id') ?? '').slice(0, 200);
+        last = last
+          .then(() => mail(loginOf(email), requestId))
+          .catch(failed)
+          .finally(() => waiting--);
+      }
+      return reply({}, { status: 202 });
+    },
+  });
+}

@@ -1,0 +1,67 @@
+// How does a session go on? Its refresh token is used once, for the next pair; shown again, somebody else has it too, and the session ends (RFC 9700, 4.14.2).
+
+import { findSession, readAccount, removeSessions, renewSession, type Account, type HeldSession, type Statements } from 'policy-cache/postgres';
+import type { Action } from '../admin/perform.ts';
+import { Unauthenticated } from '../admin/refusals.ts';
+import type { Routes } from '../admin/route.ts';
+import { newAccessToken } from '../../opaque.ts';
+import * as answers from './answers.ts';
+import type { BegunSession } from './begin.ts';
+import { effectOf } from './login.ts';
+import { askedBy, endedSession, whoIs, type LocalParts, type Times } from './parts.ts';
+import { newRefreshToken, readRefreshToken } from './secrets.ts';
+
+interface Basis {
+  readonly session: HeldSession;
+  readonly account: Account;
+}
+
+type Shown = NonNullable<ReturnType<typeof readRefreshToken>>;
+
+async function readBasis(db: Statements, { familyHash }: Shown): Promise<Basis> {
+  const session = await findSession(db, { family: familyHash });
+  const account = session === null ? null : await readAccount(db, session.user);
+  if (session === null || account === null || session.ended || !account.enabled) throw endedSession();
+  return { session, account };
+}
+
+function renewAction(shown: Shown, times: Times): Action<Basis, BegunSession | null> {
+  return {
+    name: 'user.session.renew',
+    read: (db) => readBasis(db, shown),
+    locks: ({ session }) => ({ update: [session.user], share: [] }),
+    needs: () => [],
+    async apply(db, { session, account }) {
+      const before = { session: { id: session.id } };
+      if (session.refresh !== shown.hash) {
+        await removeSessions(db, session.user, session.id);
+        return { value: null, effects: [effectOf(account, before, null)] };
+      }
+      const { text: accessToken, hash } = newAccessToken();
+      const next = newRefreshToken(shown.family);
+      const renewed = await renewSession(db, { id: session.id, hash, lifetime: times.token, refresh: next.hash, idle: times.idle, most: times.most });
+      if (renewed === null) throw endedSession();
+      return { value: { session: renewed, accessToken, refreshToken: next.text }, effects: [effectOf(account, before, { session: renewed })] };
+    },
+  };
+}
+
+export function refreshRoutes(routes: Routes, { writer, performer, admit, times }: LocalParts): void {
+  routes.add({
+    method: 'post',
+    path: '/v1/auth/refresh',
+    summary: 'Renew a session: the tokens before are no good any more',
+    open: true,
+    body: answers.refresh,
+    answer: { status: 200, description: 'Its next two tokens.', schema: answers.begun, changes: true },
+    async handle({ c, body: { refreshToken } }) {
+      admit(c);
+      const shown = readRefreshToken(refreshToken);
+      if (shown === null) throw endedSession();
+      const { account } = await writer.read((db) => readBasis(db, shown));
+      const { value, revision } = await performer.perform(askedBy(c, whoIs(account)), renewAction(shown, times));
+      if (value === null) throw new Unauthenticated('reused-token', 'this refresh token was used before: the session has ended, log in again');
+      return answers.begunAnswer({ value, revision });
+    },
+  });
+}

@@ -1,0 +1,61 @@
+// What does it need that users log in here, and how is it put together? Loaded where `identity.local.enabled` is set, and nowhere else.
+
+import type { Clock } from 'policy-cache';
+import type { Addition, AdditionParts } from '../admin/addition.ts';
+import { activateRoutes } from './activate.ts';
+import { activationRoutes } from './activation.ts';
+import { forgottenRoutes } from './forgotten.ts';
+import { newLink } from './links.ts';
+import { loginRoutes } from './login.ts';
+import { logoutRoutes } from './logout.ts';
+import type { Mailer } from './mailer.ts';
+import type { LocalParts } from './parts.ts';
+import { passwordRoutes } from './password.ts';
+import { createPasswords } from './passwords.ts';
+import { createRate } from './rate.ts';
+import { refreshRoutes } from './refresh.ts';
+
+export interface LocalSettings {
+  /** Milliseconds, as in `identity.local`. */
+  readonly tokenTtl: number;
+  readonly sessionIdle: number;
+  readonly sessionMax: number;
+  readonly linkTtl: number;
+  readonly lockFor: number;
+  readonly lockAfter: number;
+  readonly linkUrl?: string | undefined;
+  readonly passwordLength: number;
+  readonly rate: number;
+  readonly addressHeader?: string | undefined;
+  readonly clock: Pick<Clock, 'now'>;
+  readonly mailer?: Mailer | undefined;
+  readonly failed: (error: unknown) => void;
+  /** Told of each hash that is computed. */
+  readonly computed?: (() => void) | undefined;
+}
+
+export function createLocal(settings: LocalSettings): (parts: AdditionParts) => Addition {
+  const { tokenTtl, sessionIdle, sessionMax, lockFor, lockAfter, passwordLength, rate, addressHeader, clock, mailer, failed, computed } = settings;
+  return (given) => {
+    const parts: LocalParts = {
+      ...given,
+      passwords: createPasswords({ computed }),
+      times: { token: tokenTtl / 1_000, idle: sessionIdle / 1_000, most: sessionMax / 1_000 },
+      lock: { lockAfter, lockFor: lockFor / 1_000 },
+      least: passwordLength,
+      admit: createRate({ clock, perMinute: rate, header: addressHeader }),
+      newLink: () => newLink(settings),
+      mailer,
+      failed,
+    };
+    return {
+      open(routes) {
+        for (const add of [loginRoutes, refreshRoutes, activateRoutes, forgottenRoutes]) add(routes, parts);
+      },
+      known(routes) {
+        for (const add of [logoutRoutes, passwordRoutes, activationRoutes]) add(routes, parts);
+      },
+      newLink: parts.newLink,
+    };
+  };
+}
