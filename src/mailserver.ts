@@ -3,12 +3,19 @@
 import { z } from 'zod';
 import { isLoopback } from './loopback.ts';
 
-/** As `createMailer` (api/local/mail.ts) takes them. @throws for what `mailUrlProblem` and `mailAddress` find something wrong with */
-export function mailSettings({ url, from, insecureTls }: { readonly url: string; readonly from: string; readonly insecureTls: boolean }) {
+interface Settings {
+  readonly url?: string | undefined;
+  readonly from?: string | undefined;
+  readonly insecureTls: boolean;
+}
+
+/** As `createMailer` (api/local/mail.ts) takes them; null: no mail is sent. @throws for what config.ts lets nobody start with */
+export function mailSettings({ url, from = '', insecureTls }: Settings) {
+  if (url === undefined) return null;
   const server = serverOf(url);
-  if (typeof server === 'string') throw new Error(`the URL of the mail server ${server}`);
   const sender = mailAddress(from);
-  if (sender === null) throw new Error('there is no address that mail could be from');
+  if (typeof server === 'string') throw new Error(`identity.local.mail.url ${server}`);
+  if (sender === null) throw new Error('identity.local.mail.from is no address');
   // To a server on this machine nobody comes between, and its certificate is seldom one that anybody knows.
   return { server: { ...server, proved: !insecureTls && !isLoopback(server.host) }, from: sender };
 }

@@ -330,7 +330,8 @@ describe('who it is sent to', () => {
 });
 
 test('what the settings say', () => {
-  const of = (url: string, insecureTls = false) => mailSettings({ url, from: 'Access <access@example.org>', insecureTls });
+  expect(mailSettings({ insecureTls: false })).toBeNull();
+  const of = (url: string, insecureTls = false) => mailSettings({ url, from: 'Access <access@example.org>', insecureTls })!;
   expect(of('smtp://access:pass%2Fword%25of%3Athe%40server@mail.example.org')).toEqual({
     server: { host: 'mail.example.org', port: 587, tls: false, proved: true, login: LOGIN },
     from: FROM,

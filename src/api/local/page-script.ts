@@ -4,10 +4,12 @@
 // Nothing is asked until somebody presses a button, so whoever only opens links (a mail scanner) uses none up. What is asked is
 // relative to the page, which may be served below any prefix.
 
+import { MOST_CHARACTERS } from './passwords.ts';
+
 export const PAGE_SCRIPT = String.raw`'use strict';
 {
   const at = (id) => document.getElementById(id);
-  const MOST = 256;
+  const MOST = ${MOST_CHARACTERS};
   const least = Number(at('set').dataset.least);
   const forms = { set: at('set'), again: at('again') };
   const mails = forms.again !== null;
@@ -85,15 +87,16 @@ export const PAGE_SCRIPT = String.raw`'use strict';
     say('');
     if (refused({ password: short || long, repeated: different })) return;
     const { ok, status, wait, told } = await ask('activate', { token, password });
-    if (ok) {
+    // Done, if perhaps not seen everywhere yet.
+    if (ok || told.code === 'unconfirmed') {
       token = '';
       show('');
       say('Your password is set. You can log in with it now.', { focus: true });
       // The session that comes with it is nobody's: this page keeps nothing.
       if (typeof told.accessToken === 'string') await ask('logout', {}, { authorization: 'Bearer ' + told.accessToken }).catch(() => undefined);
-    } else if (told.field === 'password') refused({ password: String(told.detail).replace(/^password: /, ''), repeated: '' });
-    else if (status === 429 || status >= 500) say(later(wait));
-    else noLink('This link was used already, or its time is over.');
+    } else if (told.reason === 'bad-link') noLink('This link was used already, or its time is over, or there is a newer one.');
+    else if (told.field === 'password') refused({ password: 'It ' + String(told.detail).replace(/^password: /, '') + '.', repeated: '' });
+    else say(status === 429 || status >= 500 ? later(wait) : 'It is refused: ' + told.detail);
   });
 
   if (mails)
@@ -107,7 +110,7 @@ export const PAGE_SCRIPT = String.raw`'use strict';
         show('');
         say('If there is an account with this e-mail, a mail is on its way to it.', { focus: true });
       } else if (status === 429 || status >= 500) say(later(wait));
-      else refused({ email: String(told.detail ?? 'It is not taken.').replace(/^email: /, '') });
+      else refused({ email: 'It ' + String(told.detail).replace(/^email: /, '') + '.' });
     });
 
   at('shown').addEventListener('change', ({ target }) => {

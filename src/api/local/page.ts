@@ -6,16 +6,10 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import type { Routes } from '../admin/route.ts';
 import { PAGE_SCRIPT } from './page-script.ts';
+import type { LocalParts } from './parts.ts';
 
-export interface PageSettings {
-  /** Characters that a password must have. */
-  readonly least: number;
-  /** Whoever has no good link may ask for another by mail. */
-  readonly mails: boolean;
-}
-
-export function pageRoutes(routes: Routes, settings: PageSettings): void {
-  const html = new TextEncoder().encode(page(settings));
+export function pageRoutes(routes: Routes, { least, mailer }: Pick<LocalParts, 'least' | 'mailer'>): void {
+  const html = new TextEncoder().encode(pageOf({ least, mails: mailer !== undefined }));
   routes.add({
     method: 'get',
     path: '/v1/auth/set-password',
@@ -70,7 +64,8 @@ const HEADERS = {
   'cross-origin-opener-policy': 'same-origin',
 };
 
-function page({ least, mails }: PageSettings): string {
+/** `mails`: whoever has no good link may have another one sent. */
+function pageOf({ least, mails }: { readonly least: number; readonly mails: boolean }): string {
   return `<!doctype html>
 <html lang="en">
 <head>
