@@ -38,7 +38,8 @@ const PAGE = 1000;
 
 export interface AdminServer {
   readonly server: string;
-  readonly token: string;
+  /** Null: whoever asks has none yet. */
+  readonly token: string | null;
   /** Over http to a host that is not loopback, too. */
   readonly insecureHttp: boolean;
 }
@@ -52,15 +53,16 @@ export function createAdminClient({ server, token, insecureHttp }: AdminServer):
   if (protocol === 'http:' && !insecureHttp && !isLoopback(hostname))
     throw new InputError(
       '--server',
-      'must be https: over http anybody on the way could take the token. On loopback http is fine, elsewhere with client.insecureHttp: true',
+      'must be https: over http anybody on the way could take the token or the password. On loopback http is fine, elsewhere with client.insecureHttp: true',
     );
   // Else `fetch` refuses it in a sentence that repeats it.
-  if (!/^[\x21-\x7e]+$/.test(token)) throw new InputError('client.token', 'must be one token: printable ASCII characters, no spaces and no line breaks');
+  if (token !== null && !/^[\x21-\x7e]+$/.test(token))
+    throw new InputError('client.token', 'must be one token: printable ASCII characters, no spaces and no line breaks');
   const base = server.replace(/\/+$/, '');
   const client: AdminClient = {
     async call(method, path, { body, ifMatch } = {}) {
       const headers = {
-        authorization: `Bearer ${token}`,
+        ...(token === null ? {} : { authorization: `Bearer ${token}` }),
         ...(body === undefined ? {} : { 'content-type': 'application/json' }),
         ...(ifMatch === undefined ? {} : { 'if-match': ifMatch }),
       };

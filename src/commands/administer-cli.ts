@@ -6,6 +6,7 @@ import type { Verb, VerbOptions } from './administer.ts';
 import type { ApplyFlags } from './apply.ts';
 import type { BootstrapOptions } from './bootstrap.ts';
 import type { Context, ExitCode } from './host.ts';
+import type { LoginFlags } from './login.ts';
 
 export interface Registering {
   /** A command with the options of every command, below `parent`. */
@@ -81,6 +82,14 @@ export function addAdministration(program: Command, { command, runs }: Registeri
         .option('--ttl <time>', 'how long it is good: 90s, 15m, 2h, 7d', '90d');
       verb('keys', ' <id>', 'What is known of its API keys');
       verb('unkey', ' <id> <key>', 'End an API key, by its id');
+      verb('activate', ' <id>', 'Make a link by which it sets its password, once (where identity.local is enabled)').option('--mail', 'mail it to the user');
+      verb('login-as', ' <id>', 'Log in as this user: prints a token (where identity.local is enabled)').option(
+        '--ttl <time>',
+        'how long it is good, 15m at most',
+        '15m',
+      );
+      verb('sessions', ' <id>', 'Where it is logged in');
+      verb('end-session', ' <id> [session]', 'Log it out: of this session, or of all');
     }
     if (kind === 'group') {
       verb('add', ' <id> <member...>', 'Put members in');
@@ -89,7 +98,13 @@ export function addAdministration(program: Command, { command, runs }: Registeri
         .requiredOption('--user-group <id>', 'with whom')
         .requiredOption('--role <id>', 'what they may: a GROUP role');
     }
-    if (kind === 'tenant') fields(verb('administrator', ' <id> [user]', 'Make its first administrator (operator)'), 'user', true);
+    if (kind === 'tenant') {
+      fields(verb('administrator', ' <id> [user]', 'Make its first administrator (operator)'), 'user', true).option(
+        '--activation',
+        'make a link, too, by which it sets its password',
+      );
+      verb('activate', ' <id> <user>', 'Make another link for its first administrator, while nobody has been at work there (operator)');
+    }
   }
 
   const whole = (made: Command): Command =>
@@ -108,6 +123,14 @@ export function addAdministration(program: Command, { command, runs }: Registeri
     .option('--yes', 'do not ask')
     .action(runs(async (context, flags: ApplyFlags) => (await import('./apply.ts')).applyCommand(context, flags)));
 
+  command(program, 'login', 'Log in by e-mail and password (identity.local), and print the token; the password is typed, or comes by standard input', [
+    'export GRANTGATE_CLIENT_TOKEN=$(grantgate login --email ada@acme.example)',
+    'grantgate login --email ada@acme.example --json < password.txt',
+  ])
+    .requiredOption('--email <address>', 'who')
+    .option('--server <url>', 'the api listener of a running service (client.server)')
+    .action(runs(async (context, flags: LoginFlags) => (await import('./login.ts')).loginCommand(context, flags)));
+
   command(program, 'bootstrap', 'A tenant and its first administrator, straight in the database (ADMIN_DATABASE_URL)', [
     'grantgate bootstrap --tenant acme --user ada --email ada@acme.example',
   ])
@@ -115,13 +138,14 @@ export function addAdministration(program: Command, { command, runs }: Registeri
     .requiredOption('--user <id>', 'the first administrator; refused if there is one')
     .option('--name <text>', 'of the tenant')
     .option('--email <address>', 'of the user')
+    .option('--activation', 'make a link by which the user sets its password (identity.local)')
     .action(runs(async (context, options: BootstrapOptions) => (await import('./bootstrap.ts')).bootstrapCommand(context, options)));
 }
 
 const MORE: Readonly<Record<Kind, readonly string[]>> = {
-  tenant: ['administrator'],
+  tenant: ['administrator', 'activate'],
   customer: ['move'],
-  user: ['move', 'key', 'keys', 'unkey'],
+  user: ['move', 'key', 'keys', 'unkey', 'activate', 'login-as', 'sessions', 'end-session'],
   group: ['add', 'remove', 'share'],
   role: [],
   grant: [],

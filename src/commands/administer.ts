@@ -15,7 +15,24 @@ export interface VerbOptions extends ServerFlags, Readonly<Record<string, unknow
   readonly ttl?: string;
 }
 
-export type Verb = 'list' | 'get' | 'create' | 'update' | 'delete' | 'move' | 'add' | 'remove' | 'share' | 'administrator' | 'key' | 'keys' | 'unkey';
+export type Verb =
+  | 'list'
+  | 'get'
+  | 'create'
+  | 'update'
+  | 'delete'
+  | 'move'
+  | 'add'
+  | 'remove'
+  | 'share'
+  | 'administrator'
+  | 'key'
+  | 'keys'
+  | 'unkey'
+  | 'activate'
+  | 'login-as'
+  | 'sessions'
+  | 'end-session';
 
 export interface Asked {
   readonly kind: Kind;
@@ -76,7 +93,13 @@ function request(context: Context, { kind, verb, ids, options }: Asked): Promise
     case 'share':
       return client.call('POST', `${at}/share`, { body: { userGroup: options['userGroup'], role: options['role'] } });
     case 'administrator':
-      return client.call('POST', `${at}/administrator`, { body: { ...(rest[0] === undefined ? {} : { id: rest[0] }), ...bodyOf('user', options, false) } });
+      return client.call('POST', `${at}/administrator`, {
+        body: {
+          ...(rest[0] === undefined ? {} : { id: rest[0] }),
+          ...bodyOf('user', options, false),
+          ...(options['activation'] === true ? { activation: true } : {}),
+        },
+      });
     case 'key':
       return client.call('POST', `${at}/keys`, {
         body: { ...(options.name === undefined ? {} : { name: options.name }), lifetime: lifetimeOf(options.ttl ?? '') },
@@ -85,6 +108,16 @@ function request(context: Context, { kind, verb, ids, options }: Asked): Promise
       return client.call('GET', `${at}/keys`);
     case 'unkey':
       return client.call('DELETE', `${at}/keys/${encodeURIComponent(rest[0] ?? '')}`);
+    case 'activate':
+      return kind === 'tenant'
+        ? client.call('POST', `${at}/administrator/${encodeURIComponent(rest[0] ?? '')}/activation`, { body: {} })
+        : client.call('POST', `${at}/activation`, { body: options['mail'] === true ? { mail: true } : {} });
+    case 'login-as':
+      return client.call('POST', `${at}/login`, { body: { lifetime: lifetimeOf(options.ttl ?? '') } });
+    case 'sessions':
+      return client.call('GET', `${at}/sessions`);
+    case 'end-session':
+      return client.call('DELETE', `${at}/sessions${rest[0] === undefined ? '' : `/${encodeURIComponent(rest[0])}`}`);
     case 'list':
       throw new Error('a list is no single request');
     default:
@@ -96,7 +129,11 @@ function textOf({ verb, ids }: Asked, { body, revision }: AdminAnswer): string {
   const tail = revision === null ? '' : `\nrevision ${revision}`;
   if (verb === 'delete') return `removed ${ids[0] ?? ''}${tail}`;
   if (verb === 'unkey') return `removed ${ids[1] ?? ''}${tail}`;
-  if (verb === 'keys') return (body['items'] as readonly Readonly<Record<string, unknown>>[]).map(lineOf).join('\n');
+  // Alone, so that it can be put where a token is wanted: GRANTGATE_CLIENT_TOKEN=$(grantgate user login-as ben)
+  if (verb === 'login-as') return String(body['accessToken']);
+  if (verb === 'activate') return `${body['mailed'] === true ? 'mailed' : String(body['link'])}\ngood until ${String(body['expires'])}${tail}`;
+  if (verb === 'end-session') return `${String(body['removed'])} ended${tail}`;
+  if (verb === 'keys' || verb === 'sessions') return (body['items'] as readonly Readonly<Record<string, unknown>>[]).map(lineOf).join('\n');
   if (verb === 'add' || verb === 'remove') return `${String(body['added'])} added, ${String(body['removed'])} removed${tail}`;
   return lineOf(body) + tail;
 }

@@ -9,8 +9,8 @@ export interface Host {
   /** `done` is called when the text is with the reader, or with what went wrong. */
   readonly stdout: { write(text: string | Uint8Array, done?: (problem?: Error | null) => void): unknown };
   readonly stderr: { write(text: string): unknown; readonly isTTY?: boolean; readonly columns?: number };
-  /** `destroy`: nothing of it is read any more, so that it does not keep the process. */
-  readonly stdin: AsyncIterable<Uint8Array> & { destroy?(): unknown };
+  /** `destroy`: nothing of it is read any more, so that it does not keep the process. `setRawMode`: a terminal hands over each key, and shows none. */
+  readonly stdin: AsyncIterable<Uint8Array> & { destroy?(): unknown; readonly isTTY?: boolean; setRawMode?(raw: boolean): unknown };
   readonly readFile: (path: string) => string;
   /** As `readFile`, for files of any size; `size` in bytes, null where it cannot be known. */
   readonly openFile: (path: string) => { readonly size: number | null; readonly pieces: AsyncIterable<Uint8Array> };

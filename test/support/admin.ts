@@ -6,13 +6,17 @@ import { PolicyCache } from 'policy-cache';
 import { postgresSource } from 'policy-cache/postgres';
 import { startAdministration, type AdminSettings } from '../../src/api/admin/start.ts';
 import type { AdminEnv } from '../../src/api/admin/route.ts';
-import { newApiKey } from '../../src/opaque.ts';
+import { createLocal, type LocalSettings } from '../../src/api/local/start.ts';
+import { createOpaqueTokens, newApiKey } from '../../src/opaque.ts';
 import { hostClock } from '../../src/clock.ts';
 import { createPdp } from '../../src/pdp.ts';
+import { settings } from '../../src/settings.ts';
 import { vocabulary } from './doors.ts';
 import type { TestDatabase } from './postgres.ts';
 
 export const OPERATOR = 'the-operator-of-the-tests.0123456789abcdef';
+
+const OPAQUE = /^g[gs]_[\w-]{43}$/;
 
 export interface AdminAnswer {
   readonly status: number;
@@ -25,13 +29,16 @@ export interface AdminAnswer {
 export interface TestAdministration {
   readonly cache: PolicyCache;
   readonly routes: Hono<AdminEnv>;
-  /** `by`: a user id, or OPERATOR. The path's parts are encoded by the caller. */
+  /** `by`: a user id, an API key, the token of a session, or OPERATOR. The path's parts are encoded by the caller. */
   ask(by: string, request: string, body?: unknown, headers?: Readonly<Record<string, string>>): Promise<AdminAnswer>;
   close(): void;
 }
 
-/** Every bearer token but the operator's is a user id, as if somebody had proved it. */
-export async function startTestAdministration(database: TestDatabase, more: Pick<AdminSettings, 'bounds' | 'decisions'> = {}): Promise<TestAdministration> {
+/** Every bearer token but the operator's, an API key and that of a session is a user id, as if somebody had proved it. */
+export async function startTestAdministration(
+  database: TestDatabase,
+  more: Pick<AdminSettings, 'bounds' | 'decisions' | 'addition'> = {},
+): Promise<TestAdministration> {
   const cache = new PolicyCache({
     vocabulary,
     source: postgresSource({ url: await database.urlAs('grantgate_reader') }),
@@ -49,6 +56,7 @@ export async function startTestAdministration(database: TestDatabase, more: Pick
       authority: { name: 'test', external: false, tenants: '*' },
       expires: Infinity,
     }),
+    opaque: createOpaqueTokens({ cache, wall: Date.now, kinds: { key: true, session: true }, deadline: 5_000 }),
     cache,
     pdp: createPdp(cache, { deadline: 5_000 }),
     vocabulary,
@@ -77,7 +85,7 @@ export function asking(routes: Hono<AdminEnv>): TestAdministration['ask'] {
     const answer = await routes.request(path, {
       method,
       headers: {
-        authorization: `Bearer ${by === OPERATOR ? OPERATOR : Buffer.from(by).toString('base64url')}`,
+        authorization: `Bearer ${by === OPERATOR || OPAQUE.test(by) ? by : Buffer.from(by).toString('base64url')}`,
         ...(body === undefined ? {} : { 'content-type': 'application/json' }),
         ...headers,
       },
@@ -86,4 +94,10 @@ export function asking(routes: Hono<AdminEnv>): TestAdministration['ask'] {
     const text = await answer.text();
     return { status: answer.status, headers: answer.headers, body: text === '' ? null : (JSON.parse(text) as unknown) };
   };
+}
+
+/** Users log in here, by the settings that there are by default; what goes wrong behind an answer is kept. */
+export function localAddition(more: Partial<LocalSettings> = {}, failures: unknown[] = []): NonNullable<AdminSettings['addition']> {
+  const { local } = settings.parse({}).identity;
+  return createLocal({ ...local, clock: hostClock(), failed: (error) => failures.push(error), ...more });
 }

@@ -67,7 +67,9 @@ export function adminRoutes(parts: AdminParts): Hono<AdminEnv> {
     c.set('who', await authority.identify(asked));
     return next();
   });
-  app.use('/v1/*', limited(BODY_BYTES), jsonObject);
+  const whole = limited(BODY_BYTES);
+  // What is below /v1/auth was read by the smaller limit; a body is read once.
+  app.use('/v1/*', (c, next) => (parts.addition !== undefined && c.req.path.startsWith('/v1/auth/') ? next() : whole(c, next)), jsonObject);
   app.onError((error) => {
     const answer = refusalAnswer(error);
     if (answer === null) throw error;

@@ -105,7 +105,9 @@ export function createAuthority({ pdp, cache, vocabulary, deadline }: AuthorityP
   };
   /** Whoever has logged in as somebody else must be allowed to at each question (semantics 5), in the state in which that is answered. */
   const acting = ({ caller }: Who): readonly Question[] =>
-    isActing(caller) ? [{ user: caller.actor, need: { kind: 'may', operation: 'IMPERSONATE', resource: 'USER', target: caller.subject } }] : [];
+    caller.kind === 'user' && isActing(caller)
+      ? [{ user: caller.actor, need: { kind: 'may', operation: 'IMPERSONATE', resource: 'USER', target: caller.subject } }]
+      : [];
   const request = ({ user, need: { operation, resource, target, owner, groups } }: Question) =>
     requestOf(vocabulary, {
       user,
@@ -218,7 +220,7 @@ function goneMeanwhile(): Unauthenticated {
 }
 
 /** Has somebody logged in as another? */
-export function isActing(caller: Caller): caller is Extract<Caller, { kind: 'user' }> {
+export function isActing(caller: Caller): boolean {
   return caller.kind === 'user' && caller.actor !== caller.subject;
 }
 

@@ -108,6 +108,7 @@ export function activationRoutes(routes: Routes, { vocabulary, performer, newLin
     path: '/v1/tenants/{id}/administrator/{user}/activation',
     summary: 'Make another link for the first administrator of a tenant, while nobody has been at work there (operator)',
     params: z.object({ id: schemas.id, user: schemas.id }),
+    body: answers.nothing,
     answer: { status: 201, description: 'The link.', schema: schemas.madeLink, changes: true },
     async handle({ c, params: { id: tenant, user } }) {
       const link = newLink();

@@ -31,7 +31,7 @@ export const begun = z
   })
   .openapi('BegunSession');
 export const made = z.union([schemas.madeLink, z.object({ mailed: z.literal(true), expires: schemas.time })]).openapi('MadeActivation');
-export const nothing = z.object({}).openapi('Nothing');
+export const nothing = z.strictObject({}).openapi('Nothing');
 export const ended = z.object({ ended: z.int() }).openapi('EndedSessions');
 
 export function begunAnswer(done: Done<BegunSession>): Response {

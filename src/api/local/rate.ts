@@ -22,7 +22,7 @@ export function createRate({ clock, perMinute, header }: RateSettings): (c: Cont
   const buckets = new LRUCache<string, { left: number; at: number }>({ max: MOST_ADDRESSES });
   const each = MINUTE_MS / perMinute;
   return (c) => {
-    const { incoming } = c.env as Partial<HttpBindings>;
+    const { incoming } = (c.env ?? {}) as Partial<HttpBindings>; // not there where no socket is
     const named = header === undefined ? undefined : c.req.header(header)?.split(',').at(-1)?.trim();
     const address = placeOf(named ?? '') ?? placeOf(incoming?.socket.remoteAddress ?? '') ?? '';
     const now = clock.now();

@@ -25,6 +25,7 @@ async function readBasis(db: Statements, { familyHash }: Shown): Promise<Basis> 
   return { session, account };
 }
 
+/** Null: another refresh token is good by now. */
 function renewAction(shown: Shown, times: Times): Action<Basis, BegunSession | null> {
   return {
     name: 'user.session.renew',
@@ -32,16 +33,26 @@ function renewAction(shown: Shown, times: Times): Action<Basis, BegunSession | n
     locks: ({ session }) => ({ update: [session.user], share: [] }),
     needs: () => [],
     async apply(db, { session, account }) {
-      const before = { session: { id: session.id } };
-      if (session.refresh !== shown.hash) {
-        await removeSessions(db, session.user, session.id);
-        return { value: null, effects: [effectOf(account, before, null)] };
-      }
+      if (session.refresh !== shown.hash) return { value: null, effects: [] };
       const { text: accessToken, hash } = newAccessToken();
       const next = newRefreshToken(shown.family);
       const renewed = await renewSession(db, { id: session.id, hash, lifetime: times.token, refresh: next.hash, idle: times.idle, most: times.most });
       if (renewed === null) throw endedSession();
-      return { value: { session: renewed, accessToken, refreshToken: next.text }, effects: [effectOf(account, before, { session: renewed })] };
+      const effect = effectOf(account, { session: { id: session.id } }, { session: renewed });
+      return { value: { session: renewed, accessToken, refreshToken: next.text }, effects: [effect] };
+    },
+  };
+}
+
+function reusedAction(shown: Shown): Action<Basis, null> {
+  return {
+    name: 'user.session.reused',
+    read: (db) => readBasis(db, shown),
+    locks: ({ session }) => ({ update: [session.user], share: [] }),
+    needs: () => [],
+    async apply(db, { session, account }) {
+      const gone = await removeSessions(db, session.user, session.id);
+      return { value: null, effects: gone.map((each) => effectOf(account, { session: each }, null)) };
     },
   };
 }
@@ -59,9 +70,11 @@ export function refreshRoutes(routes: Routes, { writer, performer, admit, times 
       const shown = readRefreshToken(refreshToken);
       if (shown === null) throw endedSession();
       const { account } = await writer.read((db) => readBasis(db, shown));
-      const { value, revision } = await performer.perform(askedBy(c, whoIs(account)), renewAction(shown, times));
-      if (value === null) throw new Unauthenticated('reused-token', 'this refresh token was used before: the session has ended, log in again');
-      return answers.begunAnswer({ value, revision });
+      const asked = askedBy(c, whoIs(account));
+      const { value, revision } = await performer.perform(asked, renewAction(shown, times));
+      if (value !== null) return answers.begunAnswer({ value, revision });
+      await performer.perform(asked, reusedAction(shown));
+      throw new Unauthenticated('reused-token', 'this refresh token was used before: the session has ended, log in again');
     },
   });
 }

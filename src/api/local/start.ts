@@ -2,6 +2,7 @@
 
 import type { Clock } from 'policy-cache';
 import type { Addition, AdditionParts } from '../admin/addition.ts';
+import { actingRoutes } from './acting.ts';
 import { activateRoutes } from './activate.ts';
 import { activationRoutes } from './activation.ts';
 import { forgottenRoutes } from './forgotten.ts';
@@ -15,6 +16,7 @@ import { passwordRoutes } from './password.ts';
 import { createPasswords } from './passwords.ts';
 import { createRate } from './rate.ts';
 import { refreshRoutes } from './refresh.ts';
+import { sessionRoutes } from './sessions.ts';
 
 export interface LocalSettings {
   /** Milliseconds, as in `identity.local`. */
@@ -54,7 +56,7 @@ export function createLocal(settings: LocalSettings): (parts: AdditionParts) => 
         for (const add of [loginRoutes, refreshRoutes, activateRoutes, forgottenRoutes, pageRoutes]) add(routes, parts);
       },
       known(routes) {
-        for (const add of [logoutRoutes, passwordRoutes, activationRoutes]) add(routes, parts);
+        for (const add of [logoutRoutes, passwordRoutes, activationRoutes, sessionRoutes, actingRoutes]) add(routes, parts);
       },
       newLink: parts.newLink,
     };
