@@ -79,8 +79,7 @@ function pageOf({ least, mails }: { readonly least: number; readonly mails: bool
 <body>
 <main>
 <h1>Set your password</h1>
-<noscript><p>This page needs JavaScript: switch it on, and open the link again.</p></noscript>
-<p id="said" role="status" tabindex="-1"></p>
+<p id="said" role="status" tabindex="-1">This page needs JavaScript: switch it on, and open the link again.</p>
 <form id="set" data-least="${least}" novalidate hidden>
 <div class="field">
 <label for="password">New password</label>
