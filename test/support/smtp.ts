@@ -63,7 +63,7 @@ export async function startMailServer({ tls, certificate, login, ...handlers }: 
       const good = username === login?.user && password === login?.password;
       done(good ? null : new Error(`no such user ${username} with ${password}`), { user: username });
     },
-    onData(stream, { envelope, user, secure }, done) {
+    onData(stream, { envelope, user, secure }, answer) {
       const pieces: Buffer[] = [];
       stream.on('data', (piece: Buffer) => pieces.push(piece));
       stream.on('end', () => {
@@ -72,8 +72,8 @@ export async function startMailServer({ tls, certificate, login, ...handlers }: 
         const to = envelope.rcptTo.map(({ address }) => address);
         void PostalMime.parse(raw).then((mail) => {
           arrived.push({ from, to, user: typeof user === 'string' ? user : '', secure, raw, mail });
-          done();
-        }, done);
+          answer();
+        }, answer);
       });
     },
     ...handlers,

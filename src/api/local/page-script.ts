@@ -19,9 +19,13 @@ export const PAGE_SCRIPT = String.raw`'use strict';
   const show = (name) => {
     for (const [each, form] of Object.entries(forms)) if (form !== null) form.hidden = each !== name;
   };
-  const say = (words, { focus = false } = {}) => {
+  const say = (words) => {
     at('said').textContent = words;
-    if (focus) at('said').focus();
+  };
+  /** The field that had the focus is gone. */
+  const end = (words) => {
+    say(words);
+    at('said').focus();
   };
   const wrong = (id, words) => {
     at(id + '-wrong').textContent = words;
@@ -38,7 +42,7 @@ export const PAGE_SCRIPT = String.raw`'use strict';
   const noLink = (words) => {
     token = '';
     show(mails ? 'again' : '');
-    say(words + (mails ? ' Have another one sent to you:' : ' Ask your administrator for another one.'), { focus: true });
+    return words + (mails ? ' Have another one sent to you:' : ' Ask your administrator for another one.');
   };
 
   const read = () => {
@@ -91,10 +95,10 @@ export const PAGE_SCRIPT = String.raw`'use strict';
     if (ok || told.code === 'unconfirmed') {
       token = '';
       show('');
-      say('Your password is set. You can log in with it now.', { focus: true });
+      end('Your password is set. You can log in with it now.');
       // The session that comes with it is nobody's: this page keeps nothing.
       if (typeof told.accessToken === 'string') await ask('logout', {}, { authorization: 'Bearer ' + told.accessToken }).catch(() => undefined);
-    } else if (told.reason === 'bad-link') noLink('This link was used already, or its time is over, or there is a newer one.');
+    } else if (told.reason === 'bad-link') end(noLink('This link was used already, or its time is over, or there is a newer one.'));
     else if (told.field === 'password') refused({ password: 'It ' + String(told.detail).replace(/^password: /, '') + '.', repeated: '' });
     else say(status === 429 || status >= 500 ? later(wait) : 'It is refused: ' + told.detail);
   });
@@ -108,7 +112,7 @@ export const PAGE_SCRIPT = String.raw`'use strict';
       const { ok, status, wait, told } = await ask('forgotten', { email });
       if (ok) {
         show('');
-        say('If there is an account with this e-mail, a mail is on its way to it.', { focus: true });
+        end('If there is an account with this e-mail, a mail is on its way to it.');
       } else if (status === 429 || status >= 500) say(later(wait));
       else refused({ email: 'It ' + String(told.detail).replace(/^email: /, '') + '.' });
     });
@@ -119,6 +123,6 @@ export const PAGE_SCRIPT = String.raw`'use strict';
   // Another link that is opened in this tab loads no page.
   window.addEventListener('hashchange', read);
   read();
-  if (token === '') noLink('This page is opened by the link to set a password, and the link is not here.');
+  if (token === '') say(noLink('This page is opened by the link to set a password, and the link is not here.'));
 }
 `;
