@@ -295,6 +295,20 @@ test('too often, and not there at all, are told as such', async () => {
   expect(tab.said.splice(0).join('\n')).toMatch(/status of 429[^]*ERR_CONNECTION_REFUSED/);
 });
 
-test('no link, and nothing of the mail server, is in a log', () => {
-  expect(behind.sidecar.log()).not.toMatch(/ga_[\w-]{10}|p%w|p%25w|gs_[\w-]{10}/);
+test('a mail that cannot be sent is no link for anybody, and nothing of it is in a log', async () => {
+  await changed('ada', 'PATCH /v1/users/dan', { email: 'dan@acme.example, eve@acme.example' });
+  const token = await tokenFor('ada');
+  const sent = mail.arrived.length;
+  expect(await ask('POST /v1/users/dan/activation', { mail: true }, token)).toMatchObject({ status: 422, body: { field: 'email' } });
+  await changed('ada', 'PATCH /v1/users/dan', { email: 'dan@acme.example' });
+  await mail.close();
+  expect(await ask('POST /v1/users/dan/activation', { mail: true }, token)).toEqual({
+    status: 503,
+    body: { title: 'Service Unavailable', status: 503, code: 'mail', detail: expect.stringMatching(/^the mail server cannot be reached/) as string },
+  });
+  expect(mail.arrived).toHaveLength(sent);
+  await behind.sql`delete from grantgate.activation`;
+  await until(async () => (await ask('POST /v1/auth/forgotten', { email: 'anna@acme.example' })).status === 202, 'what the test before has left of the rate');
+  await until(() => behind.sidecar.log().includes('the mail server cannot be reached'), 'the failure in the log');
+  expect(behind.sidecar.log()).not.toMatch(/ga_[\w-]{10}|p%w|p%25w|gs_[\w-]{10}|@acme/);
 });
