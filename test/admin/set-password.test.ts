@@ -45,6 +45,7 @@ beforeAll(async () => {
       'api.port': apiPort,
       'identity.local.enabled': 'true',
       'identity.local.rate': 60,
+      'overload.delay': '10s', // of a machine that does other work
       'identity.local.linkUrl': page,
       'identity.local.mail.from': 'Access <access@acme.example>',
     },
