@@ -188,7 +188,7 @@ describe('a server that does not take it', () => {
   const LIMIT = 300;
 
   async function failure(port: number, more: Parameters<typeof mailerTo>[1] = {}): Promise<string> {
-    const error: unknown = await mailerTo(port, { limit: LIMIT, login: LOGIN, ...more })
+    const error: unknown = await mailerTo(port, { login: LOGIN, ...more })
       .send(MAIL)
       .catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(MailFailed);
@@ -223,7 +223,7 @@ describe('a server that does not take it', () => {
   });
 
   test('hangs: before it says a word, in the middle of one, or when it has the mail', async () => {
-    const silent = async (options: MailServerOptions): Promise<string> => failure((await server({ login: LOGIN, ...options })).port);
+    const silent = async (options: MailServerOptions): Promise<string> => failure((await server({ login: LOGIN, ...options })).port, { limit: LIMIT });
     expect(await silent({ onConnect: () => undefined })).toBe('the mail server did not take the mail in time');
     expect(await silent({ onData: (stream) => void stream.resume() })).toBe('the mail server did not take the mail in time');
     const sockets = new Set<Socket>();
@@ -234,14 +234,14 @@ describe('a server that does not take it', () => {
     });
     await new Promise<void>((resolve) => drips.listen(0, '127.0.0.1', resolve));
     closing.push(() => void drips.close());
-    expect(await failure((drips.address() as AddressInfo).port)).toBe('the mail server did not take the mail in time');
+    expect(await failure((drips.address() as AddressInfo).port, { limit: LIMIT })).toBe('the mail server did not take the mail in time');
     await until(() => [...sockets].every(({ destroyed }) => destroyed), 'the end of the connection');
     expect(sockets.size).toBe(1);
   });
 
   test('offers no TLS, and must: nothing is sent, no password either', async () => {
     const { port, arrived } = await server({ login: LOGIN });
-    expect(await failure(port, { proved: true, limit: 5_000 })).toMatch(/^the mail server offers no TLS that we could trust \(ETLS/);
+    expect(await failure(port, { proved: true })).toMatch(/^the mail server offers no TLS that we could trust \(ETLS/);
     expect(arrived).toEqual([]);
   });
 
@@ -263,7 +263,7 @@ describe('a server that does not take it', () => {
   test('who waits for a turn waits no longer than the limit, and takes none away', async () => {
     let hangs = true;
     const half = await server({ onMailFrom: (_, __, done) => (hangs ? undefined : done()) });
-    const mailer = mailerTo(half.port, { limit: LIMIT });
+    const mailer = mailerTo(half.port, { limit: 2_000 });
     const results = await Promise.allSettled(Array.from({ length: 10 }, () => mailer.send(MAIL)));
     expect(results.map((result) => result.status === 'rejected' && String(result.reason))).toEqual(
       Array.from({ length: 10 }, () => 'MailFailed: the mail server did not take the mail in time'),
@@ -292,7 +292,7 @@ describe('who it is sent to', () => {
       const { createMailer } = await import(${JSON.stringify(join(root, 'dist/api/local/mail.js'))});
       console.log(await createMailer(${JSON.stringify(settings)}).send(${JSON.stringify(MAIL)}).then(() => 'sent', (error) => error.message));`;
     const env = { PATH: process.env['PATH'] ?? '', ...(trusted ? { NODE_EXTRA_CA_CERTS: join(given.directory, 'private.pem') } : {}) };
-    return (await run(process.execPath, ['--input-type=module', '--eval', script], { env, timeout: 5_000 })).stdout.trim();
+    return (await run(process.execPath, ['--input-type=module', '--eval', script], { env, timeout: 20_000 })).stdout.trim();
   }
   const named = (tls: 'smtps' | 'starttls', certificate = 'localhost'): Promise<MailServer> =>
     server({ tls, certificate: join(given.directory, certificate), login: LOGIN });
