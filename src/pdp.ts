@@ -67,8 +67,9 @@ export function createPdp(cache: Pick<PolicyCache, 'check'>, { deadline = 100, a
       if (first === undefined) first = status.revision;
       differ ||= !isSame(first, status.revision);
       if (decision.allow && index < requests.length - 1) return null;
-      // Allowed then, and something else allowed now: there may have been no moment at which both were.
-      if (decision.allow && differ) {
+      // Allowed then, and something else allowed now: there may have been no moment at which both were. A deny is looked at likewise: on a route
+      // for whoever is authenticated it may still be an answer, and then what was allowed before it counts.
+      if (differ) {
         if (round >= ROUNDS) throw new PolicyError('overload', 'permissions change faster than they can be read');
         return decide(requests, after(options, status), { ...START, waited: missed, round: round + 1 });
       }

@@ -99,10 +99,16 @@ create trigger log_update after update on grantgate.session referencing old tabl
 create trigger log_delete after delete on grantgate.session referencing old table as before_change
   for each statement execute function grantgate.log_session();
 create trigger refuse_truncate before truncate on grantgate.session for each statement execute function grantgate.refuse_truncate();
+create trigger refuse_truncate before truncate on grantgate.credential for each statement execute function grantgate.refuse_truncate();
+create trigger refuse_truncate before truncate on grantgate.activation for each statement execute function grantgate.refuse_truncate();
+create trigger refuse_truncate before truncate on grantgate.login_attempt for each statement execute function grantgate.refuse_truncate();
 alter table grantgate.session enable always trigger log_insert;
 alter table grantgate.session enable always trigger log_update;
 alter table grantgate.session enable always trigger log_delete;
 alter table grantgate.session enable always trigger refuse_truncate;
+alter table grantgate.credential enable always trigger refuse_truncate;
+alter table grantgate.activation enable always trigger refuse_truncate;
+alter table grantgate.login_attempt enable always trigger refuse_truncate;
 
 -- Whoever disables a user ends its sessions, by whatever program: enabled again, it logs in again.
 create function grantgate.end_sessions() returns trigger language plpgsql security definer
@@ -154,6 +160,7 @@ create or replace function grantgate.broken_triggers() returns text[] language s
     ('follower', 'refuse_truncate'), ('fleet', 'refuse_truncate'), ('lease', 'refuse_truncate'), ('audit', 'refuse_truncate'),
     ('api_key', 'log_insert'), ('api_key', 'log_update'), ('api_key', 'log_delete'), ('api_key', 'refuse_truncate'),
     ('session', 'log_insert'), ('session', 'log_update'), ('session', 'log_delete'), ('session', 'refuse_truncate'),
+    ('credential', 'refuse_truncate'), ('activation', 'refuse_truncate'), ('login_attempt', 'refuse_truncate'),
     ('user_account', 'end_sessions'), ('user_account', 'follow_email')) e (rel, name)
   where not exists (
     select from pg_trigger t

@@ -100,7 +100,11 @@ describe('a key', () => {
     });
     expect(await after((tables) => tables.removeKey(hash(1)))).toBeNull();
     expect(await after((tables) => tables.setKey({ hash: hash(1), user: 'ann', actor: '', expires: END }))).toEqual({ user: 'ann', actor: '', expires: END });
-    expect(await after((tables) => tables.remove('ann'))).toBeNull();
+    const acting = { user: 'ann', actor: 'ben', expires: END };
+    expect(await after((tables) => tables.setKey({ hash: hash(1), ...acting }))).toEqual(acting);
+    expect(now(cache.key(hash(1)))).toEqual(acting);
+    expect(await after((tables) => tables.setKey({ hash: hash(1), ...acting, user: 'ben', actor: 'ann' }))).toEqual({ ...acting, user: 'ben', actor: 'ann' });
+    expect(await after((tables) => tables.remove('ann')), 'with who has it').toBeNull();
     expect(now(cache.key(hash(1)))).toBeNull();
   });
 

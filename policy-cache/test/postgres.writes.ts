@@ -26,13 +26,22 @@ export async function write(sql: Transaction, change: Write): Promise<void> {
       return done(sql`update grantgate.group_permission set shared = ${change.shared} where id = ${change.grant}`);
     case 'remove':
       return done(sql`delete from grantgate.object where id = ${change.id}`);
+    // What has an actor is a session, whose row also says when it ends as a whole.
     case 'insertKey':
+      if (change.key.actor !== '')
+        return done(sql`insert into grantgate.session (id, tenant, user_id, actor, hash, expires, ends)
+          select ${change.key.hash}, o.tenant, o.id, ${change.key.actor}, ${change.key.hash}, x.at, x.at
+          from grantgate.object o, (select to_timestamp(${change.key.expires}::float8 / 1000) at) x where o.id = ${change.key.user}`);
       return done(sql`insert into grantgate.api_key (hash, id, tenant, user_id, expires, created_by)
         select ${change.key.hash}, ${change.key.hash}, o.tenant, o.id, to_timestamp(${change.key.expires}::float8 / 1000), '' from grantgate.object o where o.id = ${change.key.user}`);
     case 'updateKey':
+      if (change.key.actor !== '')
+        return done(sql`update grantgate.session s set actor = ${change.key.actor}, expires = x.at, ends = x.at
+          from (select to_timestamp(${change.key.expires}::float8 / 1000) at) x where s.hash = ${change.key.hash}`);
       return done(sql`update grantgate.api_key set expires = to_timestamp(${change.key.expires}::float8 / 1000) where hash = ${change.key.hash}`);
     case 'removeKey':
-      return done(sql`delete from grantgate.api_key where hash = ${change.hash}`);
+      return done(sql`with s as (delete from grantgate.session where hash = ${change.hash} returning 1), k as (delete from grantgate.api_key where hash = ${change.hash} returning 1)
+        select from s union all select from k`);
     case 'touchEverything':
       return done(sql`select grantgate.touch('*')`);
     default:

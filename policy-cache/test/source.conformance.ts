@@ -219,6 +219,31 @@ export function sourceConformance(make: () => Promise<SourceUnderTest>): void {
     expect((await attachment.keys([second])).rows).toEqual([]);
   });
 
+  test('keys that somebody has as another: both are told, and it ends with either of them', async () => {
+    const hashes = ['a', 'b', 'c'].map((digit) => digit.repeat(64)) as [string, string, string];
+    const people = world({ tenants: [], users: ['holder', 'actor', 'deputy', 'gone'].map((id) => ({ id, owner: 't' })) });
+    await touchedBy({ do: 'insert', world: people });
+    const [first, second, third] = hashes;
+    const key = { hash: first, user: 'holder', actor: 'actor', expires: 1_800_000_000_123 };
+    expect(await touchedBy({ do: 'insertKey', key })).toEqual([`k:${first}`]);
+    expect((await attachment.keys([first])).rows).toEqual([key]);
+    expect(await touchedBy({ do: 'updateKey', key: { ...key, actor: 'deputy' } })).toEqual([`k:${first}`]);
+    expect((await attachment.keys([first])).rows).toEqual([{ ...key, actor: 'deputy' }]);
+    expect(await touchedBy({ do: 'removeKey', hash: first })).toEqual([`k:${first}`]);
+    expect((await attachment.keys([first])).rows).toEqual([]);
+    await touchedBy({ do: 'insertKey', key: { ...key, hash: second } }, { do: 'insertKey', key: { ...key, hash: third, actor: 'gone' } });
+    expect(byText((await attachment.keys(hashes)).rows)).toEqual(
+      byText([
+        { ...key, hash: second },
+        { ...key, hash: third, actor: 'gone' },
+      ]),
+    );
+    expect(byText(await touchedBy({ do: 'remove', id: 'gone' }))).toEqual([`k:${third}`, 'o:gone']);
+    expect((await attachment.keys(hashes)).rows).toEqual([{ ...key, hash: second }]);
+    expect(byText(await touchedBy({ do: 'remove', id: 'holder' }))).toEqual([`k:${second}`, 'o:holder']);
+    expect((await attachment.keys(hashes)).rows).toEqual([]);
+  });
+
   test('each write touches what coherence 3.6 says, and a change is pulled in the order of commits', async () => {
     expect(await touchedBy({ do: 'addMember', member: 'bob', group: 'staff' })).toEqual(['o:bob']);
     expect(await touchedBy({ do: 'removeMember', member: 'bob', group: 'staff' })).toEqual(['o:bob']);

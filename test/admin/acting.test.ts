@@ -88,7 +88,7 @@ describe('to log in', () => {
     expect(await admin.ask(accessToken, 'GET /v1/me')).toMatchObject({ status: 200, body: { subject: 'eli', actor: 'dina', owner: 'tower' } });
     expect(reports).toMatchObject([{ subject: 'eli', actor: 'dina', verdict: 'permit' }]);
     const audit = await sql`select actor, as_user, target, owner, before, after from grantgate.audit where action = 'user.login-as' and target = 'eli'`;
-    const { id } = (await admin.ask('ada', 'GET /v1/users/eli/sessions')).body.items[0] as { id: string };
+    const { id } = bodyOf(await admin.ask('ada', 'GET /v1/users/eli/sessions')).items[0]!;
     expect(audit).toMatchObject([
       { actor: 'dina', as_user: 'dina', target: 'eli', owner: 'tower', before: null, after: { session: { id, user: 'eli', actor: 'dina' } } },
     ]);

@@ -28,7 +28,9 @@ beforeAll(async () => {
   server = await startPostgres('embedded18');
   const database = await server.database();
   const env = { ADMIN_DATABASE_URL: await database.urlAs('grantgate_writer'), GRANTGATE_OPERATOR_SECRETS: OPERATOR };
-  sidecar = await startSidecar({ databaseUrl: await database.urlAs('grantgate_reader'), env });
+  // What is asked without a credential is in the document where users log in here.
+  const set = { 'identity.local.enabled': 'true', 'identity.local.rate': 1_000_000 };
+  sidecar = await startSidecar({ databaseUrl: await database.urlAs('grantgate_reader'), env, set });
   counted = await counting(sidecar.api);
   directory = await mkdtemp(join(tmpdir(), 'grantgate-contract-'));
   for (const [by, path, body] of [

@@ -5,7 +5,7 @@
 import { ANY, uncovered, withHeld, type Grant, type HandedGrant, type Held, type PolicyCache, type Vocabulary } from 'policy-cache';
 import type { Authority, Need } from '../../src/api/admin/needs.ts';
 import { Forbidden } from '../../src/api/admin/refusals.ts';
-import type { Kind } from '../support/admin-calls.ts';
+import { AIDE, type Kind } from '../support/admin-calls.ts';
 
 export interface Mutation {
   readonly without: string;
@@ -15,6 +15,8 @@ export interface Mutation {
   readonly aims?: readonly string[];
   /** A need that is not asked, among all of the call. */
   readonly drops?: (need: Need, all: readonly Need[]) => boolean;
+  /** Whoever has logged in as another is taken for that one alone: by the administration, or at the doors. */
+  readonly forgets?: 'administration' | 'doors';
   /** Is it covered, as it would be judged? */
   readonly covers?: (vocabulary: Vocabulary, held: Held, handed: HandedGrant) => boolean;
 }
@@ -129,7 +131,39 @@ const PLACES: readonly Mutation[] = [
   },
 ];
 
-export const MUTATIONS: readonly Mutation[] = [...CLAUSES, ...PLACES];
+/**
+ * Of log in as. That the owner of whom one logs in as is in the own subtree has none: IMPERSONATE is in no GROUP role, and without those
+ * rule 6a says as much.
+ */
+const ACTING: readonly Mutation[] = [
+  {
+    without: 'IMPERSONATE, where somebody logs in as another',
+    by: ['user', 'act', 'act'],
+    drops: (need) => need.kind === 'may' && need.operation === 'IMPERSONATE',
+  },
+  {
+    without: 'covers, where somebody logs in as another',
+    by: ['act'],
+    aims: ['chief', 'sub-chief'],
+    drops: coverAt((all) => asks(all, 'IMPERSONATE')),
+  },
+  {
+    without: 'what outlives it is not made by whoever has logged in as another',
+    by: ['act', 'key'],
+    aims: [AIDE],
+    drops: (need) => need.kind === 'not-acting',
+  },
+  { without: 'IMPERSONATE at each request to the administration', by: ['act'], aims: [AIDE], forgets: 'administration' },
+  { without: 'IMPERSONATE at each check', by: ['act'], aims: [AIDE], forgets: 'doors' },
+  {
+    without: "covers, where a user's sessions are ended or a key is made",
+    by: ['key'],
+    aims: ['chief', 'sub-chief'],
+    drops: coverAt((all) => asks(all, 'WRITE', 'USER')),
+  },
+];
+
+export const MUTATIONS: readonly Mutation[] = [...CLAUSES, ...PLACES, ...ACTING];
 
 /** The real authority, less one thing. */
 export function mutated(

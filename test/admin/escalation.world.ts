@@ -4,6 +4,7 @@
 // customers whose users get things by the All group, and with shares of what belongs to others.
 
 import type { WorldFile, WorldRole } from 'policy-cache';
+import { AIDE } from '../support/admin-calls.ts';
 
 const ADMINISTERS = ['USER', 'USER_GROUP', 'ROLE', 'GROUP_PERMISSION', 'CUSTOMER', 'CUSTOMER_GROUP', 'DEVICE_GROUP'];
 
@@ -24,7 +25,14 @@ export function withOffice(world: WorldFile, where: number): WorldFile {
     customers: [...world.customers, { id: 'base', owner: 't0', groups: [] }, { id: 'sub', owner: o, groups: [] }, { id: 'side', owner: 't0', groups: [] }],
     groups: [
       ...world.groups,
-      ...[userGroup('office', o), userGroup('chiefs', o), userGroup('sub-chiefs', 'sub'), userGroup('side-staff', 'side'), userGroup('side-readers', 'side')],
+      ...[
+        userGroup('office', o),
+        userGroup('chiefs', o),
+        userGroup('aides', o),
+        userGroup('sub-chiefs', 'sub'),
+        userGroup('side-staff', 'side'),
+        userGroup('side-readers', 'side'),
+      ],
       { id: 'meters', type: 'DEVICE', owner: o },
       { id: 'side-meters', type: 'DEVICE', owner: 'side' },
       { id: 'side-others', type: 'DEVICE', owner: 'side' },
@@ -33,6 +41,7 @@ export function withOffice(world: WorldFile, where: number): WorldFile {
       ...world.users,
       ...[
         user(CLERK, o, 'office'),
+        user(AIDE, o, 'aides'),
         user('chief', o, 'chiefs'),
         user('sub-chief', 'sub', 'sub-chiefs'),
         user('sider', 'side', 'side-staff'),
@@ -53,6 +62,7 @@ export function withOffice(world: WorldFile, where: number): WorldFile {
     roles: [
       ...world.roles,
       role('r-office', { ...Object.fromEntries(ADMINISTERS.map((resource) => [resource, ['ALL']])), DEVICE: ['READ'], TENANT: ['READ'] }),
+      role('r-aide', { USER: ['READ', 'WRITE'] }),
       role('r-chief', { ALL: ['ALL'] }),
       role('r-devices', { DEVICE: ['ALL'] }),
       role('r-read', { DEVICE: ['READ'] }),
@@ -66,6 +76,7 @@ export function withOffice(world: WorldFile, where: number): WorldFile {
       ...world.grants,
       ...[
         { id: 'p-office', userGroup: 'office', role: 'r-office' },
+        { id: 'p-aides', userGroup: 'aides', role: 'r-aide' },
         { id: 'p-chiefs', userGroup: 'chiefs', role: 'r-chief' },
         { id: 'p-sub-chiefs', userGroup: 'sub-chiefs', role: 'r-chief' },
         { id: 'all-users-of-sub', userGroup: 'all:USER:sub', role: 'r-devices' },

@@ -1,4 +1,4 @@
-// Does an API key come and go by the administration, to whom it may, and is it refused at every door from the answer on that says it is gone?
+// Does an API key, or a session as another user, come and go by the administration, to whom it may, and is it refused at every door from the answer on that says it is gone?
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openPool } from 'policy-cache/postgres';
@@ -142,7 +142,7 @@ describe('with the service', () => {
   beforeAll(async () => {
     const database = await server.database();
     const databaseUrl = await database.urlAs('grantgate_reader');
-    const set = { 'identity.apiKeys': 'true', 'doors.deadline': '2s', 'doors.atLeast': 'true' };
+    const set = { 'identity.apiKeys': 'true', 'identity.local.enabled': 'true', 'doors.deadline': '2s', 'doors.atLeast': 'true' };
     const env = { ADMIN_DATABASE_URL: await database.urlAs('grantgate_writer'), GRANTGATE_OPERATOR_SECRETS: OPERATOR };
     [writing, other] = await Promise.all([startSidecar({ databaseUrl, set, env }), startSidecar({ databaseUrl, set })]);
     for (const sidecar of [writing, other]) {
@@ -172,7 +172,8 @@ describe('with the service', () => {
   async function asked(sidecar: ServedSidecar, key: string): Promise<readonly [http: number, grpc: string]> {
     const { http, grpc } = doors.get(sidecar)!;
     const headers = { 'x-original-method': 'GET', 'x-original-uri': DEVICE };
-    const answer = await http.ask({ path: '/auth/nginx', headers: { ...headers, authorization: `ApiKey ${key}` } });
+    const scheme = key.startsWith('gg_') ? 'ApiKey' : 'Bearer';
+    const answer = await http.ask({ path: '/auth/nginx', headers: { ...headers, authorization: `${scheme} ${key}` } });
     const { answer: told, error } = await grpc.check(checkRequest({ path: DEVICE, headers: { authorization: `Bearer ${key}` } }));
     if (answer.status === 200) expect(answer.headers['x-auth-user']).toBe('ben');
     return [answer.status, told === null ? `gRPC ${error}` : verdictOf(told)];
@@ -214,7 +215,29 @@ describe('with the service', () => {
     expect(await asked(writing, key)).toEqual([401, NOBODY]);
   });
 
+  test('the command line: login-as, sessions, end-session; what is ended is refused at every sidecar, as a key is', async () => {
+    const env = { GRANTGATE_CLIENT_TOKEN: await tokenFor('ada') };
+    const run = async (...args: string[]) => {
+      const { code, stdout, stderr } = await cli(['user', ...args, '--server', `http://127.0.0.1:${writing.api}`], { env });
+      expect([code, stderr]).toEqual([0, '']);
+      return stdout.trimEnd();
+    };
+    const token = await run('login-as', 'ben', '--ttl', '5m');
+    expect(token, 'alone, to be put where a token is wanted').toMatch(/^gs_[\w-]{43}$/);
+    expect(await asked(writing, token)).toEqual([200, ALLOWED]);
+    const { items } = JSON.parse(await run('sessions', 'ben', '--json')) as { items: { id: string; actor: string; created: string; expires: string }[] };
+    expect(items).toMatchObject([{ user: 'ben', actor: 'ada' }]);
+    expect(Date.parse(items[0]!.expires) - Date.parse(items[0]!.created)).toBeCloseTo(300_000, -2);
+    expect(await run('sessions', 'ben')).toMatch(/^[\w-]{36} {2}user=ben {2}actor=ada {2}created=/);
+    const [said, revision = ''] = (await run('end-session', 'ben', items[0]!.id)).split('\nrevision ');
+    expect(said).toBe('1 ended');
+    expect(await asked(writing, token)).toEqual([401, NOBODY]);
+    await other.reached(revision);
+    expect(await asked(other, token)).toEqual([401, NOBODY]);
+    expect(await run('end-session', 'ben')).toMatch(/^0 ended\nrevision /);
+  });
+
   test('nowhere in a log', () => {
-    for (const sidecar of [writing, other]) expect(sidecar.log()).not.toMatch(/gg_[\w-]{10}/);
+    for (const sidecar of [writing, other]) expect(sidecar.log()).not.toMatch(/g[gs]_[\w-]{10}/);
   });
 });

@@ -1,4 +1,4 @@
-// Is a check with a token that is reached as fast as one without, and one by an API key as one by a signed token?  npm run bench:token [-- --json]
+// Is a check with a token that is reached as fast as one without, and one by an API key or a session as one by a signed token?  npm run bench:token [-- --json]
 //
 // At the cache and through the door over HTTP, beside what neither can beat: a bare Map look-up, and the door's answer on a public
 // route. Variants take turns in short rounds and are compared within each round, so that a machine that does other work slows all of
@@ -15,7 +15,7 @@ import { fileURLToPath } from 'node:url';
 import { PolicyCache, compileVocabulary, formatRevision, parseRevision, parseWorldFile, requestOf } from 'policy-cache';
 import { MemorySource } from 'policy-cache/memory';
 import { parse } from 'yaml';
-import { createOpaqueTokens, newApiKey } from '../../dist/opaque.js';
+import { createOpaqueTokens, newAccessToken, newApiKey } from '../../dist/opaque.js';
 import { createAuthorize, decisionIds } from '../../dist/authorize.js';
 import { hostClock } from '../../dist/clock.js';
 import { createHttpDoors } from '../../dist/doors/http.js';
@@ -34,6 +34,7 @@ const GOALS = { cache: 1.5, door: 1.15 };
 
 /** Of every process of this bench. */
 const API_KEY = newApiKey();
+const SESSION = newAccessToken();
 const vocabulary = compileVocabulary(parse(readFileSync(new URL('../../policy-cache/vocabulary/thingsboard.yaml', import.meta.url), 'utf8')));
 const { world, problems } = parseWorldFile({
   tenants: [{ id: 't' }],
@@ -53,6 +54,7 @@ async function warmCache() {
   cache.start();
   await cache.ready(10_000);
   source.commit((tables) => tables.setKey({ hash: API_KEY.hash, user: 'reader', actor: '', expires: Date.now() + 3_600_000 }));
+  source.commit((tables) => tables.setKey({ hash: SESSION.hash, user: 'reader', actor: '', expires: Date.now() + 3_600_000 }));
   const revisions = Array.from({ length: HISTORY }, (_, i) =>
     formatRevision(source.commit((tables) => (i % 2 === 0 ? tables.addEntity({ id: 'e', type: 'DEVICE', owner: 't', groups: [] }) : tables.remove('e')))),
   );
@@ -82,7 +84,7 @@ async function serve() {
   const address = await listen(doors.server(), { host: '127.0.0.1', port: 0 });
   const token = await signToken(key, { userId: 'reader', scope: 'TENANT_ADMIN', issuedAt: Math.floor(wall() / 1000), lifetime: 3_600 });
   process.on('disconnect', () => process.exit(0));
-  process.send?.({ port: Number(address.split(':').at(-1)), token, key: API_KEY.key, newest, older });
+  process.send?.({ port: Number(address.split(':').at(-1)), token, key: API_KEY.key, session: SESSION.text, newest, older });
 }
 
 async function measure() {
@@ -115,7 +117,7 @@ async function measure() {
   say(`at the cache, ns:        ${row(atCache.medians, 1)}`);
 
   const child = fork(fileURLToPath(import.meta.url), ['door']);
-  const [at] = /** @type {[{ port: number, token: string, key: string, newest: string, older: string }]} */ (await once(child, 'message'));
+  const [at] = /** @type {[{ port: number, token: string, key: string, session: string, newest: string, older: string }]} */ (await once(child, 'message'));
   const socket = connect(at.port, '127.0.0.1').setNoDelay();
   await once(socket, 'connect');
   /** @param {string} path @param {readonly string[]} more */
@@ -137,6 +139,7 @@ async function measure() {
     newest: await asking('/api/device/d', [`X-Authz-At-Least: ${at.newest}`]),
     older: await asking('/api/device/d', [`X-Authz-At-Least: ${at.older}`]),
     key: await asking('/api/device/d', [], at.key),
+    session: await asking('/api/device/d', [], at.session),
   });
   socket.destroy();
   child.disconnect();
@@ -148,7 +151,7 @@ async function measure() {
 }
 
 /** @typedef {(calls: number) => Promise<number> | number} Timed Nanoseconds of so many calls. */
-/** @typedef {'floor' | 'without' | 'unread' | 'newest' | 'older' | 'key'} Variant `key`: at the cache, whose it is; through the door, a check by it. */
+/** @typedef {'floor' | 'without' | 'unread' | 'newest' | 'older' | 'key' | 'session'} Variant `key`: at the cache, whose it is; through the door, a check by it. */
 
 /** @param {() => boolean} call @returns {Timed} */
 function inLoop(call) {
@@ -169,7 +172,7 @@ function inLoop(call) {
 async function rounds({ calls, rounds: count }, variants) {
   const names = /** @type {Variant[]} */ (Object.keys(variants));
   /** @type {Record<Variant, number[]>} */
-  const times = { floor: [], without: [], unread: [], newest: [], older: [], key: [] };
+  const times = { floor: [], without: [], unread: [], newest: [], older: [], key: [], session: [] };
   for (let round = -5; round < count; round++) {
     await turn(); // for pulls, which the cache must have to go on answering
     // In another order each time: whoever comes next pays for what the last one left to be collected.

@@ -1,11 +1,11 @@
-// What becomes of API keys when a database is migrated under a living sidecar, imported into, and exported?
+// What becomes of API keys and sessions when a database is migrated under a living sidecar, imported into, and exported?
 
 import { readdirSync, readFileSync } from 'node:fs';
-import { PolicyCache } from 'policy-cache';
+import { PolicyCache, requestOf } from 'policy-cache';
 import { migrate, openPool, postgresSource } from 'policy-cache/postgres';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { hostClock } from '../../src/clock.ts';
-import { newApiKey } from '../../src/opaque.ts';
+import { newAccessToken, newApiKey } from '../../src/opaque.ts';
 import { cli } from '../support/cli.ts';
 import { vocabulary } from '../support/doors.ts';
 import { startPostgres, type TestServer } from '../support/postgres.ts';
@@ -38,12 +38,24 @@ async function keyOf(sql: Sql, user: string): Promise<string> {
   return hash;
 }
 
-describe('before the schema has keys', () => {
-  test('none is known, checks are answered, and from the migration on keys are known without a restart', async () => {
+describe('a sidecar that follows an older schema', () => {
+  /** A session of the user, that the other has; good for an hour. */
+  const sessionOf = async (sql: Sql, user: string, actor: string): Promise<string> => {
+    const { hash } = newAccessToken();
+    await sql`insert into grantgate.session (id, tenant, user_id, actor, hash, expires, ends)
+      select ${hash}, o.tenant, o.id, ${actor}, ${hash}, now() + interval '1 hour', now() + interval '1 hour' from grantgate.object o where o.id = ${user}`;
+    return hash;
+  };
+
+  test.each([
+    [5, 'neither keys nor sessions'],
+    [7, 'keys, and no sessions'],
+    [8, 'all of them'],
+  ])('version %i, with %s: what there is is known, checks are answered, and from the migration on the rest is known without a restart', async (version) => {
     const { database, sql } = await open('empty');
     await migrate(
       sql,
-      files.filter(({ name }) => name < '0007'),
+      files.filter(({ name }) => Number(name.slice(0, 4)) <= version),
     );
     await seed(sql);
     const source = postgresSource({ url: await database.urlAs('grantgate_reader') });
@@ -51,13 +63,24 @@ describe('before the schema has keys', () => {
     onTestFinished(() => cache.close());
     cache.start();
     await cache.ready(20_000);
-    const { hash } = newApiKey();
-    expect(await cache.key(hash, { deadline: 5_000 })).toBeNull();
+    const known = (hash: string) => cache.key(hash, { deadline: 5_000, atLeast: 'latest' });
+    expect(await known(newApiKey().hash)).toBeNull();
+    expect(await known(newAccessToken().hash)).toBeNull();
+    const before = version < 7 ? null : await keyOf(sql, 'u');
+    if (before !== null) expect(await known(before)).toMatchObject({ user: 'u', actor: '' });
+    const question = requestOf(vocabulary, { user: 'u', operation: 'READ', resource: 'DEVICE', target: 'd' });
+    expect(await cache.check(question, undefined, { deadline: 5_000 })).toMatchObject({ allow: true });
+
     await migrate(sql, files);
-    const made = await keyOf(sql, 'u');
-    expect(await cache.key(made, { deadline: 5_000, atLeast: 'latest' })).toMatchObject({ user: 'u' });
+    const key = await keyOf(sql, 'u');
+    const session = await sessionOf(sql, 'u', 'u2');
+    expect(await known(key)).toMatchObject({ user: 'u', actor: '' });
+    expect(await known(session)).toMatchObject({ user: 'u', actor: 'u2' });
+    if (before !== null) expect(await known(before)).toMatchObject({ user: 'u' });
     await sql`delete from grantgate.api_key`;
-    await until(async () => (await cache.key(made, { deadline: 5_000 })) === null, 'it is gone');
+    await sql`update grantgate.user_account set enabled = false where id = 'u2'`;
+    for (const [hash, what] of [[key, 'the key'] as const, [session, 'the session'] as const])
+      await until(async () => (await cache.key(hash, { deadline: 5_000 })) === null, `${what} is gone`);
     expect(cache.stats.attaches).toBe(1);
   });
 });

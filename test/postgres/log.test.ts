@@ -4,10 +4,13 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openPool } from 'policy-cache/postgres';
 import { servers, startPostgres, type TestDatabase, type TestServer } from '../support/postgres.ts';
 import { until } from '../support/until.ts';
-import { KEY } from './refusals.ts';
+import { ATTEMPT, CREDENTIAL, KEY, LINK, SESSION } from './refusals.ts';
 import { changesSince, customer, entity, genericRole, grant, group, headOf, member, refusal, seed, tenant, user, type Sql } from './fixture.ts';
 
 const HASH = '0'.repeat(64);
+/** Of a session, and of two others. */
+const [TOKEN, SECOND, THIRD] = ['2', '3', '4'].map((digit) => digit.repeat(64)) as [string, string, string];
+const RENEWABLE = SESSION({ family: '5' });
 
 type Touched = readonly [tag: string, keys: string];
 
@@ -178,6 +181,49 @@ const CHANGES: readonly (readonly [what: string, statement: string, touched: rea
     `${KEY({})}; ${KEY({ hash: '1', id: 'k1' })}`,
   ],
   ['what people call an API key', `update grantgate.api_key set name = 'x', id = 'x', created_by = 'x', expires = expires`, [], KEY({})],
+  ['a session begun', RENEWABLE, [['k', TOKEN]]],
+  ['a session that somebody has as another', SESSION({ actor: 'u2' }), [['k', TOKEN]]],
+  ['a session renewed: another token', `update grantgate.session set hash = repeat('3', 64), renewed = now()`, [['k', `${TOKEN},${SECOND}`]], RENEWABLE],
+  ['a session whose token ends earlier', `update grantgate.session set expires = '2090-01-01'`, [['k', TOKEN]], RENEWABLE],
+  ['a session given to somebody else', `update grantgate.session set user_id = 'u2'`, [['k', TOKEN]], RENEWABLE],
+  ['a session with an actor', `update grantgate.session set actor = 'u2'`, [['k', TOKEN]], SESSION({})],
+  [
+    'what a session is renewed by, and when it ends',
+    `update grantgate.session set refresh = repeat('7', 64), ends = '2101-01-01', renewed = now()`,
+    [],
+    RENEWABLE,
+  ],
+  ['a session ended', `delete from grantgate.session`, [['k', TOKEN]], RENEWABLE],
+  [
+    'a user deleted: sessions of it and by it, by cascade',
+    `delete from grantgate.object where id = 'u2'`,
+    [
+      ['o', 'u2'],
+      ['k', `${SECOND},${THIRD}`],
+    ],
+    `${SESSION({})}; ${SESSION({ id: 'by', hash: '3', actor: 'u2' })}; ${SESSION({ id: 'of', hash: '4', user: 'u2' })}`,
+  ],
+  [
+    'a user disabled: sessions of it and by it end, and its link',
+    `update grantgate.user_account set enabled = false where id = 'u2'`,
+    [
+      ['o', 'u2'],
+      ['k', SECOND],
+      ['k', THIRD],
+    ],
+    `${SESSION({})}; ${SESSION({ id: 'by', hash: '3', actor: 'u2' })}; ${SESSION({ id: 'of', hash: '4', user: 'u2' })}; ${LINK({ user: 'u2' })}`,
+  ],
+  [
+    'two users disabled by one statement: what ends of both is one entry',
+    `update grantgate.user_account set enabled = false where id in ('u', 'u2')`,
+    [
+      ['o', 'u,u2'],
+      ['k', `${TOKEN},${SECOND},${THIRD}`],
+    ],
+    `${SESSION({})}; ${SESSION({ id: 'by', hash: '3', actor: 'u2' })}; ${SESSION({ id: 'of', hash: '4', user: 'u2' })}`,
+  ],
+  ['another e-mail: what it logs in by', `update grantgate.user_account set email = 'New@Example.com' where id = 'u'`, [], `${CREDENTIAL({})}; ${SESSION({})}`],
+  ['passwords, links, attempts', `${CREDENTIAL({})}; ${LINK({})}; ${ATTEMPT()}; delete from grantgate.credential; delete from grantgate.activation`, []],
   ['by hand', `select grantgate.touch('*')`, [['*', '']]],
   ['by hand, some keys', `select grantgate.touch('o', '{x,y}')`, [['o', 'x,y']]],
   ['by hand, every key of a tag', `select grantgate.touch('g')`, [['g', '']]],

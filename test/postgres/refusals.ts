@@ -13,6 +13,26 @@ const AUDIT = (kind: string, actor: string): string =>
 export const KEY = ({ hash = '0', id = 'k', user = 'u', name = 'n', expires = '2100-01-01' }): string =>
   `insert into grantgate.api_key (hash, id, tenant, user_id, name, expires, created_by) values (repeat('${hash}', 64), '${id}', 't', '${user}', '${name}', '${expires}', '')`;
 
+export const CREDENTIAL = ({ user = 'u', login = 'u@example.com', password = '$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA' }): string =>
+  `insert into grantgate.credential (user_id, tenant, login, password) values ('${user}', 't', '${login}', '${password}')`;
+export const LINK = ({ user = 'u', hash = '0' }): string =>
+  `insert into grantgate.activation (user_id, tenant, hash, expires, created_by) values ('${user}', 't', repeat('${hash}', 64), '2100-01-01', '')`;
+interface SessionRow {
+  readonly id?: string;
+  readonly user?: string;
+  readonly actor?: string;
+  readonly hash?: string;
+  readonly expires?: string;
+  readonly ends?: string;
+  readonly family?: string;
+  readonly refresh?: string;
+}
+const digits = (digit: string | undefined): string => (digit === undefined ? 'null' : `repeat('${digit}', 64)`);
+export const SESSION = ({ id = 's', user = 'u', actor, hash = '2', expires = '2100-01-01', ends = expires, family, refresh = family }: SessionRow): string =>
+  `insert into grantgate.session (id, tenant, user_id, actor, hash, expires, ends, family, refresh)
+    values ('${id}', 't', '${user}', ${actor === undefined ? 'null' : `'${actor}'`}, ${digits(hash)}, '${expires}', '${ends}', ${digits(family)}, ${digits(refresh)})`;
+export const ATTEMPT = (digit = '0'): string => `insert into grantgate.login_attempt (account, failures) values (repeat('${digit}', 64), 1)`;
+
 /** Each constraint with statements that it alone refuses. */
 export const REFUSED: readonly (readonly [constraint: string, statements: string])[] = [
   ['object_pkey', entity('d', 'DEVICE', 'a')],
@@ -170,6 +190,38 @@ export const REFUSED: readonly (readonly [constraint: string, statements: string
   ['api_key_expires', KEY({ expires: 'infinity' })],
   ['api_key_user_fkey', KEY({ user: 'nobody' })],
   ['api_key_user_fkey', KEY({ user: 'd' })], // not a user
+  ['credential_pkey', `${CREDENTIAL({})}; ${CREDENTIAL({ login: 'x' })}`],
+  ['credential_login_key', `${CREDENTIAL({})}; ${CREDENTIAL({ user: 'u2' })}`],
+  ['credential_login', CREDENTIAL({ login: '' })],
+  ['credential_login', CREDENTIAL({ login: long(1001) })],
+  ['credential_password', CREDENTIAL({ password: 'in clear' })],
+  ['credential_password', CREDENTIAL({ password: `$argon2id$${long(500)}` })],
+  ['credential_user_fkey', CREDENTIAL({ user: 'nobody' })],
+  ['credential_user_fkey', CREDENTIAL({ user: 'd' })], // not a user
+  ['activation_pkey', `${LINK({})}; ${LINK({ hash: '1' })}`],
+  ['activation_hash_key', `${LINK({})}; ${LINK({ user: 'u2' })}`],
+  ['activation_hash', LINK({ hash: 'A' })],
+  ['activation_user_fkey', LINK({ user: 'nobody' })],
+  ['activation_user_fkey', LINK({ user: 'ug' })],
+  ['session_pkey', `${SESSION({})}; ${SESSION({ hash: '1' })}`],
+  ['session_hash_key', `${SESSION({})}; ${SESSION({ id: 'x' })}`],
+  ['session_family_key', `${SESSION({ family: '3' })}; ${SESSION({ id: 'x', hash: '1', family: '3', refresh: '4' })}`],
+  ['session_id_bytes', SESSION({ id: '' })],
+  ['session_hash', SESSION({ hash: 'A' })],
+  ['session_refresh', SESSION({ refresh: '3' })],
+  ['session_refresh', SESSION({ family: 'A', refresh: '3' })],
+  ['session_refresh', SESSION({ family: '3', refresh: 'A' })],
+  ['session_expires', SESSION({ expires: 'infinity' })],
+  ['session_expires', SESSION({ ends: 'infinity' })],
+  ['session_expires', SESSION({ ends: '2099-01-01' })], // before its token
+  ['session_actor', SESSION({ actor: 'u' })],
+  ['session_actor', SESSION({ actor: 'u2', family: '3' })], // renewed, it would have no end
+  ['session_user_fkey', SESSION({ user: 'nobody' })],
+  ['session_user_fkey', SESSION({ user: 'd' })],
+  ['session_actor_fkey', SESSION({ actor: 'nobody' })],
+  ['session_actor_fkey', SESSION({ actor: 'd' })],
+  ['login_attempt_pkey', `${ATTEMPT()}; ${ATTEMPT()}`],
+  ['login_attempt_account', ATTEMPT('A')],
   ['migration_pkey', `insert into grantgate.migration select * from grantgate.migration`],
 ];
 

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openPool } from 'policy-cache/postgres';
 import { servers, startPostgres, type TestDatabase, type TestServer } from '../support/postgres.ts';
 import { customer, entity, genericRole, grant, group, groupRole, member, refusal, seed, tenant, user, type Sql } from './fixture.ts';
-import { IMPLIED, IN_DG, REFUSED, long, permission } from './refusals.ts';
+import { ATTEMPT, CREDENTIAL, IMPLIED, IN_DG, KEY, LINK, REFUSED, SESSION, long, permission } from './refusals.ts';
 import { codeOf } from './stress/client.ts';
 
 describe.each(servers)('on %s', (kind) => {
@@ -187,6 +187,71 @@ describe.each(servers)('on %s', (kind) => {
     expect(await after(moved, `select user_group r from grantgate.group_permission where id = 'g2'`)).toEqual(['tg']);
   });
 
+  test('whoever is disabled, by one statement over many too, has no session and no link, nor has anybody as it; enabled again it has none', async () => {
+    const those = [
+      SESSION({}),
+      SESSION({ id: 'by', hash: '3', actor: 'u2' }),
+      SESSION({ id: 'of', hash: '4', user: 'u2' }),
+      LINK({}),
+      LINK({ user: 'u2', hash: '1' }),
+    ].join(';');
+    const sessions = 'select id r from grantgate.session order by id';
+    const links = 'select user_id r from grantgate.activation order by user_id';
+    const left = async (statement: string) => [await after(`${those}; ${statement}`, sessions), await after(`${those}; ${statement}`, links)];
+    const disabled = (where: string) => `update grantgate.user_account set enabled = false where ${where}`;
+    expect(await left('select')).toEqual([
+      ['by', 'of', 's'],
+      ['u', 'u2'],
+    ]);
+    expect(await left(disabled(`id = 'u2'`))).toEqual([['s'], ['u']]);
+    expect(await left(disabled(`id = 'u'`))).toEqual([['of'], ['u2']]);
+    expect(await left(disabled('true'))).toEqual([[], []]);
+    expect(await left(`${disabled('true')}; update grantgate.user_account set enabled = true`)).toEqual([[], []]);
+    expect(await left(`set local session_replication_role = replica; ${disabled('true')}`), 'whoever writes').toEqual([[], []]);
+    expect(await left('update grantgate.user_account set first_name = id, enabled = enabled')).toEqual([
+      ['by', 'of', 's'],
+      ['u', 'u2'],
+    ]);
+  });
+
+  test('whoever has another e-mail logs in by that one, and by no link to the old one; without any it cannot log in', async () => {
+    const those = `${CREDENTIAL({})}; ${LINK({})}; ${SESSION({})}`;
+    const login = `select login r from grantgate.credential where user_id = 'u'`;
+    const links = 'select user_id r from grantgate.activation';
+    const left = async (set: string) => {
+      const statement = `update grantgate.user_account set email = 'U@Example.com' where id = 'u'; ${those}; update grantgate.user_account set ${set} where id = 'u'`;
+      return [
+        ...(await after<string>(statement, login)),
+        ...(await after<string>(statement, links)),
+        ...(await after<string>(statement, 'select id r from grantgate.session')),
+      ];
+    };
+    expect(await left(`email = 'New.Address@Example.com'`)).toEqual(['new.address@example.com', 's']);
+    expect(await left(`email = email, first_name = 'X'`)).toEqual(['u@example.com', 'u', 's']);
+    expect(await left(`email = null`)).toEqual(['s']);
+    expect(await left(`email = ''`)).toEqual(['s']);
+    const taken = `${CREDENTIAL({})}; ${CREDENTIAL({ user: 'u2', login: 'b@example.com' })}; update grantgate.user_account set email = 'B@Example.com' where id = 'u'`;
+    expect(await refusal(sql, taken)).toBe('credential_login_key');
+  });
+
+  test('a deleted user takes along what it logs in by, its sessions and those that it has as others', async () => {
+    const those = [
+      CREDENTIAL({}),
+      LINK({}),
+      SESSION({}),
+      SESSION({ id: 'by', hash: '3', user: 'u2', actor: 'u' }),
+      SESSION({ id: 'kept', hash: '4', user: 'u2' }),
+      KEY({}),
+    ];
+    for (const [table, column, left] of [
+      ['credential', 'user_id', []],
+      ['activation', 'user_id', []],
+      ['api_key', 'id', []],
+      ['session', 'id', ['kept']],
+    ] as const)
+      expect(await after(`${those.join(';')}; delete from grantgate.object where id = 'u'`, `select ${column} r from grantgate.${table}`), table).toEqual(left);
+  });
+
   test('customers hang 1,000 deep and no deeper, by insert and by move', async () => {
     const chain = (name: string, from: number, to: number, top: string) => `
       insert into grantgate.object (id, tenant, kind, type, owner)
@@ -216,7 +281,7 @@ describe.each(servers)('on %s', (kind) => {
 
   test('no table is truncated', async () => {
     const tables = await sql<{ name: string }[]>`select relname as name from pg_class where relnamespace = 'grantgate'::regnamespace and relkind = 'r'`;
-    expect(tables).toHaveLength(16);
+    expect(tables).toHaveLength(20);
     for (const { name } of tables) expect(await refusal(sql, `truncate grantgate.${name} cascade`)).toMatch(/^0A000 .* cannot be truncated$/);
   });
 
@@ -253,7 +318,19 @@ describe.each(servers)('on %s', (kind) => {
       expect(await refusal(reader, 'select id, tenant, enabled from grantgate.user_account')).toBe(null);
       expect(await refusal(reader, 'select email from grantgate.user_account')).toMatch(/^42501 /);
       expect(await refusal(reader, 'select hash, tenant, user_id, expires from grantgate.api_key')).toBe(null);
-      for (const statement of ['select name from grantgate.api_key', 'delete from grantgate.api_key'])
+      expect(await refusal(reader, 'select hash, tenant, user_id, actor, expires from grantgate.session')).toBe(null);
+      for (const statement of [
+        'select name from grantgate.api_key',
+        'delete from grantgate.api_key',
+        'select family from grantgate.session',
+        'select refresh from grantgate.session',
+        'select id from grantgate.session',
+        'delete from grantgate.session',
+        'select user_id from grantgate.credential',
+        'select user_id from grantgate.activation',
+        'select account from grantgate.login_attempt',
+        SESSION({}),
+      ])
         expect(await refusal(reader, statement)).toMatch(/^42501 /);
       for (const call of ['revision()', 'trim()', `report('f', null, null, 1000)`, `barrier(0, 'x')`, 'broken_triggers()'])
         expect(await refusal(reader, `select grantgate.${call}`)).toBe(null);
@@ -276,7 +353,9 @@ describe.each(servers)('on %s', (kind) => {
           writer,
           `${PREDEFINED}; ${entity('x', 'DEVICE', 'a')}; ${member('x', 'dg', IN_DG)}; update grantgate.object set owner = 'b' where id = 'x';
         update grantgate.object set owner = 't' where id = 'b'; update grantgate.user_account set enabled = false, email = 'a@b.c'; update grantgate.role set permissions = permissions;
-        delete from grantgate.group_permission; delete from grantgate.role where id = 'grp'; delete from grantgate.object where id = 'n'; select grantgate.touch('*'); select grantgate.write_audit('[]'); select * from grantgate.audit`,
+        delete from grantgate.group_permission; delete from grantgate.role where id = 'grp'; delete from grantgate.object where id = 'n'; select grantgate.touch('*'); select grantgate.write_audit('[]'); select * from grantgate.audit;
+        ${CREDENTIAL({})}; ${LINK({})}; ${SESSION({})}; ${ATTEMPT()}; update grantgate.credential set password = password; update grantgate.session set ends = ends;
+        delete from grantgate.activation; delete from grantgate.session; delete from grantgate.login_attempt; delete from grantgate.credential`,
         ),
       ).toBe(null);
       for (const statement of [

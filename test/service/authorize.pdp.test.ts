@@ -48,12 +48,11 @@ describe('several checks in one question', () => {
 
   test('what every check of a question is asked with', async () => {
     const asked: unknown[] = [];
-    let version = 6;
     const pdp = createPdp(
       {
         check(_, status, options) {
           asked.push(options);
-          Object.assign(status!, { tenant: 't', customer: '', revision: { version: ++version, id: 'x' }, hit: false });
+          Object.assign(status!, { tenant: 't', customer: '', revision: { version: 9, id: 'x' }, hit: false });
           return options?.atLeast === 'latest' ? Promise.resolve(may) : mayNot;
         },
       },
@@ -94,6 +93,22 @@ describe('several checks in one question', () => {
     const { pdp, asked } = swapped();
     expect(await pdp.check(wanted.slice(0, 2))).toMatchObject({ decision: mayNot, index: 0, status: { hit: false } });
     expect(asked).toEqual(['0@1', '1@1', '0@2']);
+  });
+  test('a deny after it is one of the state in which all that came before it was allowed, too', async () => {
+    let version = 1;
+    const pdp = createPdp({
+      check({ operation }, status) {
+        Object.assign(status!, { tenant: 't', customer: '', revision: { version, id: 'x' }, hit: true });
+        if (operation === 0) return version === 1 ? may : mayNot;
+        return new Promise((resolve) =>
+          setImmediate(() => {
+            Object.assign(status!, { revision: { version: ++version, id: 'x' }, hit: false });
+            resolve(mayNot);
+          }),
+        );
+      },
+    });
+    expect(await pdp.check(wanted.slice(0, 2))).toMatchObject({ decision: mayNot, index: 0, status: { revision: { version: 2 } } });
   });
   test('changes without end: it cannot decide', async () => {
     let version = 0;

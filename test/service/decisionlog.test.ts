@@ -69,6 +69,11 @@ test('a line has the fields of the contract, and only those', () => {
   });
 });
 
+test('whoever has logged in as another is told beside whom it is', () => {
+  expect(JSON.parse(decisionLine({ ...deny, actor: 'helper' }, 0))).toMatchObject({ subject: 'u', actor: 'helper' });
+  expect(decisionLine({ ...deny, actor: '' }, 0)).not.toContain('actor');
+});
+
 test('what a client sends cannot break a line or make it long', () => {
   const line = decisionLine({ ...deny, target: 'x\n{"decision":"allow"}', requestId: 'y'.repeat(5000) }, 0);
   expect(line.indexOf('\n')).toBe(line.length - 1);

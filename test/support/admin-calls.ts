@@ -14,12 +14,17 @@ interface Typed extends Owned {
 }
 
 export interface Call {
+  /** A user, or the token of a session that somebody has as another. */
   readonly by: string;
   /** `POST /v1/users`, its ids encoded. */
   readonly request: string;
   readonly body?: object;
   /** What it was about, to learn from its answer. */
-  readonly about: { readonly list: string; readonly id?: string; readonly does: 'create' | 'update' | 'delete' | 'owner' | 'members' };
+  readonly about: {
+    readonly list: string;
+    readonly id?: string;
+    readonly does: 'create' | 'update' | 'delete' | 'owner' | 'members' | 'act' | 'credential' | 'end';
+  };
 }
 
 export interface Scene {
@@ -34,6 +39,12 @@ export interface Scene {
   readonly touched: Set<string>;
   /** Who acts as the first of them, or could. */
   readonly controlled: Set<string>;
+  /** Tokens of sessions: who has them, and as whom. */
+  readonly acting: Map<string, { readonly actor: string; readonly user: string }>;
+  /** Of them, those that were ended. */
+  readonly ended: Set<string>;
+  /** API keys and links that were made by such a token. */
+  readonly lasting: string[];
   /** Ids that a call makes begin with it. */
   readonly prefix: string;
   made: number;
@@ -52,6 +63,9 @@ export function sceneOf(world: WorldFile, { by, prefix }: { readonly by: string;
     grants: map(grants),
     touched: new Set(),
     controlled: new Set([by]),
+    acting: new Map(),
+    ended: new Set(),
+    lasting: [],
     prefix,
     made: 0,
   };
@@ -63,10 +77,14 @@ const path = (list: string, id: string, more = ''): string => `/v1/${list}/${enc
 const OPERATIONS = ['READ', 'WRITE', 'DELETE', 'CREATE', 'ADD_TO_GROUP', 'READ_TELEMETRY', 'ALL'];
 const RESOURCES = ['DEVICE', 'USER', 'USER_GROUP', 'DEVICE_GROUP', 'CUSTOMER', 'ROLE', 'ASSET', 'ALL'];
 
+/** A user as whom nearly everybody may log in who may at all. */
+export const AIDE = 'aide';
+
 /** What a call does, the telling kinds more often. */
 export const KINDS = [
   ...(['join', 'join', 'join', 'members', 'user', 'user', 'user', 'entity', 'customer', 'group', 'role', 'grant', 'grant', 'grant'] as const),
   ...(['share', 'share', 'edit', 'edit', 'account', 'account', 'owner', 'owner', 'delete', 'rename'] as const),
+  ...(['act', 'act', 'act', 'key', 'link', 'end'] as const),
 ] as const;
 export type Kind = (typeof KINDS)[number];
 
@@ -83,9 +101,11 @@ export function callOf(scene: Scene, numbers: readonly number[], { kinds, aims }
     return aimed.length > 0 && number % 4 < 3 ? pick(aimed, number >>> 2) : pick(list, number);
   };
   const [who, what, a, b, c, d, e] = numbers as [number, number, number, number, number, number, number];
-  const by = pick([...scene.controlled], who)!;
+  const tokens = [...scene.acting.keys()].filter((token) => !scene.ended.has(token));
+  const by = tokens.length > 0 && who % 3 === 0 ? pick(tokens, Math.floor(who / 3))! : pick([...scene.controlled], who)!;
+  const self = scene.users.get(scene.acting.get(by)?.user ?? by);
   const all = [...scene.owners];
-  const below = all.filter((owner) => chainOf(scene, owner).includes(scene.users.get(by)?.owner ?? ''));
+  const below = all.filter((owner) => chainOf(scene, owner).includes(self?.owner ?? ''));
   // Mostly of its own subtree: elsewhere it is refused.
   const owners = below.length === 0 || e % 5 === 0 ? all : below;
   const users = [...scene.users.values()];
@@ -105,7 +125,7 @@ export function callOf(scene: Scene, numbers: readonly number[], { kinds, aims }
     return { by, request: `POST /v1/${list}`, body, about: { list, does: 'create', ...(id === undefined ? {} : { id }) } };
   };
   const grantRow = (): { userGroup: string; role: string; entityGroup?: string } | null => {
-    const mine = userGroups.filter(({ owner }) => owner === scene.users.get(by)?.owner);
+    const mine = userGroups.filter(({ owner }) => owner === self?.owner);
     const userGroup =
       aims.length === 0 && c % 7 === 0 ? `all:USER:${pick(owners, d)!}` : choose(aims.length === 0 && mine.length > 0 && c % 4 < 3 ? mine : userGroups, d)?.id;
     const role = choose([...scene.roles.values()], a);
@@ -133,7 +153,7 @@ export function callOf(scene: Scene, numbers: readonly number[], { kinds, aims }
       return { by, request: `POST ${path('groups', group.id, '/members')}`, body, about: { list: 'groups', id: group.id, does: 'members' } };
     }
     case 'user': {
-      const owner = c % 3 === 0 ? scene.users.get(by)?.owner : pick(owners, a);
+      const owner = c % 3 === 0 ? self?.owner : pick(owners, a);
       if (owner === undefined) return null;
       const row = { id: newId(), owner, groups: ownGroups('USER', owner, b) };
       return d % 6 === 0 ? { ...create('users', row), request: 'POST /v1/users/bulk', body: { items: [row] } } : create('users', row);
@@ -188,6 +208,24 @@ export function callOf(scene: Scene, numbers: readonly number[], { kinds, aims }
       if (id === undefined || scene.controlled.has(id)) return null;
       return { by, request: `DELETE ${path(list, id)}`, about: { list, id, does: 'delete' } };
     }
+    case 'act': {
+      const easy = [...scene.controlled, `${scene.prefix}${AIDE}`].flatMap((id) => scene.users.get(id) ?? []);
+      const user = aims.length > 0 || a % 3 === 0 ? choose(users, b) : pick(easy, b);
+      if (user === undefined) return null;
+      return { by, request: `POST ${path('users', user.id, '/login')}`, body: {}, about: { list: 'users', id: user.id, does: 'act' } };
+    }
+    case 'key':
+    case 'link': {
+      const user = b % 3 === 0 ? self : choose(users, a);
+      if (user === undefined) return null;
+      const what = kind === 'key' ? '/keys' : '/activation';
+      return { by, request: `POST ${path('users', user.id, what)}`, body: {}, about: { list: 'users', id: user.id, does: 'credential' } };
+    }
+    case 'end': {
+      const user = pick([...scene.acting.values()], a)?.user ?? pick(users, a)?.id;
+      if (user === undefined) return null;
+      return { by, request: `DELETE ${path('users', user, '/sessions')}`, about: { list: 'users', id: user, does: 'end' } };
+    }
     case 'rename': {
       const list = pick(['groups', 'entities', 'roles', 'grants'] as const, a)!;
       const id = pick([...scene[list].keys()], b);
@@ -220,6 +258,21 @@ export function learn(scene: Scene, call: Call, answer: AdminAnswer): void {
     }
     case 'update':
       if (list === 'users' && ('email' in body || 'enabled' in body)) scene.controlled.add(id);
+      return;
+    case 'act': {
+      const { accessToken } = answer.body as { readonly accessToken: string };
+      scene.acting.set(accessToken, { actor: scene.acting.get(call.by)?.actor ?? call.by, user: id });
+      scene.controlled.add(id);
+      return;
+    }
+    case 'credential': {
+      const { key, link } = answer.body as { readonly key?: string; readonly link?: string };
+      if (scene.acting.has(call.by)) scene.lasting.push(key ?? String(link).replace(/^.*#token=/, ''));
+      scene.controlled.add(id);
+      return;
+    }
+    case 'end':
+      for (const [token, { user }] of scene.acting) if (user === id) scene.ended.add(token);
       return;
     case 'owner': {
       const row = mapOf(scene, list).get(id) as Owned | undefined;

@@ -29,6 +29,7 @@ export interface DecisionLine {
   readonly rule: string;
   readonly revision: string | null;
   readonly subject: string;
+  readonly actor?: string;
   readonly cache: 'hit' | 'miss' | 'none';
 }
 

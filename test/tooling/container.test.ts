@@ -99,9 +99,7 @@ describe('what it is made of', () => {
     // The hash of passwords has a binary for each platform, which npm calls optional.
     const isOfPlatform = (path: string): boolean => path.startsWith('node_modules/@node-rs/argon2-');
     expect(present.filter(isOfPlatform)).toHaveLength(1);
-    expect(
-      present.filter((path) => lock[path] === undefined || lock[path].dev === true || (lock[path].optional === true && !isOfPlatform(path))),
-    ).toEqual([]);
+    expect(present.filter((path) => lock[path] === undefined || lock[path].dev === true || (lock[path].optional === true && !isOfPlatform(path)))).toEqual([]);
   });
 
   test('the program and what it reads: no source, no test', () => {

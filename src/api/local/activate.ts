@@ -75,7 +75,7 @@ export function activateRoutes(routes: Routes, { writer, performer, passwords, a
     body: answers.activate,
     answer: { status: 200, description: 'A session: its two tokens.', schema: answers.begun, changes: true },
     async handle({ c, body: { token, password } }) {
-      admit(c);
+      await admit(c);
       const hash = readLinkToken(token);
       if (hash === null) throw badLink();
       const judged = await writer.read((db) => readBasis(db, hash));

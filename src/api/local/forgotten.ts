@@ -45,9 +45,9 @@ export function forgottenRoutes(routes: Routes, { writer, performer, admit, newL
     open: true,
     body: answers.forgotten,
     answer: { status: 202, description: 'A mail is on its way, if a user logs in by this e-mail.', schema: answers.nothing },
-    handle({ c, body: { email } }) {
+    async handle({ c, body: { email } }) {
       assertMails(mailer, '');
-      admit(c);
+      await admit(c);
       // Behind the answer, one after the other: nobody can tell by the time. Beyond these nobody is told either.
       if (waiting < MOST_WAITING) {
         waiting++;

@@ -80,7 +80,7 @@ export function loginRoutes(routes: Routes, parts: LocalParts): void {
     body: answers.login,
     answer: { status: 200, description: 'A session: its two tokens, told here and never again.', schema: answers.begun, changes: true },
     async handle({ c, body }) {
-      admit(c);
+      await admit(c);
       return passwords.within(async () => {
         const account = await tryPassword(parts, body);
         const asked = askedBy(c, whoIs(account));

@@ -68,7 +68,7 @@ export function passwordRoutes(routes: Routes, parts: LocalParts): void {
       const who = c.get('who');
       const hash = sessionHashOf(c);
       await authority.require(who, [{ kind: 'not-acting', what: 'a password' }]);
-      admit(c);
+      await admit(c);
       const session = await writer.read((db) => findSession(db, { hash }));
       const own = session === null ? null : await writer.read((db) => readAccount(db, session.user));
       if (own === null) throw endedSession();

@@ -5,7 +5,8 @@
 
 import { randomBytes } from 'node:crypto';
 import { hash, parseOptions, verify } from '@node-rs/argon2';
-import { PolicyError } from 'policy-cache';
+import { PolicyError, type Clock } from 'policy-cache';
+import { held } from './rate.ts';
 
 /** Its default algorithm is argon2id. */
 const PARAMETERS = { memoryCost: 19_456, timeCost: 2, parallelism: 1, outputLen: 32 } as const;
@@ -14,7 +15,7 @@ const MOST_INSIDE = 64;
 export const MOST_CHARACTERS = 256;
 
 export interface Passwords {
-  /** A place in the queue, for as long as the work takes. @throws PolicyError `overload` where there is none */
+  /** A place in the queue, for as long as the work takes. Rejects with PolicyError `overload` where there is none. */
   within<T>(work: () => Promise<T>): Promise<T>;
   /** `stored` null: nobody's; it takes as long. */
   isRight(stored: string | null, password: string): Promise<boolean>;
@@ -23,7 +24,13 @@ export interface Passwords {
   hash(password: string): Promise<string>;
 }
 
-export function createPasswords({ computed = () => undefined }: { readonly computed?: (() => void) | undefined } = {}): Passwords {
+export interface PasswordSettings {
+  readonly clock: Pick<Clock, 'after'>;
+  /** Told of each hash that is computed. */
+  readonly computed?: (() => void) | undefined;
+}
+
+export function createPasswords({ clock, computed = () => undefined }: PasswordSettings): Passwords {
   let inside = 0;
   let last: Promise<unknown> = Promise.resolve();
   const inTurn = async <T>(work: () => Promise<T>): Promise<T> => {
@@ -40,7 +47,10 @@ export function createPasswords({ computed = () => undefined }: { readonly compu
   nobodys.catch(() => undefined); // told to the first who logs in
   return {
     async within(work) {
-      if (inside >= MOST_INSIDE) throw new PolicyError('overload', `${MOST_INSIDE} log-ins wait for their turn`);
+      if (inside >= MOST_INSIDE) {
+        await held(clock);
+        throw new PolicyError('overload', `${MOST_INSIDE} log-ins wait for their turn`);
+      }
       inside++;
       try {
         return await work();
@@ -70,7 +80,7 @@ function normalized(password: string): string {
 /** What is wrong with a password that somebody chooses, or null. Never trimmed: a space is a character. */
 export function passwordProblem(password: string, { least, email }: { readonly least: number; readonly email: string }): string | null {
   const text = normalized(password);
-  const length = [...text].length;
+  const length = Array.from(text).length;
   if (length < least) return `must have ${least} characters at least`;
   if (length > MOST_CHARACTERS) return `must have ${MOST_CHARACTERS} characters at most`;
   if (/\p{Cc}|\p{Surrogate}/u.test(text)) return 'must have no control characters';

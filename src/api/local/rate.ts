@@ -9,19 +9,27 @@ import { Throttled } from '../admin/refusals.ts';
 
 const MOST_ADDRESSES = 10_000;
 const MINUTE_MS = 60_000;
+const HELD_MS = 1_000;
+
+/** Before a refusal that costs nothing: asked again as fast as it is answered, it would take the processor from the doors. */
+export async function held(clock: Pick<Clock, 'after'>): Promise<void> {
+  await new Promise<void>((resolve) => void clock.after(HELD_MS, resolve));
+}
 
 export interface RateSettings {
-  readonly clock: Pick<Clock, 'now'>;
+  readonly clock: Clock;
   readonly perMinute: number;
+  /** Addresses that are remembered; default 10,000. */
+  readonly most?: number;
   /** Which header has the address of the client; absent: whoever is connected is the client. */
   readonly header?: string | undefined;
 }
 
-/** @returns what throws `Throttled` for a request that is one too many */
-export function createRate({ clock, perMinute, header }: RateSettings): (c: Context) => void {
-  const buckets = new LRUCache<string, { left: number; at: number }>({ max: MOST_ADDRESSES });
+/** @returns what rejects with `Throttled` for a request that is one too many */
+export function createRate({ clock, perMinute, header, most = MOST_ADDRESSES }: RateSettings): (c: Context) => Promise<void> {
+  const buckets = new LRUCache<string, { left: number; at: number }>({ max: most });
   const each = MINUTE_MS / perMinute;
-  return (c) => {
+  return async (c) => {
     const { incoming } = (c.env ?? {}) as Partial<HttpBindings>; // not there where no socket is
     const named = header === undefined ? undefined : c.req.header(header)?.split(',').at(-1)?.trim();
     const address = placeOf(named ?? '') ?? placeOf(incoming?.socket.remoteAddress ?? '') ?? '';
@@ -30,8 +38,13 @@ export function createRate({ clock, perMinute, header }: RateSettings): (c: Cont
     bucket.left = Math.min(perMinute, bucket.left + (now - bucket.at) / each);
     bucket.at = now;
     buckets.set(address, bucket);
-    if (bucket.left < 1) throw new Throttled('rate', Math.max(1, Math.ceil(((1 - bucket.left) * each) / 1_000)), 'too many requests from one address');
-    bucket.left--;
+    if (bucket.left >= 1) {
+      bucket.left--;
+      return;
+    }
+    const seconds = Math.max(1, Math.ceil(((1 - bucket.left) * each) / 1_000));
+    await held(clock);
+    throw new Throttled('rate', seconds, 'too many requests from one address');
   };
 }
 

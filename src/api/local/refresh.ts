@@ -66,7 +66,7 @@ export function refreshRoutes(routes: Routes, { writer, performer, admit, times 
     body: answers.refresh,
     answer: { status: 200, description: 'Its next two tokens.', schema: answers.begun, changes: true },
     async handle({ c, body: { refreshToken } }) {
-      admit(c);
+      await admit(c);
       const shown = readRefreshToken(refreshToken);
       if (shown === null) throw endedSession();
       const { account } = await writer.read((db) => readBasis(db, shown));

@@ -30,7 +30,7 @@ export interface LocalSettings {
   readonly passwordLength: number;
   readonly rate: number;
   readonly addressHeader?: string | undefined;
-  readonly clock: Pick<Clock, 'now'>;
+  readonly clock: Clock;
   readonly mailer?: Mailer | undefined;
   readonly failed: (error: unknown) => void;
   /** Told of each hash that is computed. */
@@ -42,7 +42,7 @@ export function createLocal(settings: LocalSettings): (parts: AdditionParts) => 
   return (given) => {
     const parts: LocalParts = {
       ...given,
-      passwords: createPasswords({ computed }),
+      passwords: createPasswords({ clock, computed }),
       times: { token: tokenTtl / 1_000, idle: sessionIdle / 1_000, most: sessionMax / 1_000 },
       lock: { lockAfter, lockFor: lockFor / 1_000 },
       least: passwordLength,
