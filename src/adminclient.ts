@@ -42,10 +42,12 @@ export interface AdminServer {
   readonly token: string | null;
   /** Over http to a host that is not loopback, too. */
   readonly insecureHttp: boolean;
+  /** Milliseconds for an answer; default: 60,000. */
+  readonly limit?: number;
 }
 
 /** @throws InputError if the address or the token is none, or the token would be sent where anybody could take it */
-export function createAdminClient({ server, token, insecureHttp }: AdminServer): AdminClient {
+export function createAdminClient({ server, token, insecureHttp, limit = LIMIT_MS }: AdminServer): AdminClient {
   if (!URL.canParse(server) || !/^https?:$/.test(new URL(server).protocol))
     throw new InputError('--server', `must be the address of the api listener, as http://127.0.0.1:9190, got ${JSON.stringify(server)}`);
   const { username, password, protocol, hostname } = new URL(server);
@@ -73,12 +75,16 @@ export function createAdminClient({ server, token, insecureHttp }: AdminServer):
           method,
           headers,
           redirect: 'error', // a token goes to whom it was meant for
-          signal: AbortSignal.timeout(LIMIT_MS),
+          signal: AbortSignal.timeout(limit),
           ...(body === undefined ? {} : { body: JSON.stringify(body) }),
         });
         text = await response.text();
       } catch (error) {
-        throw new InputError('client.server', `${base} cannot be reached: ${wordsOf(error)}`);
+        const isLate = error instanceof DOMException && error.name === 'TimeoutError';
+        const what = isLate ? `${base} has not answered ${method} ${path} within ${limit / 1000} s` : `${base} cannot be reached: ${wordsOf(error)}`;
+        // A request that may have got there may have done its work, whatever became of the answer.
+        const doubt = method !== 'GET' && (isLate || !NEVER_SENT.has(codeOf(error))) ? '; the change may have been made: look before you ask again' : '';
+        throw new InputError('client.server', what + doubt);
       }
       const parsed = parse(text);
       if (!response.ok) throw new AdminRefusal(response.status, parsed ?? { detail: `${base} answered ${response.status} to ${method} ${path}` });
@@ -107,9 +113,21 @@ function parse(text: string): Readonly<Record<string, unknown>> | null {
   }
 }
 
+/** No connection was made. */
+const NEVER_SENT: ReadonlySet<string> = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'UND_ERR_CONNECT_TIMEOUT']);
+
+function codeOf(error: unknown): string {
+  const cause = causeOf(error);
+  return typeof cause === 'object' && cause !== null && 'code' in cause ? String(cause.code) : '';
+}
+
 /** `fetch` says "fetch failed", and why only in its cause. */
+function causeOf(error: unknown): unknown {
+  return error instanceof Error ? (error.cause ?? error) : error;
+}
+
 function wordsOf(error: unknown): string {
-  const cause = error instanceof Error ? (error.cause ?? error) : error;
+  const cause = causeOf(error);
   if (cause instanceof AggregateError) return cause.errors.map((each) => (each instanceof Error ? each.message : String(each))).join(', ');
   return cause instanceof Error ? cause.message : String(cause);
 }

@@ -19,7 +19,14 @@ export type Step =
   | { readonly kind: 'move'; readonly list: List; readonly id: string; readonly owner: string; readonly from: string; readonly groups: readonly string[] }
   | { readonly kind: 'update'; readonly list: List; readonly id: string; readonly change: Row; readonly before: Row }
   | { readonly kind: 'members'; readonly list: 'groups'; readonly id: string; readonly add: readonly string[]; readonly remove: readonly string[] }
-  | { readonly kind: 'delete'; readonly list: List; readonly id: string };
+  | {
+      readonly kind: 'delete';
+      readonly list: List;
+      readonly id: string;
+      /** Grants that go with it: whoever may remove a thing need not be allowed to remove those one by one. */
+      readonly with?: readonly string[];
+    };
+type Removal = Extract<Step, { kind: 'delete' }>;
 
 export interface PlanProblem {
   readonly row: ImportRow;
@@ -54,7 +61,7 @@ export function planOf(wanted: readonly ImportRow[], stored: StoredWorld, { prun
   const made: Step[] = [];
   const changed: Step[] = [];
   const members = new Map<string, { add: string[]; remove: string[] }>();
-  const removed: Step[] = [];
+  const removed: Removal[] = [];
   const rows = wanted.filter((row) => row.implied !== true).map(named(stored));
   const here = withPredefined(stored, rows);
 
@@ -82,13 +89,16 @@ export function planOf(wanted: readonly ImportRow[], stored: StoredWorld, { prun
     if (Object.keys(change).length > 0) changed.push({ kind: 'update', list, id: row.id, change, before });
     if (!moves && 'groups' in row && row.groups !== undefined) noteMembers(members, row.id, row.groups, (before['groups'] ?? []) as readonly string[]);
   }
-  if (prune) removed.push(...prunedOf(rows, stored).filter(({ id }) => id !== caller));
+  const pruned = prune ? prunedOf(rows, stored).filter(({ id }) => id !== caller) : [];
+  const gone = goneBy(pruned);
+  if (gone.size > 0) for (const row of rows) for (const [field, message] of lostProblems(row, gone)) problems.push({ row, field, message });
+  removed.push(...withHanging(pruned, { stored, gone: new Set(removed.map(({ id }) => id)) }));
   const entered = [...members].map(([id, { add, remove }]): Step => ({ kind: 'members', list: 'groups', id, add, remove }));
   const order = (a: Step, b: Step): number => LISTS.indexOf(b.list) - LISTS.indexOf(a.list);
   // Grants that are replaced go first, for no two give the same; whatever else is removed goes when nothing refers to it any more.
   const replaced = new Set(made.filter(({ kind }) => kind === 'create' || kind === 'share').map(({ id }) => id));
-  const gone = removed.toSorted(order);
-  return { steps: [...gone.filter(({ id }) => replaced.has(id)), ...made, ...changed, ...entered, ...gone.filter(({ id }) => !replaced.has(id))], problems };
+  const last = removed.toSorted(order);
+  return { steps: [...last.filter(({ id }) => replaced.has(id)), ...made, ...changed, ...entered, ...last.filter(({ id }) => !replaced.has(id))], problems };
 }
 
 /** A grant that was given no id of its own is the stored one of the same three. */
@@ -200,7 +210,7 @@ function noteMembers(members: Map<string, { add: string[]; remove: string[] }>, 
 }
 
 /** What is stored of the owners that the file names, and not in it; with a customer, whatever hangs below it. */
-function prunedOf(rows: readonly ImportRow[], stored: StoredWorld): readonly Step[] {
+function prunedOf(rows: readonly ImportRow[], stored: StoredWorld): readonly Removal[] {
   const kept = new Set(rows.map(({ id }) => id));
   const owners = new Set(rows.flatMap(({ kind, id }) => (kind === 'tenant' || kind === 'customer' ? [id] : [])));
   const gone: string[] = [];
@@ -216,7 +226,7 @@ function prunedOf(rows: readonly ImportRow[], stored: StoredWorld): readonly Ste
   const predefined = new Set(
     [...owners].flatMap((owner) => (['tenant', 'customer'] as const).flatMap((kind) => predefinedOf(owner, kind).grants.map(({ id }) => id))),
   );
-  const steps: Step[] = [];
+  const steps: Removal[] = [];
   for (const list of ['grants', 'entities', 'users', 'roles', 'groups'] as const) {
     for (const [id, row] of stored[list]) {
       const owner = list === 'grants' ? ownerOfGroup(textOf(row['userGroup']), stored) : row['owner'];
@@ -225,7 +235,49 @@ function prunedOf(rows: readonly ImportRow[], stored: StoredWorld): readonly Ste
     }
   }
   // The deepest first: they were found from the top.
-  return [...steps, ...gone.toReversed().map((id): Step => ({ kind: 'delete', list: 'customers', id }))];
+  return [...steps, ...gone.toReversed().map((id): Removal => ({ kind: 'delete', list: 'customers', id }))];
+}
+
+/** What goes by which step: with a customer what it began with. */
+function goneBy(pruned: readonly Removal[]): ReadonlyMap<string, Removal> {
+  const begunWith = (id: string): readonly string[] => {
+    const { groups, roles, grants } = predefinedOf(id, 'customer');
+    return [...groups, ...roles, ...grants].map((row) => row.id);
+  };
+  return new Map(pruned.flatMap((step) => [step.id, ...(step.list === 'customers' ? begunWith(step.id) : [])].map((id) => [id, step] as const)));
+}
+
+/** Each grant that no step removes, with the first step that takes it along. */
+function withHanging(pruned: readonly Removal[], { stored, gone }: { readonly stored: StoredWorld; readonly gone: ReadonlySet<string> }): readonly Removal[] {
+  const by = goneBy(pruned);
+  const at = new Map(pruned.map((step, i) => [step, i]));
+  const hanging = new Map<Removal, string[]>();
+  for (const [id, { role, userGroup, entityGroup }] of stored.grants) {
+    if (gone.has(id) || by.has(id)) continue;
+    const on = [role, userGroup, entityGroup, parseAllGroup(textOf(entityGroup))?.owner].flatMap((each) => by.get(textOf(each)) ?? []);
+    const [first] = on.toSorted((a, b) => at.get(a)! - at.get(b)!);
+    if (first === undefined) continue;
+    const along = hanging.get(first) ?? [];
+    along.push(id);
+    hanging.set(first, along);
+  }
+  return pruned.map((step) => {
+    const along = hanging.get(step);
+    return along === undefined ? step : { ...step, with: along };
+  });
+}
+
+const REFERENCES: ReadonlySet<string> = new Set(['owner', 'groups', 'userGroup', 'role', 'entityGroup']);
+
+/** What a row of the file needs, and the file has not: to remove it would take the row along, or be refused. */
+function* lostProblems(row: ImportRow, gone: ReturnType<typeof goneBy>): Generator<readonly [field: string, message: string]> {
+  const named = Object.entries(row).filter(([field]) => REFERENCES.has(field));
+  const fields = named.flatMap(([field, value]: readonly [string, unknown]) =>
+    Array.isArray(value) ? value.map((id: unknown, i) => [`${field}[${i}]`, id] as const) : [[field, value] as const],
+  );
+  for (const [field, id] of fields)
+    if (gone.has(parseAllGroup(textOf(id))?.owner ?? textOf(id)))
+      yield [field, `${JSON.stringify(id)} is in no file, so prune would remove it, and this with it: add it, or leave --prune out`];
 }
 
 function ownerOfGroup(id: string, stored: StoredWorld): string {

@@ -58,6 +58,8 @@ export interface ServiceParts {
   readonly cancelled?: AbortSignal;
   /** Which one of several this process is, from 1. */
   readonly worker?: number;
+  /** Random, and of all of those. Default: each process makes up what it needs. */
+  readonly secret?: string;
   /** How a server comes to its connections. Default: it listens; in a worker, they are handed over (worker.ts). */
   readonly listen?: typeof listen;
   /** What health and metrics tell of. Default: this process. */
@@ -227,6 +229,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
           newKey: newApiKey,
           version: parts.version,
           addition,
+          ...(parts.secret === undefined ? {} : { secret: parts.secret }),
         });
   const api = apiServer(
     createApi({

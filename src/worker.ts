@@ -86,7 +86,7 @@ function sayWhenReady(of: Service): void {
   else clock.after(READY_LOOK_MS, () => sayWhenReady(of));
 }
 
-function partsOf({ number, settings, files, version, hostname, traces }: Begin): ServiceParts {
+function partsOf({ number, settings, files, version, hostname, traces, secret }: Begin): ServiceParts {
   const wall = (): number => Date.now();
   const write = createLog({ level: settings.log.level, write: (line) => void process.stderr.write(line), wall });
   return {
@@ -96,6 +96,7 @@ function partsOf({ number, settings, files, version, hostname, traces }: Begin):
     hostname,
     traces,
     worker: number,
+    secret,
     // What the supervisor has not read is no file of a setting: it came with the program.
     readFile: (path) => files.get(path) ?? readTrusted(path, [SHIPPED]),
     stdout: process.stdout,

@@ -16,6 +16,8 @@ export interface Begin {
   readonly version: string;
   readonly hostname: string;
   readonly traces: boolean;
+  /** Random, and the same for every worker as long as the service runs: what one of them seals another one opens. */
+  readonly secret: string;
 }
 
 /** By name, what an answer to it is. */

@@ -9,6 +9,7 @@
 // sockets), in cluster's turns 11/5 to 8/8; by count always 8/8, and again so soon after a worker was replaced. A connection costs some
 // 100 µs more once, a check on it nothing.
 
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:net';
 import { InputError, PolicyError } from 'policy-cache';
@@ -280,7 +281,7 @@ function beginOf({ settings, version, hostname, traces = false, readFile }: Part
     }
   }
   databaseOptions(settings, read);
-  return { settings, files, version, hostname, traces };
+  return { settings, files, version, hostname, traces, secret: randomBytes(32).toString('base64url') };
 }
 
 /** @throws what the first one says that does not get there */

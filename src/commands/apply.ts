@@ -161,7 +161,10 @@ function show({ host, json }: Context, { steps }: Plan): void {
   if (steps.length === 0) return void host.stdout.write('nothing to do: what is there is what the files say\n');
   for (const step of steps) host.stdout.write(`${MARKS[step.kind]} ${step.list.padEnd(9)} ${step.id}${wordsOf(step)}\n`);
   const count = (...kinds: readonly Step['kind'][]): number => steps.filter(({ kind }) => kinds.includes(kind)).length;
-  host.stdout.write(`${count('create', 'share')} to make, ${count('update', 'members')} to change, ${count('move')} to move, ${count('delete')} to remove\n`);
+  const along = steps.reduce((sum, step) => sum + (step.kind === 'delete' ? (step.with ?? []).length : 0), 0);
+  host.stdout.write(
+    `${count('create', 'share')} to make, ${count('update', 'members')} to change, ${count('move')} to move, ${count('delete') + along} to remove\n`,
+  );
 }
 
 function wordsOf(step: Step): string {
@@ -183,7 +186,7 @@ function wordsOf(step: Step): string {
         (step.add.length + step.remove.length > 10 ? '  …' : '')
       );
     case 'delete':
-      return '';
+      return (step.with ?? []).map((id) => `\n- ${'grants'.padEnd(9)} ${id}  goes with ${step.id}`).join('');
     default:
       return step satisfies never;
   }

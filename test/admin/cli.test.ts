@@ -57,7 +57,13 @@ groups:
 entities:
   - { id: m1, type: DEVICE, owner: tower, groups: [] }
 `;
-const files = { 'world.yaml': WORLD, 'smaller.yaml': SMALLER };
+const CAFE = `
+customers:
+  - { id: cafe, owner: tower }
+entities:
+  - { id: m2, type: DEVICE, owner: cafe }
+`;
+const files = { 'world.yaml': WORLD, 'smaller.yaml': SMALLER, 'cafe.yaml': CAFE };
 
 test('bootstrap, straight in the database: a tenant and its first administrator, once', async () => {
   const env = { ADMIN_DATABASE_URL: await behind.database.urlAs('grantgate_writer') };
@@ -103,6 +109,14 @@ test('apply shows its plan and asks; then diff is empty; then a smaller file wit
   });
   expect(await as('ada', ['diff', '-f', 'world.yaml'], { files })).toMatchObject({ code: 0, stdout: 'nothing to do: what is there is what the files say\n' });
   expect((await as('ben', ['entity', 'list'])).stdout).toMatch(/^m1 .*\n$/);
+
+  // What others were given over a group goes with it, and the plan says so.
+  await as('ada', ['group', 'create', 'cups', '--type', 'DEVICE', '--owner', 'cafe']);
+  expect(await as('ada', ['grant', 'create', '--user-group', 'night', '--role', 'look', '--entity-group', 'cups'])).toMatchObject({ code: 0 });
+  const few = await as('ada', ['apply', '-f', 'cafe.yaml', '--prune', '--yes'], { files });
+  expect(few.stdout).toMatch(
+    /^- groups {4}cups\n- grants {4}grant:night>look>cups {2}goes with cups\n0 to make, 0 to change, 0 to move, 2 to remove\napplied 1 step;/,
+  );
 
   const plan = await as('ada', ['apply', '-f', 'smaller.yaml', '--prune', '--yes'], { files });
   expect(plan.stdout.split('\n').map((line) => line.replace(/ {2,}.*?(?=\S)/, ' '))).toEqual([

@@ -1,7 +1,7 @@
 // Is the audit log whole? Played over what was there in the beginning, does it come to what is stored in the end?
 //
-// Random calls, accepted and refused, by whoever; then each row of the log is applied, and beside it what the model says that it brings
-// with it: an owner begins with its predefined objects (semantics 1.2), what is removed takes along what hangs on it (1.5).
+// Random calls, accepted and refused, by whoever; then each row of the log is applied, and beside it what the model says of owners: one begins
+// with its predefined objects, and takes them along (semantics 1.2). Whatever else goes with something has a row of its own before that.
 
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -41,7 +41,10 @@ afterAll(async () => {
 
 type Row = Readonly<Record<string, unknown>> & { readonly id: string };
 interface AuditRow {
+  readonly id: string;
+  readonly at: Date;
   readonly revision: string;
+  readonly owner: string;
   readonly actor_kind: string;
   readonly actor: string;
   readonly as_user: string;
@@ -66,13 +69,20 @@ class Replayed {
     for (const list of LISTS) for (const row of world[list]) this.rows.set(row.id, { list, row: row as unknown as Row });
   }
 
-  apply({ action, target, before, after }: AuditRow): void {
+  apply({ action, owner, target, before, after }: AuditRow): void {
     const list = listOf(action);
     if (action === 'group.members') return this.#members(target, after!);
     expect(this.rows.get(target)?.row ?? null, `before ${action} of ${target}`).toEqual(before);
+    expect(owner, `owner of ${action} of ${target}`).toBe(this.#ownerOf(list, (after ?? before)!));
     if (after === null) return this.#remove(target);
     this.rows.set(target, { list, row: after });
     if (before === null && list === 'customers') this.#predefined(target);
+  }
+
+  #ownerOf(list: string, row: Row): unknown {
+    if (list !== 'grants') return row['owner'];
+    const group = String(row['userGroup']);
+    return ownerOfAll(group) ?? this.rows.get(group)?.row['owner'];
   }
 
   #members(group: string, { added, removed }: { readonly added: readonly string[]; readonly removed: readonly string[] }): void {
@@ -88,25 +98,28 @@ class Replayed {
   }
 
   #predefined(owner: string): void {
-    const one = { ...NOTHING, defaults: true, tenants: [{ id: 'above' }], customers: [{ id: owner, owner: 'above', groups: [] }] };
-    const { groups, roles, grants } = expandDefaults(one);
-    for (const [list, rows] of Object.entries({ groups, roles, grants }))
-      for (const row of rows) if (row.id.includes(owner)) this.rows.set(row.id, { list, row: row as unknown as Row });
+    for (const [list, row] of predefinedRows(owner)) this.rows.set(row.id, { list, row });
   }
 
   #remove(id: string): void {
+    const { list } = this.rows.get(id)!;
     this.rows.delete(id);
-    for (const [other, { list, row }] of this.rows) {
-      const all = (group: unknown): boolean => typeof group === 'string' && /^all:[^:]+:(.+)$/.exec(group)?.[1] === id;
-      if (list === 'grants' && ([row['userGroup'], row['role'], row['entityGroup']].includes(id) || all(row['userGroup']) || all(row['entityGroup'])))
-        this.#remove(other);
-      else if ((list === 'groups' || list === 'roles') && row['owner'] === id) this.#remove(other);
-    }
-    for (const held of this.rows.values()) {
-      const groups = held.row['groups'] as readonly string[] | undefined;
+    if (list === 'customers') for (const [, row] of predefinedRows(id)) this.rows.delete(row.id);
+    for (const [other, held] of this.rows) {
+      const { userGroup, role, entityGroup, owner, groups } = held.row as { readonly [field: string]: unknown } & { readonly groups?: readonly string[] };
+      expect([userGroup, role, entityGroup, owner, ownerOfAll(userGroup), ownerOfAll(entityGroup)], `${other}, which is still there`).not.toContain(id);
       if (groups?.includes(id)) held.row = { ...held.row, groups: groups.filter((each) => each !== id) };
     }
   }
+}
+const ownerOfAll = (group: unknown): string | undefined => (typeof group === 'string' ? /^all:[^:]+:(.+)$/.exec(group)?.[1] : undefined);
+/** With its predefined groups and roles, list by list. */
+function predefinedRows(owner: string): readonly (readonly [list: string, row: Row])[] {
+  const one = { ...NOTHING, defaults: true, tenants: [{ id: 'above' }], customers: [{ id: owner, owner: 'above', groups: [] }] };
+  const { groups, roles, grants } = expandDefaults(one);
+  return Object.entries({ groups, roles, grants }).flatMap(([list, rows]) =>
+    rows.filter(({ id }) => id.includes(owner)).map((row) => [list, row as unknown as Row] as const),
+  );
 }
 const NOTHING: WorldFile = { defaults: false, tenants: [], customers: [], groups: [], users: [], entities: [], roles: [], grants: [], checks: [] };
 
@@ -117,7 +130,7 @@ const sorted = (world: WorldFile): object[] => [...new Replayed(world).rows.entr
 test('played over the beginning, the log comes to what is stored; what is refused is not in it', { timeout: 300_000 }, async () => {
   console.log(`audit: GRANTGATE_SEED=${seed}`);
   const draw = fc.tuple(worlds(names), fc.array(fc.array(fc.nat(0xfffff), { minLength: 7, maxLength: 7 }), { minLength: CALLS, maxLength: CALLS }));
-  const count = { calls: 0, accepted: 0, rows: 0 };
+  const count = { calls: 0, accepted: 0, rows: 0, taken: 0, hanging: 0 };
   for (const [i, [drawn, numbers]] of fc.sample(draw, { seed, numRuns: sequences }).entries()) {
     const prefix = `a${i}.`;
     const world = prefixed(withOffice(storable(drawn, vocabulary.entityTypes), i), prefix);
@@ -138,13 +151,21 @@ test('played over the beginning, the log comes to what is stored; what is refuse
     }
     const log = (await Promise.all(tenants.map((tenant) => writer.read((db) => auditOf(db, tenant))))).flat();
     const replayed = new Replayed(before);
-    for (const row of log) {
+    for (const [at, row] of log.entries()) {
       expect(row).toMatchObject({
         actor_kind: 'user',
         actor: made.get(row.request_id)?.by,
         as_user: made.get(row.request_id)?.by,
         revision: made.get(row.request_id)?.revision,
       });
+      // A change of owners has a row for either, one after the other, and each of them has all of it.
+      if (row.action.endsWith('.owner') && row.before?.['owner'] !== row.after?.['owner']) {
+        const [from, to] = row.owner === row.after?.['owner'] ? [log[at - 1], row] : [row, log[at + 1]];
+        expect(from).toMatchObject({ ...to, id: from?.id, at: from?.at, owner: row.before?.['owner'] });
+        if (row === from) continue;
+        count.taken++;
+      }
+      if (row.action === 'grant.delete' && log.some((other) => other.request_id === row.request_id && other.action !== row.action)) count.hanging++;
       replayed.apply(row);
     }
     expect(new Set(log.map(({ request_id }) => request_id))).toEqual(new Set(made.keys()));
@@ -153,6 +174,8 @@ test('played over the beginning, the log comes to what is stored; what is refuse
     count.accepted += made.size;
     count.rows += log.length;
   }
-  console.log(`audit: ${sequences} sequences, ${count.calls} calls, ${count.accepted} accepted, ${count.rows} rows; each replay is what is stored`);
+  console.log(
+    `audit: ${sequences} sequences, ${count.calls} calls, ${count.accepted} accepted, ${count.rows} rows, ${count.taken} of owners changed, ${count.hanging} of grants that went with something; each replay is what is stored`,
+  );
   expect(count.accepted).toBeGreaterThan(count.calls / 5);
 });

@@ -11,7 +11,7 @@ import { createOpaqueTokens, newApiKey } from '../../src/opaque.ts';
 import { hostClock } from '../../src/clock.ts';
 import { createPdp } from '../../src/pdp.ts';
 import { settings } from '../../src/settings.ts';
-import { vocabulary } from './doors.ts';
+import { vocabulary as thingsboard } from './doors.ts';
 import type { TestDatabase } from './postgres.ts';
 
 export const OPERATOR = 'the-operator-of-the-tests.0123456789abcdef';
@@ -37,8 +37,9 @@ export interface TestAdministration {
 /** Every bearer token but the operator's, an API key and that of a session is a user id, as if somebody had proved it. */
 export async function startTestAdministration(
   database: TestDatabase,
-  more: Pick<AdminSettings, 'bounds' | 'decisions' | 'addition'> = {},
+  more: Partial<Pick<AdminSettings, 'bounds' | 'decisions' | 'vocabulary' | 'addition'>> = {},
 ): Promise<TestAdministration> {
+  const { vocabulary = thingsboard } = more;
   const cache = new PolicyCache({
     vocabulary,
     source: postgresSource({ url: await database.urlAs('grantgate_reader') }),

@@ -62,3 +62,16 @@ export async function readAuditRows(db: Statements, ids: readonly string[]): Pro
     [arrayLiteral(ids)],
   );
 }
+
+/** Since which row an id is the owner that it is now: an id may be used again. Absent: nothing is known of an earlier one. */
+export async function readOwnersBegun(db: Statements, tenant: string, owners: readonly string[]): Promise<ReadonlyMap<string, bigint>> {
+  if (owners.length === 0) return new Map();
+  const rows = await db.rows<{ owner: string; since: string }>(BEGUN, [tenant, arrayLiteral(owners)]);
+  return new Map(rows.map(({ owner, since }) => [owner, BigInt(since)]));
+}
+// What was made after a row of its end, but not by the administration, has begun behind that row.
+const BEGUN = `
+  select o.id owner, x.since::text since from unnest($2::text[]) o (id) cross join lateral (
+    select a.id + (a.action like '%.delete')::int since from grantgate.audit a
+    where a.target = o.id and a.tenant = $1 and a.action in ('tenant.create', 'tenant.delete', 'customer.create', 'customer.delete')
+    order by a.id desc limit 1) x`;

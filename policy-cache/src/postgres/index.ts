@@ -21,7 +21,7 @@ export { examine } from './doctor.ts';
 export type { DoctorOptions, Finding } from './finding.ts';
 export { gatherObjects, lowerCased, readRows, readTenants, scanObjects } from './listing.ts';
 export type { Candidate, ListOrder, ListPlace, ListSources, Listing } from './listing.ts';
-export { readAuditRows, scanAudit } from './audit.ts';
+export { readAuditRows, readOwnersBegun, scanAudit } from './audit.ts';
 export type { AuditFilter, AuditRow, AuditScan } from './audit.ts';
 export { Refusal, openWriter, writeAudit } from './writer.ts';
 export type { AuditEntry, Statements, Writer, WriterOptions } from './writer.ts';
@@ -53,5 +53,16 @@ export {
   removeActivation,
 } from './credentials.ts';
 export type { Account, AttemptRules, NewActivation } from './credentials.ts';
-export { addMembers, changeOwner, insertObjects, lockObjects, readGrants, readObjects, removeMembers, removeObjects, updateObject } from './writes.ts';
+export {
+  addMembers,
+  changeOwner,
+  insertObjects,
+  lockObjects,
+  readGrants,
+  readHangingGrants,
+  readObjects,
+  removeMembers,
+  removeObjects,
+  updateObject,
+} from './writes.ts';
 export type { NewGrant, NewObject, ObjectChange, StoredGrant, StoredObject } from './writes.ts';

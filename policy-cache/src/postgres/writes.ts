@@ -230,7 +230,25 @@ export async function removeObjects(db: Statements, ids: readonly string[]): Pro
   return gone.length;
 }
 
-/** Its explicit memberships end (semantics 1.5); `groups` of the new owner are entered. */
+/** Grants that go with these ids: of user groups, roles, groups of entities, and over the All groups of owners. The first `most` by id, and how many there are. */
+export async function readHangingGrants(
+  db: Statements,
+  ids: readonly string[],
+  most: number,
+): Promise<{ readonly ids: readonly string[]; readonly count: number }> {
+  const rows = await db.rows<{ id: string; count: number }>(HANGING, [arrayLiteral(ids), most]);
+  return { ids: rows.map(({ id }) => id), count: rows[0]?.count ?? 0 };
+}
+// Each by its own index, as above.
+const HANGING = `
+  select x.id, (count(*) over ())::int count from (
+    select id from grantgate.group_permission where user_group = any ($1::text[])
+    union select id from grantgate.group_permission where role = any ($1::text[])
+    union select id from grantgate.group_permission where entity_group = any ($1::text[])
+    union select id from grantgate.group_permission where entity_owner = any ($1::text[]) and entity_group is null) x
+  order by x.id limit $2`;
+
+/** Its explicit memberships end (semantics 1.5), unless that is the owner that it has; `groups` of the new owner are entered. */
 export async function changeOwner(db: Statements, { id, owner, groups }: { readonly id: string; readonly owner: string; readonly groups: readonly string[] }) {
   await db.rows('update grantgate.object set owner = $2 where id = $1', [id, owner]);
   if (groups.length === 0) return;

@@ -2,7 +2,7 @@
 
 import { ANY, NONE } from 'policy-cache';
 import type { Held } from 'policy-cache';
-import { readAuditRows, scanAudit, type AuditFilter, type AuditRow } from 'policy-cache/postgres';
+import { readAuditRows, readOwnersBegun, scanAudit, type AuditFilter, type AuditRow } from 'policy-cache/postgres';
 import { reply } from '../problems.ts';
 import type { ListParts } from './listing.ts';
 import type { Who } from './needs.ts';
@@ -36,7 +36,8 @@ export function auditRoutes(routes: Routes, parts: ListParts): void {
     }),
     answer: {
       status: 200,
-      description: 'Rows whose target was of your owner or below it. A page may be short, even empty, and have a `next`.',
+      description:
+        'Rows whose target was of your owner or below it. A page may be short, even empty, and have a `next`. Of a change of owners, the state at an owner that is not yours is the id alone.',
       schema: schemas.pageOf(schemas.auditRow),
     },
     async handle({ c, query: { limit, cursor, target = null, actor = null, action = null, from = null, to = null } }) {
@@ -56,22 +57,59 @@ async function page(
   who: Who,
   { filter, after, limit }: { readonly filter: AuditFilter; readonly after: string; readonly limit: number },
 ): Promise<{ readonly items: readonly AuditRow[]; readonly next: string | null }> {
+  const { tenant } = filter;
+  const begun = new Map<string, bigint>();
+  /** Of its owners; a tenant's own users see what was of owners that are gone, too. */
+  const learn = async (owners: readonly string[]): Promise<void> => {
+    const unknown = [...new Set(who.owner === tenant ? [] : owners)].filter((owner) => !begun.has(owner));
+    if (unknown.length === 0) return;
+    const found = await writer.read((db) => readOwnersBegun(db, tenant, unknown));
+    for (const owner of unknown) begun.set(owner, found.get(owner) ?? 0n);
+  };
+  const isOfNow = (owner: string, id: string): boolean => BigInt(id) >= (begun.get(owner) ?? 0n);
+  // Of another tenant that had the same id, nobody sees anything.
+  const first = (await writer.read((db) => readOwnersBegun(db, tenant, [tenant]))).get(tenant) ?? 0n;
+
   const ids: string[] = [];
   let last: string | null = after;
   for (let left = MOST_READ; left > 0 && ids.length < limit && last !== null;) {
     const window = Math.min(left, Math.max(limit + 1, 500));
     left -= window;
     const scan = await writer.read((db) => scanAudit(db, filter, { after: last ?? '0', window }));
-    const seen = await authority.look(who, (held) => scan.rows.filter(({ owner, matches }) => matches && isSeen(held, owner)));
+    const rows = scan.rows.filter(({ id }) => BigInt(id) >= first);
+    const near = await authority.look(who, (held) => rows.filter(({ owner, matches }) => matches && isInScope(held, owner)));
+    await learn(near.map(({ owner }) => owner));
+    const seen = near.filter(({ owner, id }) => isOfNow(owner, id));
     const taken = seen.slice(0, limit - ids.length);
     ids.push(...taken.map(({ id }) => id));
-    last = taken.length < seen.length ? (taken.at(-1)?.id ?? null) : scan.last;
+    last = taken.length < seen.length ? (taken.at(-1)?.id ?? null) : rows.length < scan.rows.length ? null : scan.last;
   }
-  return { items: await writer.read((db) => readAuditRows(db, ids)), next: last };
+
+  const found = await writer.read((db) => readAuditRows(db, ids));
+  await learn(found.flatMap(({ before, after: then }) => [...ownerOf(before), ...ownerOf(then)]));
+  const items = await authority.look(who, (held) => {
+    const isSeen = (id: string) => (owner: string) => isInScope(held, owner) && isOfNow(owner, id);
+    return found.map((row) => ({ ...row, before: shown(row.before, isSeen(row.id)), after: shown(row.after, isSeen(row.id)) }));
+  });
+  return { items, next: last };
 }
 
 /** Of an owner that is gone nobody knows whose it was: a tenant's own users see its rows. */
-function isSeen({ tree, scope }: Held, owner: string): boolean {
+function isInScope({ tree, scope }: Held, owner: string): boolean {
   const node = tree.node(owner);
   return node === NONE ? tree.isTenant(scope) : tree.inChain(scope, node);
+}
+
+/**
+ * A state of a thing that was somebody else's is its id alone: where a thing has gone to, or come from, is as little said to the customer on the
+ * one side as it could read it there itself, for the ids of owners and groups tell of other customers.
+ */
+function shown(state: unknown, isSeen: (owner: string) => boolean): unknown {
+  return ownerOf(state).every(isSeen) ? state : { id: (state as { readonly id?: unknown }).id };
+}
+
+/** None of a grant, which is of its row's owner, nor of members that came and went. */
+function ownerOf(state: unknown): readonly string[] {
+  const owner = typeof state === 'object' && state !== null && 'owner' in state ? state.owner : undefined;
+  return typeof owner === 'string' ? [owner] : [];
 }

@@ -15,6 +15,7 @@ import {
   type StoredGrant,
   type StoredObject,
 } from 'policy-cache/postgres';
+import { hangingEffects } from './hanging.ts';
 import { allUsersOf, coverOf, groupSide, grantOfRole, readEach, readOne, readOwn, resourceOf, singular, type Named } from './model.ts';
 import type { Need } from './needs.ts';
 import type { Action, Effect } from './perform.ts';
@@ -99,11 +100,12 @@ export function removeAction(vocabulary: Vocabulary, named: readonly Named[]): A
       }),
     ...(named.length === 1 ? { current: ([object]: readonly StoredObject[]) => object! } : {}),
     async apply(db, objects) {
+      const hanging = await hangingEffects(db, objects);
       const value = await removeObjects(
         db,
         objects.map(({ id }) => id),
       );
-      return { value, effects: objects.map((object) => effectOf(object, null)) };
+      return { value, effects: [...hanging, ...objects.map((object) => effectOf(object, null))] };
     },
   };
 }
@@ -151,7 +153,11 @@ export function ownerAction(
     async apply(db, { object }) {
       await changeOwner(db, { id: object.id, ...to });
       const now = (await readObjects(db, [object.id])).get(object.id)!;
-      return { value: now, effects: [effectOf(object, now)] };
+      const effect = effectOf(object, now);
+      // Who had it is to see that it was taken from them, as whoever has it now that it came. Each row has both states, so that either is the
+      // whole change; of an owner beyond the reader's scope neither tells more than the id of the thing (audit.ts).
+      const taken = object.owner === now.owner ? [] : [{ ...effect, owner: object.owner ?? object.id }];
+      return { value: now, effects: [...taken, effect] };
     },
   };
 }

@@ -250,8 +250,9 @@ function refusalOf(vocabulary: Vocabulary, held: Held, need: Exclude<Need, May |
     case 'read-all': {
       const read = vocabulary.operation('READ');
       const resource = vocabulary.resource(need.resource);
-      // What rule 6a would answer for each of them.
-      const all = read >= 0 && resource >= 0 && inScope(need.owner) && (effective.generic[resource]! & (1 << read)) !== 0;
+      // What rules 2 and 6a would answer for each of them.
+      const closed = vocabulary.closedToTenantAdmins[resource] === 1 || (vocabulary.closedToCustomerUsers[resource] === 1 && !tree.isTenant(scope));
+      const all = read >= 0 && resource >= 0 && !closed && inScope(need.owner) && (effective.generic[resource]! & (1 << read)) !== 0;
       if (!all) for (const target of need.targets) singly.push({ kind: 'may', operation: 'READ', resource: need.resource, target });
       return null;
     }

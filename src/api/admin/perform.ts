@@ -11,6 +11,8 @@ import { Changed, Exists, Forbidden, Unconfirmed, Violation } from './refusals.t
 
 /** Something that is changed; what it tells the audit log. */
 export interface Effect {
+  /** What the audit log calls it, where it is not what was asked for: what goes with something else. */
+  readonly action?: string;
   readonly tenant: string;
   /** Of the target; for a tenant or where the target has none, the nearest. */
   readonly owner: string;
@@ -113,7 +115,7 @@ async function attempt<B, T>(
       : ({ actorKind: 'user', actor: caller.actor, asUser: caller.subject } as const);
   const revision = await writeAudit(
     db,
-    effects.map((effect) => ({ ...effect, ...by, action: action.name, requestId: asked.requestId })),
+    effects.map((effect) => ({ action: action.name, ...effect, ...by, requestId: asked.requestId })),
   );
   return { value, revision };
 }

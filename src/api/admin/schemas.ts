@@ -179,9 +179,9 @@ export const changed = {
   entities: z.strictObject({ name: nullable(name) }).openapi('EntityChange'),
 } as const;
 
-export const ownerChange = z
-  .strictObject({ owner: id, groups: groups.optional() })
-  .openapi('OwnerChange', { description: 'It leaves the groups that it is in, and enters these of its new owner.' });
+export const ownerChange = z.strictObject({ owner: id, groups: groups.optional() }).openapi('OwnerChange', {
+  description: 'It leaves the groups of its old owner, and enters these of its new one. With the owner that it has it stays in its groups, and enters these.',
+});
 export const membersChange = z
   .strictObject({ add: z.array(id).max(MOST_MEMBERS).optional(), remove: z.array(id).max(MOST_MEMBERS).optional() })
   // Else whoever may do nothing at all would have done something, and it would be in the audit log.

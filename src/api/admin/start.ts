@@ -33,6 +33,8 @@ export interface AdminSettings extends CallerParts {
   readonly version: string;
   /** Absent: nobody logs in here. */
   readonly addition?: ((parts: AdditionParts) => Addition) | undefined;
+  /** What the other workers of this service have, too. */
+  readonly secret?: string;
 }
 
 export interface Administration {
@@ -59,8 +61,15 @@ export function startAdministration(settings: AdminSettings): Administration {
   };
 }
 
-/** What every process of this installation has, and nobody else: so that a page may be asked of one and the next of another. */
-function secretsOf({ database, operator }: AdminSettings): readonly string[] {
-  const passwords = [database.url].flat().flatMap((url) => /^[^:]+:\/\/[^:@/]*:([^@/]+)@/.exec(url)?.[1] ?? []);
-  return [...passwords, ...operator];
+/**
+ * What every process of this installation has, and nobody else: so that a page may be asked of one and the next of another. Where there is no
+ * such thing, what the workers of this service share.
+ */
+function secretsOf({ database, operator, secret }: AdminSettings): readonly string[] {
+  const passwords = [database.url]
+    .flat()
+    .flatMap((url) => /^[^:]+:\/\/[^:@/]*:([^@/]+)@|[?&]password=([^&]+)/.exec(url)?.slice(1) ?? [])
+    .filter(Boolean);
+  const secrets = [...passwords, ...operator];
+  return secrets.length > 0 || secret === undefined ? secrets : [secret];
 }

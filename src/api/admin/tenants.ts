@@ -13,6 +13,7 @@ import {
 import type { Addition, FreshLink } from './addition.ts';
 import { predefinedObjects } from './create.ts';
 import { askedOf, type CollectionParts } from './collections.ts';
+import { hangingEffects } from './hanging.ts';
 import { changeAnswer, objectAnswer } from './http.ts';
 import type { Who } from './needs.ts';
 import type { Action, Effect } from './perform.ts';
@@ -71,7 +72,10 @@ export function removeTenantAction(id: string): Action<StoredObject, number> {
     locks: () => ({ update: [id], share: [] }),
     needs: () => [],
     current: (tenant) => tenant,
-    apply: async (db, before) => ({ value: await removeObjects(db, [id]), effects: [effect(before, before.row, null)] }),
+    async apply(db, before) {
+      const hanging = await hangingEffects(db, [before]);
+      return { value: await removeObjects(db, [id]), effects: [...hanging, effect(before, before.row, null)] };
+    },
   };
 }
 
