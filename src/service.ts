@@ -21,6 +21,7 @@ import { createHotSet } from './hotset.ts';
 import { createIdentity, missingKeys } from './authorities.ts';
 import { addressesOf, listen } from './listen.ts';
 import type { Log } from './log.ts';
+import { mailSettings } from './mailserver.ts';
 import { createOpaqueTokens, newApiKey } from './opaque.ts';
 import { createPdp } from './pdp.ts';
 import { loadPolicy } from './policy.ts';
@@ -199,7 +200,16 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   const failed = (error: unknown): void => log('error', 'api', error instanceof Error ? (error.stack ?? error.message) : String(error));
   const { adminUrl } = settings.database;
   const { local } = settings.identity;
-  const addition = adminUrl === undefined || !local.enabled ? undefined : (await import('./api/local/start.ts')).createLocal({ ...local, clock, failed });
+  const mail = mailSettings(local.mail);
+  const addition =
+    adminUrl === undefined || !local.enabled
+      ? undefined
+      : (await import('./api/local/start.ts')).createLocal({
+          ...local,
+          clock,
+          failed,
+          mailer: mail === null ? undefined : (await import('./api/local/mail.ts')).createMailer(mail),
+        });
   // A fifth of the modules there are: loaded where there is something to administer.
   const administration =
     adminUrl === undefined
