@@ -183,6 +183,18 @@ const service = [
     { path: '^src/traces\\.ts$', dynamic: false },
   ),
   rule(
+    'mail-apart',
+    'What speaks to a mail server is loaded where one is named, by one file.',
+    { path: '^(src|policy-cache/src)/', pathNot: '^src/api/local/mail\\.ts$' },
+    { path: npm('nodemailer') },
+  ),
+  rule(
+    'mail-late',
+    'An import of it would load it where nobody mails: the others know its port (mailer.ts).',
+    { path: '^src/' },
+    { path: '^src/api/local/mail\\.ts$', dynamic: false },
+  ),
+  rule(
     'telemetry-packages',
     'OpenTelemetry is at the edge: the pipeline tells by ports of its own.',
     { path: '^(src|policy-cache/src)/', pathNot: '^src/(traces|telemetry|exposition|histogram|runtime|workers-metrics)\\.ts$' },

@@ -169,6 +169,11 @@ function beliefs(good: ReadonlyMap<string, unknown>, source: (path: string) => s
     if (by === 'header' && absent(header)) say(header, `is not set, and ${listener}.identity: header means it; name the header`);
     if (by !== 'header' && good.get(header) !== undefined) say(header, `means nothing without ${listener}.identity: header`);
   }
+  if (good.get('identity.local.mail.url') !== undefined) {
+    const means = 'and mail is to be sent (identity.local.mail.url)';
+    if (absent('identity.local.mail.from')) say('identity.local.mail.from', `is not set, ${means}; say who it is from`);
+    if (absent('identity.local.linkUrl')) say('identity.local.linkUrl', `is not set, ${means}; say where the page is that its links open`);
+  }
   if (believing && absent('identity.asserted.tenants'))
     say('identity.asserted.tenants', "is not set, and a listener believes its proxy; name the tenants that it may speak for, or '*'");
   return problems;

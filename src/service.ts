@@ -21,12 +21,12 @@ import { createHotSet } from './hotset.ts';
 import { createIdentity, missingKeys } from './authorities.ts';
 import { addressesOf, listen } from './listen.ts';
 import type { Log } from './log.ts';
+import { mailSettings } from './mailserver.ts';
 import { createOpaqueTokens, newApiKey } from './opaque.ts';
 import { createPdp } from './pdp.ts';
 import { loadPolicy } from './policy.ts';
 import type { CheckReport } from './report.ts';
 import { createTelemetry, type Telemetry } from './telemetry.ts';
-import { worldImporter } from './worldimport.ts';
 
 type Settings = Config['settings'];
 
@@ -200,7 +200,16 @@ export async function startService(parts: ServiceParts): Promise<Service> {
   const failed = (error: unknown): void => log('error', 'api', error instanceof Error ? (error.stack ?? error.message) : String(error));
   const { adminUrl } = settings.database;
   const { local } = settings.identity;
-  const addition = adminUrl === undefined || !local.enabled ? undefined : (await import('./api/local/start.ts')).createLocal({ ...local, clock, failed });
+  const mail = mailSettings(local.mail);
+  const addition =
+    adminUrl === undefined || !local.enabled
+      ? undefined
+      : (await import('./api/local/start.ts')).createLocal({
+          ...local,
+          clock,
+          failed,
+          mailer: mail === null ? undefined : (await import('./api/local/mail.ts')).createMailer(mail),
+        });
   // A fifth of the modules there are: loaded where there is something to administer.
   const administration =
     adminUrl === undefined
@@ -216,7 +225,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
           deadline: ADMIN_DEADLINE_MS,
           appliedWithin: settings.cache.maxStaleness,
           decisions: { clock, nextId, report },
-          importWorld: worldImporter({ ...database, url: adminUrl }, policy.vocabulary),
+          importWorld: (await import('./worldimport.ts')).worldImporter({ ...database, url: adminUrl }, policy.vocabulary),
           newId: parts.uuid,
           newKey: newApiKey,
           version: parts.version,

@@ -1,12 +1,20 @@
 // What is there to set where users log in here, by passwords?
 
 import { z } from 'zod';
+import { mailAddress, mailUrlProblem } from './mailserver.ts';
 import { duration, flag, integer, notes } from './setting-kinds.ts';
 
 const URL_PROBLEM = 'must be the address of a page, as https://grantgate.example/v1/auth/set-password, without # and without a name and password';
 const linkUrl = z.string(URL_PROBLEM).refine((given) => /^https?:\/\/[^#@\s]+$/.test(given) && URL.canParse(given), URL_PROBLEM);
 const HEADER = 'must be the name of a header, as X-Real-IP: letters, digits and dashes';
 const addressHeader = z.string(HEADER).regex(/^[A-Za-z][A-Za-z0-9-]{0,99}$/, HEADER);
+
+const mailUrl = z.string('must be the URL of a mail server').superRefine((url, context) => {
+  const problem = mailUrlProblem(url);
+  if (problem !== null) context.addIssue({ code: 'custom', message: problem });
+});
+const FROM = 'must be one address, as access@example.org or Access <access@example.org>';
+const mailFrom = z.string(FROM).refine((from) => mailAddress(from) !== null, FROM);
 
 export const local = z
   .strictObject({
@@ -41,5 +49,18 @@ export const local = z
     addressHeader: addressHeader.optional().register(notes, {
       description: 'Header with the address of the client, which the proxy before the api must overwrite. Default: whoever is connected.',
     }),
+    mail: z
+      .strictObject({
+        url: mailUrl.optional().register(notes, {
+          description:
+            'Mail server that sends the links: `smtp://user:password@host:587` (STARTTLS is required, but on loopback) or `smtps://…`. Without it, a link is told to whoever makes it.',
+          secret: true,
+        }),
+        from: mailFrom.optional().register(notes, { description: 'Who that mail is from: `access@example.org` or `Access <access@example.org>`.' }),
+        insecureTls: flag
+          .default(false)
+          .register(notes, { description: 'Send it, and the password, without TLS too, and to a server whose certificate does not prove it.' }),
+      })
+      .prefault({}),
   })
   .prefault({});

@@ -3,6 +3,7 @@
 import { clientOver, type AdminClient, type Transport } from '../adminclient.ts';
 import { openDirect } from '../api/admin/direct.ts';
 import { hostClock } from '../clock.ts';
+import { mailSettings } from '../mailserver.ts';
 import { newApiKey } from '../opaque.ts';
 import { certificatesOf, databaseUrl } from '../database.ts';
 import { loadVocabulary } from '../policy.ts';
@@ -16,7 +17,15 @@ export async function directClient({ config, host }: Context): Promise<AdminClie
   const { settings } = config();
   const { local } = settings.identity;
   const failed = (error: unknown): void => void host.stderr.write(`grantgate: ${error instanceof Error ? error.message : String(error)}\n`);
-  const addition = local.enabled ? (await import('../api/local/start.ts')).createLocal({ ...local, clock: hostClock(), failed }) : undefined;
+  const mail = mailSettings(local.mail);
+  const addition = local.enabled
+    ? (await import('../api/local/start.ts')).createLocal({
+        ...local,
+        clock: hostClock(),
+        failed,
+        mailer: mail === null ? undefined : (await import('../api/local/mail.ts')).createMailer(mail),
+      })
+    : undefined;
   const certificates = certificatesOf(settings, host.readFile);
   const direct = openDirect({
     database: { url: databaseUrl(settings, 'admin'), insecureTls: settings.database.insecureTls, ...(certificates ? { certificates } : {}) },

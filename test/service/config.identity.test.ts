@@ -136,3 +136,47 @@ describe('a proxy that is believed', () => {
     );
   });
 });
+
+describe('mail of those that log in here', () => {
+  const good = {
+    GRANTGATE_IDENTITY_LOCAL_MAIL_URL: 'smtp://access:pa%40x9z@mail.example:2525',
+    GRANTGATE_IDENTITY_LOCAL_MAIL_FROM: 'Access <access@example.org>',
+    GRANTGATE_IDENTITY_LOCAL_LINK_URL: 'https://grantgate.example/v1/auth/set-password',
+  };
+
+  test.each([
+    ['smtp://', 'must be smtp://user:password@host:port or smtps://…, with nothing behind the port'],
+    ['https://access:x9z@mail.example', 'must be smtp://'],
+    ['mail.example:25', 'must be smtp://'],
+    ['smtp://access:x9z@mail.example/?pool=true', 'must be smtp://'],
+    ['smtp://access@mail.example', 'must have both, user and password, or neither'],
+    ['smtp://access:x9z@mail.example:465', 'must begin with smtps:'],
+    ['smtp://access:100%x9z@mail.example', 'must have user and password percent-encoded'],
+  ])('%s is no mail server, and nothing of it is told', (url, words) => {
+    const [problem, ...more] = problems({ env: { ...good, GRANTGATE_IDENTITY_LOCAL_MAIL_URL: url } });
+    expect(more).toEqual([]);
+    expect(problem).toContain(`identity.local.mail.url (env GRANTGATE_IDENTITY_LOCAL_MAIL_URL): ${words}`);
+    expect(problem).not.toMatch(/x9z|example/);
+  });
+
+  test.each([
+    'access',
+    'a@b.example, c@d.example',
+    'Access <a@b.example>, c@d.example',
+    'Access\r\nBcc: x <a@b.example>',
+    'Access <a@b.example',
+    '"Access" <a@b.example>',
+  ])('nobody sends from %j', (from) => {
+    expect(problems({ env: { ...good, GRANTGATE_IDENTITY_LOCAL_MAIL_FROM: from } })).toEqual([expect.stringContaining('identity.local.mail.from')]);
+  });
+
+  test('it needs to know who it is from, and where its links lead; the password is shown by nobody', () => {
+    const shown = showConfig(load({ env: good }), 'yaml');
+    expect(shown).toContain('Access <access@example.org>');
+    expect(shown).not.toContain('x9z');
+    expect(problems({ env: { GRANTGATE_IDENTITY_LOCAL_MAIL_URL: good.GRANTGATE_IDENTITY_LOCAL_MAIL_URL } })).toEqual([
+      'identity.local.mail.from (default): is not set, and mail is to be sent (identity.local.mail.url); say who it is from',
+      'identity.local.linkUrl (default): is not set, and mail is to be sent (identity.local.mail.url); say where the page is that its links open',
+    ]);
+  });
+});

