@@ -14,7 +14,7 @@ import { startPostgres, type TestDatabase, type TestServer } from '../support/po
 import { connectRaw, type RawConnection } from '../support/raw.ts';
 import { until } from '../support/until.ts';
 
-const BYTES = 1_000_000;
+const BYTES = 2_000_000;
 /** Longer than a test takes. */
 const IDLE_MS = 30_000;
 
@@ -128,6 +128,7 @@ test('what is wrong is told with file, line and field, a hundred of it, without 
     'many.ndjson': Array.from({ length: 150 }, (_, i) => `{"kind":"users","id":"many-${i}","owner":"nobody"}`).join('\n'),
     'shape.yaml': 'users:\n  - { id: x }\n',
     'broken.ndjson': '{"kind":"tenants","id":"t"}\n{"kind":\n',
+    'long.ndjson': `{"kind":"tenants","id":"t"}\n{"kind":"customers","id":"c","owner":"t","details":{"x":"${'x'.repeat(1_100_000)}"}}\n`,
     'cut.ndjson': '{"kind":"export","revision":"1-x"}\n{"kind":"tenants","id":"t"}\n',
   };
   const sent = await over(['a.ndjson', 'b.yaml', 'many.ndjson'], { port: served.port, files });
@@ -141,6 +142,7 @@ test('what is wrong is told with file, line and field, a hundred of it, without 
     ['shape.yaml', /^shape\.yaml:2: users\[0\]\.owner/],
     ['broken.ndjson', /^broken\.ndjson:2: /],
     ['cut.ndjson', /^cut\.ndjson:\d: .*cut off/],
+    ['long.ndjson', /^long\.ndjson:2: a line is longer than 1 MB/],
     ['none.ndjson', /^none\.ndjson: cannot be read/],
   ] as const)
     expect(await over([file], { port: served.port, files }), file).toMatchObject({ code: 2, stderr: expect.stringMatching(words) as string });
