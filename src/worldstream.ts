@@ -19,6 +19,8 @@ export interface WorldRowsOptions {
   readonly unknownNames?: boolean;
   /** A line `{"kind":"file","name":…}` begins another file: several are sent as one. */
   readonly joined?: boolean;
+  /** Characters of a line at the most, for each is read in one turn; default: those of a document. */
+  readonly longestLine?: number;
   /** Bytes of one piece that was read. */
   readonly took?: (bytes: number) => void;
 }
@@ -153,6 +155,7 @@ async function* decoded(pieces: AsyncIterable<Uint8Array>, took: ((bytes: number
 
 async function* lineRows(first: string, texts: AsyncIterable<string>, options: Options): AsyncGenerator<readonly ImportRow[]> {
   let file = first;
+  const { longestLine = LONGEST_DOCUMENT } = options;
   const counts = new Map<WorldList, number>();
   let line = 0;
   let rest = '';
@@ -196,8 +199,8 @@ async function* lineRows(first: string, texts: AsyncIterable<string>, options: O
     if (text.includes('\0')) throw new Unreadable(null, 'is no text: there are zero bytes in it', file);
     const sources = (rest + text).split('\n');
     rest = sources.pop()!;
-    if (rest.length > LONGEST_DOCUMENT) throw new Unreadable(line + 1, `a line is longer than ${LONGEST_DOCUMENT / 1e6} MB`, file);
     yield sources.flatMap(rowsOfLine);
+    if (rest.length > longestLine) throw new Unreadable(line + 1, `a line is longer than ${longestLine / 1e6} MB`, file);
   }
   yield rowsOfLine(rest);
   if (cutOff) throw new Unreadable(line, CUT_OFF, file);

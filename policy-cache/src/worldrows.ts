@@ -191,9 +191,12 @@ const ownerId: Reader<string> = (value, path, problems) => {
 const memberships: Reader<readonly string[]> = (value, path, problems) => {
   const groups = list(reference)(value, path, problems);
   if (groups === BAD) return BAD;
+  // A line of 10 MB may hold a million.
+  const seen = new Set<string>();
   groups.forEach((group, i) => {
-    if (groups.indexOf(group) < i) bad(problems, `${path}[${i}]`, `${JSON.stringify(group)} is listed twice`);
+    if (seen.has(group)) bad(problems, `${path}[${i}]`, `${JSON.stringify(group)} is listed twice`);
     if (group.startsWith('all:')) bad(problems, `${path}[${i}]`, `${JSON.stringify(group)} holds every entity of its type and owner by itself; leave it out`);
+    seen.add(group);
   });
   return groups;
 };

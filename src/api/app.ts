@@ -73,14 +73,21 @@ const BODY_MS = 10_000;
 
 /** What Node's `requestTimeout` does, but for a body that is read as it comes, for as long as it comes: that of an import which is let in. */
 function endSlowBody(incoming: IncomingMessage, outgoing: ServerResponse, ms: number): void {
-  const { headers, socket, url } = incoming;
+  const { headers, method, socket, url } = incoming;
   if (headers['content-length'] === undefined && headers['transfer-encoding'] === undefined) return;
-  const isImport = url !== undefined && /^\/v1\/import(?:\?|$)/.test(url);
+  // By method, too: of any other one the body is read whole, from whoever has a credential.
+  const isImport = method === 'POST' && url !== undefined && /^\/v1\/import(?:\?|$)/.test(url);
   const late = setTimeout(() => {
     if (incoming.complete) return;
-    if (outgoing.headersSent) socket.destroy();
-    else if (isImport) late.refresh();
-    else socket.end('HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n');
+    const isAnswered = outgoing.headersSent;
+    if (isImport && !isAnswered) {
+      late.refresh();
+      return;
+    }
+    // Where an answer to an earlier request is still to come, this would be taken for it.
+    if (!isAnswered && outgoing.socket !== null) socket.write('HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n');
+    // Only ended, it would be kept by whoever does not end his side.
+    socket.destroy();
   }, ms);
   incoming.once('close', () => clearTimeout(late));
 }

@@ -180,6 +180,21 @@ test('an owner whose id was used before does not see what was of the one before'
   expect(told(await rowsOf('ada')).filter((row) => row.endsWith(' till of shop'))).toHaveLength(2);
 });
 
+test('nor of what was removed together with that one, in whatever order', async () => {
+  await done('ada', 'POST /v1/customers', { id: 'outer' });
+  await done('ada', 'POST /v1/customers', { id: 'inner', owner: 'outer', title: 'Secret' });
+  await done('ada', 'POST /v1/customers/bulk-delete', { ids: ['outer', 'inner'] });
+  await writer.write((db) =>
+    insertObjects(db, [
+      { id: 'outer', tenant: 'acme', kind: 'customer', type: 'CUSTOMER', owner: 'acme' },
+      ...predefinedObjects('outer', 'acme', 'customer'),
+      { id: 'ole', tenant: 'acme', kind: 'user', type: 'USER', owner: 'outer', groups: ['admins:outer'] },
+    ]),
+  );
+  await done('ada', 'POST /v1/entities', { id: 'oven', type: 'DEVICE', owner: 'outer' });
+  expect(told(await rowsOf('ole'))).toEqual(['entity.create oven of outer']);
+});
+
 test('nor does a tenant', async () => {
   const begin = async (administrator: string): Promise<void> => {
     await done(OPERATOR, 'POST /v1/tenants', { id: 'globex' });

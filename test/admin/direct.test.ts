@@ -103,6 +103,13 @@ test('every rule on what may be stored holds, with its number', async () => {
   });
 });
 
+test('two who bootstrap a tenant at once: one of them has made its first administrator, the other one is told so', async () => {
+  const runs = await Promise.all(['one', 'two'].map(async (user) => cli(['bootstrap', '--tenant', 'twice', '--user', user], { env })));
+  expect(runs.map(({ code }) => code).toSorted()).toEqual([0, 2]);
+  expect(runs.map(({ stderr }) => stderr).join('')).toMatch(/has an administrator/);
+  expect(await ids('user list --owner twice')).toHaveLength(1);
+});
+
 test("each change is one row of the audit log, the operator's", async () => {
   const before = await sql<{ n: number }[]>`select count(*)::int n from grantgate.audit`;
   const { revision } = await one('customer create audited --owner other');

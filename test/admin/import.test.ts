@@ -14,7 +14,7 @@ import { startPostgres, type TestDatabase, type TestServer } from '../support/po
 import { connectRaw, type RawConnection } from '../support/raw.ts';
 import { until } from '../support/until.ts';
 
-const BYTES = 1_000_000;
+const BYTES = 2_000_000;
 /** Longer than a test takes. */
 const IDLE_MS = 30_000;
 
@@ -128,6 +128,7 @@ test('what is wrong is told with file, line and field, a hundred of it, without 
     'many.ndjson': Array.from({ length: 150 }, (_, i) => `{"kind":"users","id":"many-${i}","owner":"nobody"}`).join('\n'),
     'shape.yaml': 'users:\n  - { id: x }\n',
     'broken.ndjson': '{"kind":"tenants","id":"t"}\n{"kind":\n',
+    'long.ndjson': `{"kind":"tenants","id":"t"}\n{"kind":"customers","id":"c","owner":"t","details":{"x":"${'x'.repeat(1_100_000)}"}}\n`,
     'cut.ndjson': '{"kind":"export","revision":"1-x"}\n{"kind":"tenants","id":"t"}\n',
   };
   const sent = await over(['a.ndjson', 'b.yaml', 'many.ndjson'], { port: served.port, files });
@@ -141,6 +142,7 @@ test('what is wrong is told with file, line and field, a hundred of it, without 
     ['shape.yaml', /^shape\.yaml:2: users\[0\]\.owner/],
     ['broken.ndjson', /^broken\.ndjson:2: /],
     ['cut.ndjson', /^cut\.ndjson:\d: .*cut off/],
+    ['long.ndjson', /^long\.ndjson:2: a line is longer than 1 MB/],
     ['none.ndjson', /^none\.ndjson: cannot be read/],
   ] as const)
     expect(await over([file], { port: served.port, files }), file).toMatchObject({ code: 2, stderr: expect.stringMatching(words) as string });
@@ -182,13 +184,18 @@ test('who is not the operator may not, and what is no world is refused', async (
   });
 });
 
-/** An import of which a part has come. */
-async function begun(at = served): Promise<RawConnection> {
+/** A part of an import. */
+async function half(at: Served): Promise<RawConnection> {
   const connection = await connectRaw({ port: at.port, host: '127.0.0.1' });
   connection.send(
     `POST /v1/import HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${OPERATOR}\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n`,
   );
   connection.send(chunk('{"kind":"tenants","id":"half"}\n'));
+  return connection;
+}
+/** That has its turn. */
+async function begun(at = served): Promise<RawConnection> {
+  const connection = await half(at);
   await until(async () => (await locks(at)) === 1, 'the import has its turn');
   return connection;
 }
@@ -204,6 +211,24 @@ test('whoever goes away in the middle has imported nothing, and the next one may
   const connection = await begun();
   connection.destroy();
   await until(async () => (await locks()) === 0, 'the import is over');
+  expect([await stored(), await audited()]).toEqual(before);
+});
+
+test('also while it waits for somebody in the database, for as long as that takes', async () => {
+  const before = [await stored(), await audited()];
+  const holder = openPool({ url: served.database.url, max: 1 });
+  await holder.begin(async (held) => {
+    await held`lock table grantgate.object in exclusive mode`;
+    const connection = await begun();
+    connection.send('0\r\n\r\n');
+    await until(async () => {
+      const rows = await sql<{ n: number }[]>`select count(*)::int n from pg_locks where not granted and relation = 'grantgate.object'::regclass`;
+      return rows[0]!.n === 1;
+    }, 'the import waits');
+    connection.destroy();
+    await until(async () => (await locks()) === 0, 'the import is over');
+  });
+  await holder.end();
   expect([await stored(), await audited()]).toEqual(before);
 });
 
@@ -223,7 +248,7 @@ test('one at a time: a second one is told so; the first ends as it would have', 
 
 test('whoever sends nothing more is not waited for', async () => {
   const other = await serve({ idle: 300 });
-  const connection = await begun(other);
+  const connection = await half(other);
   expect(await connection.answer()).toMatchObject({ status: 503, body: expect.stringContaining('nothing came for 300 ms') as string });
   connection.destroy();
   await until(async () => (await locks(other)) === 0, 'the import is over');

@@ -7,7 +7,7 @@ import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
 import { formatImportProblem, type ImportRow, type RowsRead } from 'policy-cache/postgres';
 import { createProgress } from '../../src/progress.ts';
-import { worldRows, type WorldInput } from '../../src/worldstream.ts';
+import { worldRows, type WorldInput, type WorldRowsOptions } from '../../src/worldstream.ts';
 import { cli } from '../support/cli.ts';
 import { vocabulary } from '../support/doors.ts';
 
@@ -19,8 +19,11 @@ afterAll(() => rmSync(directory, { recursive: true }));
 async function* pieces(...parts: readonly (Uint8Array | string)[]): AsyncGenerator<Uint8Array> {
   for (const part of parts) yield typeof part === 'string' ? Buffer.from(part) : part;
 }
-async function read(inputs: readonly WorldInput[]): Promise<{ rows: readonly ImportRow[]; said: readonly string[] } & RowsRead> {
-  const world = worldRows(inputs, { vocabulary });
+async function read(
+  inputs: readonly WorldInput[],
+  options: Partial<WorldRowsOptions> = {},
+): Promise<{ rows: readonly ImportRow[]; said: readonly string[] } & RowsRead> {
+  const world = worldRows(inputs, { vocabulary, ...options });
   const rows: ImportRow[] = [];
   for await (const some of world.rows) rows.push(...some);
   return { rows, ...world.read(), said: world.read().problems.map(formatImportProblem) };
@@ -76,6 +79,13 @@ test('a document has the same rows, and leaves out what it leaves out', async ()
   ]);
 });
 
+// One by one against all the others it took two minutes.
+test('a row of 300,000 groups is read as fast as its length has it', async () => {
+  const groups = Array.from({ length: 300_000 }, (_, i) => `g${i}`);
+  const { rows, said } = await read([{ file: 'w.ndjson', pieces: pieces(JSON.stringify({ kind: 'users', id: 'u', owner: 't', groups })) }]);
+  expect([said, rows.length]).toEqual([[], 1]);
+});
+
 describe('what cannot be read', () => {
   test.each<[string, readonly (Uint8Array | string)[], string]>([
     ['half a character', [LINES[0]!, Buffer.from([0xc3])], 'w.ndjson: is not UTF-8'],
@@ -92,6 +102,12 @@ describe('what cannot be read', () => {
     expect(found.unreadable).toBe(true);
     expect(found.said.some((line) => line.startsWith(said))).toBe(true);
     expect(found.said.at(-1)).toMatch(/^after\.ndjson:1: kind: expected one of/); // the next file is looked at, too
+  });
+
+  test('a line that is longer than is wanted: which one, and what is before it is looked at', async () => {
+    const long = `${LINES[0]!}\n{"kind":"robots"}\n{"kind":"tenants","id":"${'x'.repeat(1000)}`;
+    const { said } = await read([{ file: 'w.ndjson', pieces: pieces(long) }], { longestLine: 1000 });
+    expect(said.map((line) => line.slice(0, 21))).toEqual(['w.ndjson:2: kind: exp', 'w.ndjson:3: a line is']);
   });
 
   test('a reader that fails in the middle', async () => {

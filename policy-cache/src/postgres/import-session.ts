@@ -22,6 +22,11 @@ type Writable = Awaited<ReturnType<ReturnType<Link['sql']['unsafe']>['writable']
 /** For hash tables of a million rows, and plans by what is there now (a link's own settings are for look-ups). */
 const SETTINGS = `set search_path = pg_catalog, pg_temp; set enable_seqscan = on; set plan_cache_mode = auto;
   set work_mem = '64MB'; set maintenance_work_mem = '128MB'`;
+/**
+ * A server that works, or waits for a lock, does not see that the link has ended unless it looks; what it holds meanwhile others wait for,
+ * and the next import for its turn.
+ */
+const NOTICE = "set client_connection_check_interval = '1s'";
 
 export async function openSession(link: Link): Promise<Session> {
   // No race with the link's end: a promise that lives as long as the link would keep whatever was raced with it.
@@ -70,6 +75,9 @@ export async function openSession(link: Link): Promise<Session> {
     abandon,
   };
   await session.run(SETTINGS);
+  await session.run(NOTICE).catch((error: unknown) => {
+    if (sqlState(error) === null) throw error; // the link, and not a server whose system cannot tell
+  });
   return session;
 }
 

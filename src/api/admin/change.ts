@@ -105,9 +105,21 @@ export function removeAction(vocabulary: Vocabulary, named: readonly Named[]): A
         db,
         objects.map(({ id }) => id),
       );
-      return { value, effects: [...hanging, ...objects.map((object) => effectOf(object, null))] };
+      return { value, effects: [...hanging, ...ownersLast(objects).map((object) => effectOf(object, null))] };
     },
   };
+}
+
+/** What has an owner's id after the row of that one's end is of another one, to whoever reads the audit log (audit.ts). */
+function ownersLast(objects: readonly StoredObject[]): readonly StoredObject[] {
+  const ownerOf = new Map(objects.map(({ id, owner }) => [id, owner]));
+  const depth = (id: string): number => {
+    let steps = 0;
+    for (let at = ownerOf.get(id); at !== undefined && at !== null; at = ownerOf.get(at)) steps++;
+    return steps;
+  };
+  const deep = new Map(objects.map(({ id }) => [id, depth(id)]));
+  return objects.toSorted((a, b) => deep.get(b.id)! - deep.get(a.id)!);
 }
 
 interface OwnerBasis extends Basis {
