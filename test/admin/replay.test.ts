@@ -14,7 +14,7 @@ import { worlds } from '../../policy-cache/test/arbitraries.ts';
 import type { Names } from '../../policy-cache/test/reference.ts';
 import { KINDS, callOf, learn, sceneOf } from '../support/admin-calls.ts';
 import { insertWorld, prefixed, readWorld, storable } from '../support/admin-worlds.ts';
-import { startTestAdministration, type TestAdministration } from '../support/admin.ts';
+import { localAddition, startTestAdministration, type TestAdministration } from '../support/admin.ts';
 import { vocabulary } from '../support/doors.ts';
 import { startPostgres, type TestServer } from '../support/postgres.ts';
 import { withOffice } from './escalation.world.ts';
@@ -30,7 +30,7 @@ let writer: Writer;
 beforeAll(async () => {
   server = await startPostgres('embedded18');
   const database = await server.database();
-  admin = await startTestAdministration(database);
+  admin = await startTestAdministration(database, { addition: localAddition() });
   writer = openWriter({ url: await database.urlAs('grantgate_writer') });
 });
 afterAll(async () => {
@@ -61,9 +61,18 @@ const listOf = (action: string): (typeof LISTS)[number] => {
   return action === 'group.share' ? 'grants' : word === 'entity' ? 'entities' : (`${word}s` as (typeof LISTS)[number]);
 };
 
+/** An API key, or a session that somebody has as another: of whom, and whose. */
+interface Held {
+  readonly user: string;
+  readonly actor: string;
+}
+/** What a row of these tells of is no object. */
+const OF_CREDENTIALS = /^user\.(?:key|session|login-as|activation)\b/;
+
 /** Everything by id, with the list that it is of. */
 class Replayed {
   readonly rows = new Map<string, { readonly list: string; row: Row }>();
+  readonly credentials = new Map<string, Held>();
 
   constructor(world: WorldFile) {
     for (const list of LISTS) for (const row of world[list]) this.rows.set(row.id, { list, row: row as unknown as Row });
@@ -71,12 +80,28 @@ class Replayed {
 
   apply({ action, owner, target, before, after }: AuditRow): void {
     const list = listOf(action);
+    if (OF_CREDENTIALS.test(action)) return this.#credential(target, before, after);
     if (action === 'group.members') return this.#members(target, after!);
     expect(this.rows.get(target)?.row ?? null, `before ${action} of ${target}`).toEqual(before);
     expect(owner, `owner of ${action} of ${target}`).toBe(this.#ownerOf(list, (after ?? before)!));
     if (after === null) return this.#remove(target);
     this.rows.set(target, { list, row: after });
+    // Its keys are there when it is enabled again.
+    if (list === 'users' && after['enabled'] === false) this.#ends(target, (id) => id.startsWith('session '));
     if (before === null && list === 'customers') this.#predefined(target);
+  }
+
+  #credential(user: string, before: Row | null, after: Row | null): void {
+    for (const kind of ['key', 'session']) {
+      const [gone, made] = [before?.[kind], after?.[kind]] as readonly ({ readonly id: string; readonly actor?: string } | undefined)[];
+      if (gone) expect(this.credentials.delete(`${kind} ${gone.id}`), `${kind} that ends`).toBe(true);
+      if (made) this.credentials.set(`${kind} ${made.id}`, { user, actor: made.actor ?? '' });
+    }
+  }
+
+  /** Of a user that is gone, or disabled, and of whoever it was as others. */
+  #ends(gone: string, which: (id: string) => boolean): void {
+    for (const [id, { user, actor }] of this.credentials) if ((user === gone || actor === gone) && which(id)) this.credentials.delete(id);
   }
 
   #ownerOf(list: string, row: Row): unknown {
@@ -104,6 +129,7 @@ class Replayed {
   #remove(id: string): void {
     const { list } = this.rows.get(id)!;
     this.rows.delete(id);
+    if (list === 'users') this.#ends(id, () => true);
     if (list === 'customers') for (const [, row] of predefinedRows(id)) this.rows.delete(row.id);
     for (const [other, held] of this.rows) {
       const { userGroup, role, entityGroup, owner, groups } = held.row as { readonly [field: string]: unknown } & { readonly groups?: readonly string[] };
@@ -123,6 +149,14 @@ function predefinedRows(owner: string): readonly (readonly [list: string, row: R
 }
 const NOTHING: WorldFile = { defaults: false, tenants: [], customers: [], groups: [], users: [], entities: [], roles: [], grants: [], checks: [] };
 
+const credentialsOf = (db: Statements, tenants: readonly string[]): Promise<readonly (Held & { readonly id: string })[]> =>
+  db.rows(
+    `select * from (
+        select 'key ' || id id, user_id "user", '' actor, tenant from grantgate.api_key
+        union all select 'session ' || id, user_id, coalesce(actor, ''), tenant from grantgate.session) c
+      where tenant = any (array(select json_array_elements_text($1::text::json)))`,
+    [JSON.stringify(tenants)],
+  );
 const auditOf = (db: Statements, tenant: string): Promise<readonly AuditRow[]> =>
   db.rows<AuditRow>('select * from grantgate.audit where tenant = $1 order by id', [tenant]);
 const sorted = (world: WorldFile): object[] => [...new Replayed(world).rows.entries()].toSorted(([a], [b]) => (a < b ? -1 : 1));
@@ -130,7 +164,7 @@ const sorted = (world: WorldFile): object[] => [...new Replayed(world).rows.entr
 test('played over the beginning, the log comes to what is stored; what is refused is not in it', { timeout: 300_000 }, async () => {
   console.log(`audit: GRANTGATE_SEED=${seed}`);
   const draw = fc.tuple(worlds(names), fc.array(fc.array(fc.nat(0xfffff), { minLength: 7, maxLength: 7 }), { minLength: CALLS, maxLength: CALLS }));
-  const count = { calls: 0, accepted: 0, rows: 0, taken: 0, hanging: 0 };
+  const count = { calls: 0, accepted: 0, rows: 0, taken: 0, hanging: 0, credentials: 0 };
   for (const [i, [drawn, numbers]] of fc.sample(draw, { seed, numRuns: sequences }).entries()) {
     const prefix = `a${i}.`;
     const world = prefixed(withOffice(storable(drawn, vocabulary.entityTypes), i), prefix);
@@ -138,7 +172,7 @@ test('played over the beginning, the log comes to what is stored; what is refuse
     const tenants = world.tenants.map(({ id }) => id);
     const before = await writer.read((db) => readWorld(db, tenants));
     const scene = sceneOf(world, { by: `${prefix}${i % 2 === 0 ? 'chief' : 'clerk'}`, prefix });
-    const made = new Map<string, { readonly by: string; readonly revision: string }>();
+    const made = new Map<string, { readonly actor: string; readonly user: string; readonly revision: string }>();
     for (const draws of numbers) {
       const call = callOf(scene, draws, { kinds: KINDS, aims: [] });
       if (call === null) continue;
@@ -146,7 +180,10 @@ test('played over the beginning, the log comes to what is stored; what is refuse
       const answer = await admin.ask(call.by, call.request, call.body, { 'x-request-id': requestId });
       count.calls++;
       if (answer.status >= 300) continue;
-      made.set(requestId, { by: call.by, revision: answer.headers.get('x-authz-revision')! });
+      const { actor, user } = scene.acting.get(call.by) ?? { actor: call.by, user: call.by };
+      // Where there was none to end, there is nothing to tell of.
+      if (call.about.does !== 'end' || (answer.body as { readonly removed: number }).removed > 0)
+        made.set(requestId, { actor, user, revision: answer.headers.get('x-authz-revision')! });
       learn(scene, call, answer);
     }
     const log = (await Promise.all(tenants.map((tenant) => writer.read((db) => auditOf(db, tenant))))).flat();
@@ -154,8 +191,8 @@ test('played over the beginning, the log comes to what is stored; what is refuse
     for (const [at, row] of log.entries()) {
       expect(row).toMatchObject({
         actor_kind: 'user',
-        actor: made.get(row.request_id)?.by,
-        as_user: made.get(row.request_id)?.by,
+        actor: made.get(row.request_id)?.actor,
+        as_user: made.get(row.request_id)?.user,
         revision: made.get(row.request_id)?.revision,
       });
       // A change of owners has a row for either, one after the other, and each of them has all of it.
@@ -171,11 +208,14 @@ test('played over the beginning, the log comes to what is stored; what is refuse
     expect(new Set(log.map(({ request_id }) => request_id))).toEqual(new Set(made.keys()));
     const now = await writer.read((db) => readWorld(db, tenants));
     expect([...replayed.rows.entries()].toSorted(([a], [b]) => (a < b ? -1 : 1))).toEqual(sorted(now));
+    const held = await writer.read((db) => credentialsOf(db, tenants));
+    expect(new Map(held.map(({ id, user, actor }) => [id, { user, actor }]))).toEqual(replayed.credentials);
+    count.credentials += held.length;
     count.accepted += made.size;
     count.rows += log.length;
   }
   console.log(
-    `audit: ${sequences} sequences, ${count.calls} calls, ${count.accepted} accepted, ${count.rows} rows, ${count.taken} of owners changed, ${count.hanging} of grants that went with something; each replay is what is stored`,
+    `audit: ${sequences} sequences, ${count.calls} calls, ${count.accepted} accepted, ${count.rows} rows, ${count.taken} of owners changed, ${count.hanging} of grants that went with something, ${count.credentials} keys and sessions in the end; each replay is what is stored`,
   );
   expect(count.accepted).toBeGreaterThan(count.calls / 5);
 });
