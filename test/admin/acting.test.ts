@@ -6,6 +6,7 @@ import type { CheckReport } from '../../src/report.ts';
 import { hostClock } from '../../src/clock.ts';
 import { OPERATOR, localAddition, startTestAdministration, type AdminAnswer, type TestAdministration } from '../support/admin.ts';
 import { startPostgres, type TestServer } from '../support/postgres.ts';
+import { until } from '../support/until.ts';
 
 let server: TestServer;
 let admin: TestAdministration;
@@ -187,6 +188,27 @@ describe('good', () => {
     await does();
     expect(await me(token)).toBe(expected);
     expect(words(await admin.ask(token, 'GET /v1/users/eli'))).not.toBe('200');
+  });
+
+  // Each has locked something, and waits for what the other one has: PostgreSQL would end one of them, be it whoever disables.
+  test.each([
+    ['disabled', 'select 1 from grantgate.user_account where id = $1 for update', 'update grantgate.user_account set enabled = false where id = $1'],
+    ['removed', 'select 1 from grantgate.object where id = $1 for update', 'delete from grantgate.object where id = $1'],
+  ])('whoever is %s by another program while it logs in does not: no deadlock', async (_, locks, does) => {
+    await as('dina', 'eli');
+    const past = "clock_timestamp() - interval '1 second'"; // so that it is taken away with the next one
+    await sql.unsafe(`update grantgate.session set expires = ${past}, ends = ${past} where actor = 'dina'`);
+    let answer: Promise<AdminAnswer> | null = null;
+    await sql.begin(async (db) => {
+      await db`set local deadlock_timeout = '10ms'`;
+      await db.unsafe(locks, ['dina']);
+      answer = logIn('dina', 'eli');
+      const blocked = 'select 1 from pg_stat_activity where pg_backend_pid() = any (pg_blocking_pids(pid))';
+      await until(async () => (await db.unsafe(blocked)).length > 0, 'it waits');
+      await db.unsafe(does, ['dina']);
+    });
+    expect(words((await answer)!)).toBe('422 violation 1');
+    expect(await sql`select id from grantgate.session where actor = 'dina'`).toHaveLength(0);
   });
 
   test('the role that gives IMPERSONATE is asked about at each request, not once', async () => {

@@ -39,7 +39,8 @@ const SHOWN = `json_strip_nulls(json_build_object('id', s.id, 'user', s.user_id,
   'created', ${at('created')}, 'renewed', ${at('renewed')}, 'expires', ${at('expires')}, 'ends', ${at('ends')})) r`;
 
 /**
- * Whoever disables one of its users while it begins waits for that, and ends it then (the trigger `end_sessions` would not see it).
+ * Whoever disables one of its users while it begins waits for that, and ends it then (the trigger `end_sessions` would not see it). Locked in the order
+ * in which a user is removed, before any session is: two of them never wait for each other.
  * @returns null: one of them is disabled, or gone
  */
 export async function insertSession(db: Statements, session: NewSession): Promise<StoredSession | null> {
@@ -50,7 +51,9 @@ export async function insertSession(db: Statements, session: NewSession): Promis
       select $1, $2, $3, $4, $5, x.now + $6::float8 * interval '1 second', $7, $8, x.now + greatest($6::float8, $9::float8) * interval '1 second'
       from (select clock_timestamp() now) x
       where num_nonnulls($3::text, $4::text) = (
-        select count(*) from (select 1 from grantgate.user_account u where u.id in ($3, $4) and u.enabled order by u.id for share) a)
+        select count(*) from (
+          select 1 from grantgate.object o join grantgate.user_account u on u.id = o.id
+          where o.id in ($3, $4) and u.enabled order by o.id for key share of o for share of u) a)
       returning ${SHOWN}`,
     [id, tenant, user, actor, hash, lifetime, family, refresh, idle],
   );
@@ -75,16 +78,16 @@ export async function removeSessions(db: Statements, user: string, id?: string):
   return rows.map(({ r }) => r);
 }
 
-/** Of those of a user itself, or of one who has logged in as it, ends all but so many: who has not renewed for the longest time goes first. */
+/** Of those of a user itself, or of one who has logged in as it, ends all but this one and so many: who has not renewed for the longest time goes first. */
 export async function endOldestSessions(
   db: Statements,
-  { user, actor, keep }: { readonly user: string; readonly actor?: string | undefined; readonly keep: number },
+  { id, user, actor, keep }: { readonly id: string; readonly user: string; readonly actor?: string | undefined; readonly keep: number },
 ): Promise<void> {
   await db.rows(
     `delete from grantgate.session where id in (
-      select id from grantgate.session where user_id = $1 and actor is not distinct from $2::text
+      select id from grantgate.session where user_id = $1 and actor is not distinct from $2::text and id <> $4
       order by coalesce(renewed, created) desc, id offset $3)`,
-    [user, actor ?? null, keep],
+    [user, actor ?? null, keep, id],
   );
 }
 
