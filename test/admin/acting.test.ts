@@ -5,6 +5,9 @@ import { openPool } from 'policy-cache/postgres';
 import type { CheckReport } from '../../src/report.ts';
 import { hostClock } from '../../src/clock.ts';
 import { OPERATOR, localAddition, startTestAdministration, type AdminAnswer, type TestAdministration } from '../support/admin.ts';
+import { createAuthority } from '../../src/api/admin/needs.ts';
+import { createPdp } from '../../src/pdp.ts';
+import { vocabulary } from '../support/doors.ts';
 import { startPostgres, type TestServer } from '../support/postgres.ts';
 import { until } from '../support/until.ts';
 
@@ -182,6 +185,7 @@ describe('good', () => {
     ['the user is removed', () => admin.ask('ada', 'DELETE /v1/users/eli'), '401 ended-session'],
     ['who has logged in is moved away', () => admin.ask('ada', 'PUT /v1/users/dina/owner', { owner: 'mill' }), '403 no-grant 6e'],
     ['its sessions are ended', () => admin.ask('ada', 'DELETE /v1/users/eli/sessions'), '401 ended-session'],
+    ['who has logged in is logged out everywhere', () => admin.ask('ada', 'DELETE /v1/users/dina/sessions'), '401 ended-session'],
   ])('until %s', async (_, does, expected) => {
     const token = await as('dina', 'eli');
     expect(await me(token)).toBe('200');
@@ -211,6 +215,18 @@ describe('good', () => {
     expect(await sql`select id from grantgate.session where actor = 'dina'`).toHaveLength(0);
   });
 
+  test('IMPERSONATE is asked for with each need, and each row of a list, not when it is heard who asks alone', async () => {
+    const authority = createAuthority({ pdp: createPdp(admin.cache, { deadline: 5_000 }), cache: admin.cache, vocabulary, deadline: 5_000 });
+    const who = await authority.identify({ kind: 'user', subject: 'hana', actor: 'dina', tenants: '*', by: 'session' });
+    const asked = { resource: 'USER', target: 'ben' };
+    const require = () => authority.require(who, [{ kind: 'may', operation: 'READ', ...asked }]);
+    await require();
+    expect(await authority.readable(who, [asked])).toEqual([true]);
+    await made('ada', 'POST /v1/groups/desk/members', { remove: ['dina'] });
+    await expect(require()).rejects.toMatchObject({ reason: 'no-grant', message: 'IMPERSONATE on USER "hana" is denied' });
+    expect(await authority.readable(who, [asked])).toEqual([false]);
+  });
+
   test('the role that gives IMPERSONATE is asked about at each request, not once', async () => {
     const token = await as('dina', 'eli');
     await made('ada', 'PATCH /v1/roles/help', { permissions: { USER: ['READ'], ALL: ['READ'] } });
@@ -222,6 +238,17 @@ describe('good', () => {
 
 describe('sessions', () => {
   beforeEach(anew);
+
+  test('that a user has as others are among its own: listed, and ended one by one or all', async () => {
+    const [all, one] = [await as('dina', 'eli'), await as('dina', 'eli')];
+    const { items } = bodyOf(await admin.ask('dina', 'GET /v1/users/dina/sessions'));
+    const acting = { user: 'eli', actor: 'dina' };
+    expect(items).toMatchObject([acting, acting]);
+    expect(await admin.ask('ada', `DELETE /v1/users/dina/sessions/${items[0]!.id}`)).toMatchObject({ status: 200, body: { removed: 1 } });
+    expect([await me(one), await me(all)]).toEqual(['401 ended-session', '200']);
+    expect(await admin.ask('dina', 'DELETE /v1/users/dina/sessions')).toMatchObject({ status: 200, body: { removed: 1 } });
+    expect(await me(all)).toBe('401 ended-session');
+  });
 
   test('of a user: its own and those of who has logged in as it, by whoever may WRITE it, and by itself', async () => {
     await as('dina', 'eli');

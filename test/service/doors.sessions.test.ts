@@ -216,6 +216,8 @@ const ENDS: readonly (readonly [what: string, change: (tables: Tables, hash: str
   ['who has logged in is moved', (tables) => tables.changeOwner('second', 'c1'), 'deny no-grant'],
   ['its role loses IMPERSONATE', (tables) => tables.editRole('role:admin:t1', { permissions: { ALL: ['READ'] }, excluded: {} }), 'deny no-grant'],
   ['the session ends', (tables, hash) => tables.removeKey(hash), 'unauthenticated ended-session'],
+  ['another one has it, who may not', (tables, hash) => tables.setKey({ ...tables.key(hash)!, actor: 'clerk' }), 'deny no-grant'],
+  ['it is of another user', (tables, hash) => tables.setKey({ ...tables.key(hash)!, user: 'off' }), 'deny subject-disabled'],
 ];
 /** What is asked, by the user as whom somebody is logged in; in the order of a fill what is held is not known yet. */
 const WAITS: readonly (readonly [what: string, user: string, held: Held, more: Partial<DoorRequest>, expected: string])[] = [

@@ -60,10 +60,13 @@ export async function insertSession(db: Statements, session: NewSession): Promis
   return row?.r ?? null;
 }
 
-/** Those of a user, and those of others who have logged in as it, that have not ended: the newest first. */
+/** By which a user is in, as itself or as another, and by which others are in as it: whoever logs it out ends all of them. Each by its own index. */
+const OF_USER = '(s.user_id = $1 or s.actor = $1)';
+
+/** Those of a user that have not ended: the newest first. */
 export async function readSessions(db: Statements, user: string, limit: number): Promise<readonly StoredSession[]> {
   const rows = await db.rows<{ r: StoredSession }>(
-    `select ${SHOWN} from grantgate.session s where s.user_id = $1 and s.ends > clock_timestamp() order by s.created desc, s.id limit $2`,
+    `select ${SHOWN} from grantgate.session s where ${OF_USER} and s.ends > clock_timestamp() order by s.created desc, s.id limit $2`,
     [user, limit],
   );
   return rows.map(({ r }) => r);
@@ -71,10 +74,10 @@ export async function readSessions(db: Statements, user: string, limit: number):
 
 /** @returns what they were; `id`: of this one alone */
 export async function removeSessions(db: Statements, user: string, id?: string): Promise<readonly StoredSession[]> {
-  const rows = await db.rows<{ r: StoredSession }>(
-    `delete from grantgate.session s where s.user_id = $1 and ($2::text is null or s.id = $2) returning ${SHOWN}`,
-    [user, id ?? null],
-  );
+  const rows = await db.rows<{ r: StoredSession }>(`delete from grantgate.session s where ${OF_USER} and ($2::text is null or s.id = $2) returning ${SHOWN}`, [
+    user,
+    id ?? null,
+  ]);
   return rows.map(({ r }) => r);
 }
 
@@ -139,9 +142,9 @@ export async function renewSession(db: Statements, { id, hash, lifetime, refresh
   return row?.r ?? null;
 }
 
-/** All of a user, and of others as it, but this one. */
+/** All of a user but this one. */
 export async function removeOtherSessions(db: Statements, user: string, kept: string): Promise<readonly StoredSession[]> {
-  const rows = await db.rows<{ r: StoredSession }>(`delete from grantgate.session s where s.user_id = $1 and s.id <> $2 returning ${SHOWN}`, [user, kept]);
+  const rows = await db.rows<{ r: StoredSession }>(`delete from grantgate.session s where ${OF_USER} and s.id <> $2 returning ${SHOWN}`, [user, kept]);
   return rows.map(({ r }) => r);
 }
 
