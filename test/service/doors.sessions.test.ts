@@ -258,6 +258,14 @@ describe('in between', () => {
       expect(await answer).toBe(expected);
     });
 
+    test.each(ENDS)('%s, and what is known of the session is in memory again', async (_, change, expected) => {
+      const { side, hash, answer, release } = await waiting();
+      await seen(side, (tables) => change(tables, hash));
+      await side.cache.key(hash, { deadline: 5_000 });
+      release();
+      expect(await answer).toBe(expected);
+    });
+
     test('nothing happens that has to do with it', async () => {
       const { side, answer, release } = await waiting();
       await seen(side, (tables) => tables.addEntity({ id: 'new', type: 'DEVICE', owner: 't1', groups: [] }));
