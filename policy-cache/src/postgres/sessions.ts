@@ -2,6 +2,7 @@
 //
 // Called inside a transaction of `Writer`. The caches are told by the schema (deploy/sql/0008_identity_local.sql).
 
+import { rfc3339 } from './times.ts';
 import type { Statements } from './writer.ts';
 
 /** What people see of a session. */
@@ -33,10 +34,8 @@ export interface NewSession {
   readonly renewable?: { readonly family: string; readonly refresh: string; readonly idle: number } | undefined;
 }
 
-const TIME = `'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'`;
-const at = (column: string): string => `to_char(s.${column} at time zone 'UTC', ${TIME})`;
-const SHOWN = `json_strip_nulls(json_build_object('id', s.id, 'user', s.user_id, 'actor', s.actor,
-  'created', ${at('created')}, 'renewed', ${at('renewed')}, 'expires', ${at('expires')}, 'ends', ${at('ends')})) r`;
+const SHOWN = `json_strip_nulls(json_build_object('id', s.id, 'user', s.user_id, 'actor', s.actor, 'created', ${rfc3339('s.created')},
+  'renewed', ${rfc3339('s.renewed')}, 'expires', ${rfc3339('s.expires')}, 'ends', ${rfc3339('s.ends')})) r`;
 
 /**
  * Whoever disables one of its users while it begins waits for that, and ends it then (the trigger `end_sessions` would not see it). Locked in the order
