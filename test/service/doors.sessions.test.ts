@@ -239,10 +239,12 @@ describe('in between', () => {
       if (what === 'classes') await side.cache.key(hash, { deadline: 5_000 });
       let release = (): void => undefined;
       holds.set(what, new Promise((resolve) => (release = resolve)));
-      const answer = ask(side, `Bearer ${text}`, more);
+      const outcome = Promise.resolve(side.authorize(asked(`Bearer ${text}`, more)));
+      const answer = outcome.then(words);
       return {
         side,
         hash,
+        outcome,
         answer,
         release() {
           holds.delete(what);
@@ -264,6 +266,14 @@ describe('in between', () => {
       await side.cache.key(hash, { deadline: 5_000 });
       release();
       expect(await answer).toBe(expected);
+    });
+
+    test('nobody has it as another any more: the log does not say so either', async () => {
+      const { side, hash, outcome, answer, release } = await waiting();
+      await seen(side, (tables) => tables.setKey({ ...tables.key(hash)!, actor: '' }));
+      release();
+      expect(await answer).toBe(intact);
+      expect(await outcome).toMatchObject({ subject: user, actor: '' });
     });
 
     test('nothing happens that has to do with it', async () => {
