@@ -114,7 +114,7 @@ export function createAuthorize(settings: AuthorizeSettings): Authorize {
     // Semantics 1.6: an operator is nobody at a door.
     if (who.kind === 'operator') return deny(draft, { reason: 'unknown-subject', rule: '1' });
     const requests = requestsOf(asked, who.subject);
-    if (who.actor) draft.actor = who.actor;
+    draft.actor = who.actor ?? '';
     const ruling = pdp.check(who.actor ? [acting(who.subject, who.actor), ...requests] : requests, atLeast ?? undefined, span ?? undefined, now);
     if (ruling instanceof Promise) return concludeLater(draft, { question, who, ruling });
     return question.waited ? confirm(draft, { question, who, ruling }) : conclude(draft, { asked, who, ruling });

@@ -5,7 +5,11 @@ import { openPool } from 'policy-cache/postgres';
 import type { CheckReport } from '../../src/report.ts';
 import { hostClock } from '../../src/clock.ts';
 import { OPERATOR, localAddition, startTestAdministration, type AdminAnswer, type TestAdministration } from '../support/admin.ts';
+import { createAuthority } from '../../src/api/admin/needs.ts';
+import { createPdp } from '../../src/pdp.ts';
+import { vocabulary } from '../support/doors.ts';
 import { startPostgres, type TestServer } from '../support/postgres.ts';
+import { until } from '../support/until.ts';
 
 let server: TestServer;
 let admin: TestAdministration;
@@ -181,12 +185,46 @@ describe('good', () => {
     ['the user is removed', () => admin.ask('ada', 'DELETE /v1/users/eli'), '401 ended-session'],
     ['who has logged in is moved away', () => admin.ask('ada', 'PUT /v1/users/dina/owner', { owner: 'mill' }), '403 no-grant 6e'],
     ['its sessions are ended', () => admin.ask('ada', 'DELETE /v1/users/eli/sessions'), '401 ended-session'],
+    ['who has logged in is logged out everywhere', () => admin.ask('ada', 'DELETE /v1/users/dina/sessions'), '401 ended-session'],
   ])('until %s', async (_, does, expected) => {
     const token = await as('dina', 'eli');
     expect(await me(token)).toBe('200');
     await does();
     expect(await me(token)).toBe(expected);
     expect(words(await admin.ask(token, 'GET /v1/users/eli'))).not.toBe('200');
+  });
+
+  // Each has locked something, and waits for what the other one has: PostgreSQL would end one of them, be it whoever disables.
+  test.each([
+    ['disabled', 'select 1 from grantgate.user_account where id = $1 for update', 'update grantgate.user_account set enabled = false where id = $1'],
+    ['removed', 'select 1 from grantgate.object where id = $1 for update', 'delete from grantgate.object where id = $1'],
+  ])('whoever is %s by another program while it logs in does not: no deadlock', async (_, locks, does) => {
+    await as('dina', 'eli');
+    const past = "clock_timestamp() - interval '1 second'"; // so that it is taken away with the next one
+    await sql.unsafe(`update grantgate.session set expires = ${past}, ends = ${past} where actor = 'dina'`);
+    let answer: Promise<AdminAnswer> | null = null;
+    await sql.begin(async (db) => {
+      await db`set local deadlock_timeout = '10ms'`;
+      await db.unsafe(locks, ['dina']);
+      answer = logIn('dina', 'eli');
+      const blocked = 'select 1 from pg_stat_activity where pg_backend_pid() = any (pg_blocking_pids(pid))';
+      await until(async () => (await db.unsafe(blocked)).length > 0, 'it waits');
+      await db.unsafe(does, ['dina']);
+    });
+    expect(words((await answer)!)).toBe('422 violation 1');
+    expect(await sql`select id from grantgate.session where actor = 'dina'`).toHaveLength(0);
+  });
+
+  test('IMPERSONATE is asked for with each need, and each row of a list, not when it is heard who asks alone', async () => {
+    const authority = createAuthority({ pdp: createPdp(admin.cache, { deadline: 5_000 }), cache: admin.cache, vocabulary, deadline: 5_000 });
+    const who = await authority.identify({ kind: 'user', subject: 'hana', actor: 'dina', tenants: '*', by: 'session' });
+    const asked = { resource: 'USER', target: 'ben' };
+    const require = () => authority.require(who, [{ kind: 'may', operation: 'READ', ...asked }]);
+    await require();
+    expect(await authority.readable(who, [asked])).toEqual([true]);
+    await made('ada', 'POST /v1/groups/desk/members', { remove: ['dina'] });
+    await expect(require()).rejects.toMatchObject({ reason: 'no-grant', message: 'IMPERSONATE on USER "hana" is denied' });
+    expect(await authority.readable(who, [asked])).toEqual([false]);
   });
 
   test('the role that gives IMPERSONATE is asked about at each request, not once', async () => {
@@ -200,6 +238,17 @@ describe('good', () => {
 
 describe('sessions', () => {
   beforeEach(anew);
+
+  test('that a user has as others are among its own: listed, and ended one by one or all', async () => {
+    const [all, one] = [await as('dina', 'eli'), await as('dina', 'eli')];
+    const { items } = bodyOf(await admin.ask('dina', 'GET /v1/users/dina/sessions'));
+    const acting = { user: 'eli', actor: 'dina' };
+    expect(items).toMatchObject([acting, acting]);
+    expect(await admin.ask('ada', `DELETE /v1/users/dina/sessions/${items[0]!.id}`)).toMatchObject({ status: 200, body: { removed: 1 } });
+    expect([await me(one), await me(all)]).toEqual(['401 ended-session', '200']);
+    expect(await admin.ask('dina', 'DELETE /v1/users/dina/sessions')).toMatchObject({ status: 200, body: { removed: 1 } });
+    expect(await me(all)).toBe('401 ended-session');
+  });
 
   test('of a user: its own and those of who has logged in as it, by whoever may WRITE it, and by itself', async () => {
     await as('dina', 'eli');

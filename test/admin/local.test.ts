@@ -42,7 +42,7 @@ const reports: CheckReport[] = [];
 const mails: Mail[] = [];
 const failures: unknown[] = [];
 /** Every password and token of these tests. */
-const secrets = new Set<string>([PASSWORD]);
+const secrets = new Set<string>([PASSWORD, 'another password']);
 
 const ask: TestAdministration['ask'] = async (...given) => {
   const answer = await admin.ask(...given);
@@ -341,6 +341,19 @@ describe('a session', () => {
     expect(await ask(acting, 'POST /v1/auth/logout', {})).toMatchObject({ status: 200, body: { ended: 1 } });
     expect(await me(acting)).toBe('401 ended-session');
     expect(await me(own)).toBe('200');
+  });
+
+  test.each<readonly [string, (one: Awaited<ReturnType<typeof someone>>) => Promise<AdminAnswer>]>([
+    ['it logs out everywhere', ({ accessToken }) => ask(accessToken, 'POST /v1/auth/logout', { all: true })],
+    ['it is logged out everywhere', ({ id }) => ask('ada', `DELETE /v1/users/${id}/sessions`)],
+    ['its password is changed', ({ accessToken }) => ask(accessToken, 'POST /v1/auth/password', { current: PASSWORD, password: 'another password' })],
+    ['its password is set by a link', async ({ id }) => activate((await made('ada', `POST /v1/users/${id}/activation`, {})).link, 'another password')],
+  ])('that a user has as somebody else ends with its others: where %s', async (_, does) => {
+    const one = await someone({ groups: ['admins:acme'] });
+    const acting = (await made(one.accessToken, 'POST /v1/users/ada/login', {})).accessToken;
+    expect(await me(acting)).toBe('200');
+    expect(words(await does(one))).toBe('200');
+    expect(await me(acting)).toBe('401 ended-session');
   });
 
   test('goes on where its user has changed its password; all others end, and so does a link', async () => {

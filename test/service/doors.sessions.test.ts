@@ -216,6 +216,8 @@ const ENDS: readonly (readonly [what: string, change: (tables: Tables, hash: str
   ['who has logged in is moved', (tables) => tables.changeOwner('second', 'c1'), 'deny no-grant'],
   ['its role loses IMPERSONATE', (tables) => tables.editRole('role:admin:t1', { permissions: { ALL: ['READ'] }, excluded: {} }), 'deny no-grant'],
   ['the session ends', (tables, hash) => tables.removeKey(hash), 'unauthenticated ended-session'],
+  ['another one has it, who may not', (tables, hash) => tables.setKey({ ...tables.key(hash)!, actor: 'clerk' }), 'deny no-grant'],
+  ['it is of another user', (tables, hash) => tables.setKey({ ...tables.key(hash)!, user: 'off' }), 'deny subject-disabled'],
 ];
 /** What is asked, by the user as whom somebody is logged in; in the order of a fill what is held is not known yet. */
 const WAITS: readonly (readonly [what: string, user: string, held: Held, more: Partial<DoorRequest>, expected: string])[] = [
@@ -237,10 +239,12 @@ describe('in between', () => {
       if (what === 'classes') await side.cache.key(hash, { deadline: 5_000 });
       let release = (): void => undefined;
       holds.set(what, new Promise((resolve) => (release = resolve)));
-      const answer = ask(side, `Bearer ${text}`, more);
+      const outcome = Promise.resolve(side.authorize(asked(`Bearer ${text}`, more)));
+      const answer = outcome.then(words);
       return {
         side,
         hash,
+        outcome,
         answer,
         release() {
           holds.delete(what);
@@ -254,6 +258,22 @@ describe('in between', () => {
       await seen(side, (tables) => change(tables, hash));
       release();
       expect(await answer).toBe(expected);
+    });
+
+    test.each(ENDS)('%s, and what is known of the session is in memory again', async (_, change, expected) => {
+      const { side, hash, answer, release } = await waiting();
+      await seen(side, (tables) => change(tables, hash));
+      await side.cache.key(hash, { deadline: 5_000 });
+      release();
+      expect(await answer).toBe(expected);
+    });
+
+    test('nobody has it as another any more: the log does not say so either', async () => {
+      const { side, hash, outcome, answer, release } = await waiting();
+      await seen(side, (tables) => tables.setKey({ ...tables.key(hash)!, actor: '' }));
+      release();
+      expect(await answer).toBe(intact);
+      expect(await outcome).toMatchObject({ subject: user, actor: '' });
     });
 
     test('nothing happens that has to do with it', async () => {

@@ -272,7 +272,7 @@ export function learn(scene: Scene, call: Call, answer: AdminAnswer): void {
       return;
     }
     case 'end':
-      for (const [token, { user }] of scene.acting) if (user === id) scene.ended.add(token);
+      for (const [token, { actor, user }] of scene.acting) if (user === id || actor === id) scene.ended.add(token);
       return;
     case 'owner': {
       const row = mapOf(scene, list).get(id) as Owned | undefined;

@@ -2,6 +2,7 @@
 //
 // Of passwords, links and tokens there are hashes alone (deploy/sql/0008_identity_local.sql).
 
+import { rfc3339 } from './times.ts';
 import type { Statements } from './writer.ts';
 
 /** Who would log in. */
@@ -78,7 +79,7 @@ export async function putActivation(db: Statements, { user, tenant, hash, lifeti
     `insert into grantgate.activation as a (user_id, tenant, hash, expires, created_by)
       values ($1, $2, $3, clock_timestamp() + $4::float8 * interval '1 second', $5)
       on conflict (user_id) do update set hash = excluded.hash, created = excluded.created, expires = excluded.expires, created_by = excluded.created_by
-      returning to_char(a.expires at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') expires`,
+      returning ${rfc3339('a.expires')} expires`,
     [user, tenant, hash, lifetime, createdBy],
   );
   return row!.expires;

@@ -2,6 +2,7 @@
 //
 // Called inside a transaction of `Writer`. The caches are told by the schema (deploy/sql/0007_keys.sql).
 
+import { rfc3339 } from './times.ts';
 import type { Statements } from './writer.ts';
 
 /** What people see of a key. */
@@ -27,9 +28,8 @@ export interface NewKey {
   readonly createdBy: string;
 }
 
-const TIME = `'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'`;
-const SHOWN = `json_strip_nulls(json_build_object('id', k.id, 'name', k.name, 'created', to_char(k.created at time zone 'UTC', ${TIME}),
-  'expires', to_char(k.expires at time zone 'UTC', ${TIME}), 'createdBy', k.created_by)) r`;
+const SHOWN = `json_strip_nulls(json_build_object('id', k.id, 'name', k.name, 'created', ${rfc3339('k.created')},
+  'expires', ${rfc3339('k.expires')}, 'createdBy', k.created_by)) r`;
 
 /** Of one user, the oldest first. */
 export async function readKeys(db: Statements, user: string): Promise<readonly StoredKey[]> {

@@ -2,6 +2,7 @@
 //
 // Called inside a transaction of `Writer`. The caches are told by the schema (deploy/sql/0008_identity_local.sql).
 
+import { rfc3339 } from './times.ts';
 import type { Statements } from './writer.ts';
 
 /** What people see of a session. */
@@ -33,13 +34,12 @@ export interface NewSession {
   readonly renewable?: { readonly family: string; readonly refresh: string; readonly idle: number } | undefined;
 }
 
-const TIME = `'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'`;
-const at = (column: string): string => `to_char(s.${column} at time zone 'UTC', ${TIME})`;
-const SHOWN = `json_strip_nulls(json_build_object('id', s.id, 'user', s.user_id, 'actor', s.actor,
-  'created', ${at('created')}, 'renewed', ${at('renewed')}, 'expires', ${at('expires')}, 'ends', ${at('ends')})) r`;
+const SHOWN = `json_strip_nulls(json_build_object('id', s.id, 'user', s.user_id, 'actor', s.actor, 'created', ${rfc3339('s.created')},
+  'renewed', ${rfc3339('s.renewed')}, 'expires', ${rfc3339('s.expires')}, 'ends', ${rfc3339('s.ends')})) r`;
 
 /**
- * Whoever disables one of its users while it begins waits for that, and ends it then (the trigger `end_sessions` would not see it).
+ * Whoever disables one of its users while it begins waits for that, and ends it then (the trigger `end_sessions` would not see it). Locked in the order
+ * in which a user is removed, before any session is: two of them never wait for each other.
  * @returns null: one of them is disabled, or gone
  */
 export async function insertSession(db: Statements, session: NewSession): Promise<StoredSession | null> {
@@ -50,17 +50,22 @@ export async function insertSession(db: Statements, session: NewSession): Promis
       select $1, $2, $3, $4, $5, x.now + $6::float8 * interval '1 second', $7, $8, x.now + greatest($6::float8, $9::float8) * interval '1 second'
       from (select clock_timestamp() now) x
       where num_nonnulls($3::text, $4::text) = (
-        select count(*) from (select 1 from grantgate.user_account u where u.id in ($3, $4) and u.enabled order by u.id for share) a)
+        select count(*) from (
+          select 1 from grantgate.object o join grantgate.user_account u on u.id = o.id
+          where o.id in ($3, $4) and u.enabled order by o.id for key share of o for share of u) a)
       returning ${SHOWN}`,
     [id, tenant, user, actor, hash, lifetime, family, refresh, idle],
   );
   return row?.r ?? null;
 }
 
-/** Those of a user, and those of others who have logged in as it, that have not ended: the newest first. */
+/** By which a user is in, as itself or as another, and by which others are in as it: whoever logs it out ends all of them. Each by its own index. */
+const OF_USER = '(s.user_id = $1 or s.actor = $1)';
+
+/** Those of a user that have not ended: the newest first. */
 export async function readSessions(db: Statements, user: string, limit: number): Promise<readonly StoredSession[]> {
   const rows = await db.rows<{ r: StoredSession }>(
-    `select ${SHOWN} from grantgate.session s where s.user_id = $1 and s.ends > clock_timestamp() order by s.created desc, s.id limit $2`,
+    `select ${SHOWN} from grantgate.session s where ${OF_USER} and s.ends > clock_timestamp() order by s.created desc, s.id limit $2`,
     [user, limit],
   );
   return rows.map(({ r }) => r);
@@ -68,23 +73,23 @@ export async function readSessions(db: Statements, user: string, limit: number):
 
 /** @returns what they were; `id`: of this one alone */
 export async function removeSessions(db: Statements, user: string, id?: string): Promise<readonly StoredSession[]> {
-  const rows = await db.rows<{ r: StoredSession }>(
-    `delete from grantgate.session s where s.user_id = $1 and ($2::text is null or s.id = $2) returning ${SHOWN}`,
-    [user, id ?? null],
-  );
+  const rows = await db.rows<{ r: StoredSession }>(`delete from grantgate.session s where ${OF_USER} and ($2::text is null or s.id = $2) returning ${SHOWN}`, [
+    user,
+    id ?? null,
+  ]);
   return rows.map(({ r }) => r);
 }
 
-/** Of those of a user itself, or of one who has logged in as it, ends all but so many: who has not renewed for the longest time goes first. */
+/** Of those of a user itself, or of one who has logged in as it, ends all but this one and so many: who has not renewed for the longest time goes first. */
 export async function endOldestSessions(
   db: Statements,
-  { user, actor, keep }: { readonly user: string; readonly actor?: string | undefined; readonly keep: number },
+  { id, user, actor, keep }: { readonly id: string; readonly user: string; readonly actor?: string | undefined; readonly keep: number },
 ): Promise<void> {
   await db.rows(
     `delete from grantgate.session where id in (
-      select id from grantgate.session where user_id = $1 and actor is not distinct from $2::text
+      select id from grantgate.session where user_id = $1 and actor is not distinct from $2::text and id <> $4
       order by coalesce(renewed, created) desc, id offset $3)`,
-    [user, actor ?? null, keep],
+    [user, actor ?? null, keep, id],
   );
 }
 
@@ -136,9 +141,9 @@ export async function renewSession(db: Statements, { id, hash, lifetime, refresh
   return row?.r ?? null;
 }
 
-/** All of a user, and of others as it, but this one. */
+/** All of a user but this one. */
 export async function removeOtherSessions(db: Statements, user: string, kept: string): Promise<readonly StoredSession[]> {
-  const rows = await db.rows<{ r: StoredSession }>(`delete from grantgate.session s where s.user_id = $1 and s.id <> $2 returning ${SHOWN}`, [user, kept]);
+  const rows = await db.rows<{ r: StoredSession }>(`delete from grantgate.session s where ${OF_USER} and s.id <> $2 returning ${SHOWN}`, [user, kept]);
   return rows.map(({ r }) => r);
 }
 

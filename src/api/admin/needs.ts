@@ -48,7 +48,7 @@ export type Caller =
     };
 
 /** Whoever holds the database itself, in a process of its own (direct.ts): no request has it for its caller. */
-export interface Direct {
+export interface DirectCaller {
   readonly kind: 'direct';
 }
 
@@ -63,7 +63,7 @@ export interface Judgement {
 
 /** Where a caller belongs. */
 export interface Who {
-  readonly caller: Caller | Direct;
+  readonly caller: Caller | DirectCaller;
   /** '' for the operator; straight on the database: the one that is asked about, '' for whichever it is. */
   readonly tenant: string;
   /** Its owner, a tenant or customer; '' for whoever has none. */

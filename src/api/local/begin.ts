@@ -31,15 +31,16 @@ const ENDED_AT_ONCE = 5;
 
 /**
  * Inside of a transaction in which the user's row is locked. Beyond 50, the one that was not used for the longest time ends.
- * @throws Violation where the user, or who logs in as it, has been disabled meanwhile
+ * @throws Violation where the user, or who logs in as it, has been disabled or removed meanwhile
  */
 export async function beginSession(db: Statements, { id, tenant, user, actor, lifetime, idle }: WantedSession): Promise<BegunSession> {
   const { text: accessToken, hash } = newAccessToken();
   const refreshed = idle === undefined ? null : { ...newRefreshToken(), idle };
-  await removeEndedSessions(db, ENDED_AT_ONCE);
-  await endOldestSessions(db, { user, actor, keep: MOST_SESSIONS - 1 });
   const renewable = refreshed === null ? undefined : { family: refreshed.familyHash, refresh: refreshed.hash, idle: refreshed.idle };
   const session = await insertSession(db, { id, tenant, user, actor, hash, lifetime, renewable });
-  if (session === null) throw new Violation('', '1', 'the user, or who logs in as it, is disabled');
+  if (session === null) throw new Violation('', '1', 'the user, or who logs in as it, is disabled or gone');
+  await endOldestSessions(db, { id, user, actor, keep: MOST_SESSIONS - 1 });
+  // Last: of these nobody waits for another.
+  await removeEndedSessions(db, ENDED_AT_ONCE);
   return { session, accessToken, ...(refreshed === null ? {} : { refreshToken: refreshed.text }) };
 }

@@ -1,7 +1,7 @@
 // Where is a user logged in, and how does that end?
 //
-// Everybody sees and ends its own sessions, those of others who have logged in as it among them; those of another user are as its keys are
-// (keys.ts). Not by an API key, nor by a session as somebody else: whoever has got hold of one does not shut its user out.
+// Everybody sees and ends its own sessions, among them those that it has as others, and that others have as it; those of another user are as its
+// keys are (keys.ts). Not by an API key, nor by a session as somebody else: whoever has got hold of one does not shut its user out.
 
 import type { Vocabulary } from 'policy-cache';
 import { readSessions, removeSessions, type StoredSession } from 'policy-cache/postgres';
@@ -19,7 +19,7 @@ import { reply } from '../problems.ts';
 
 export type SessionParts = Pick<CollectionParts, 'vocabulary' | 'writer' | 'authority' | 'performer'>;
 
-/** They are listed in one piece: 50 of the user (begin.ts), and of each who has logged in as it. */
+/** They are listed in one piece: 50 of the user (begin.ts), and with each other one as whom it has logged in, or who has as it. */
 const MOST_SHOWN = 1_000;
 
 const session = z
@@ -60,7 +60,7 @@ export function sessionRoutes(routes: Routes, { vocabulary, writer, authority, p
   routes.add({
     method: 'get',
     path: '/v1/users/{id}/sessions',
-    summary: "A user's sessions, and those of others who have logged in as it",
+    summary: "A user's sessions: those that it has as others, and that others have as it, too",
     params: schemas.inPath,
     answer: { status: 200, description: 'The newest first, none that has ended.', schema: sessions },
     async handle({ c, params: { id } }) {
