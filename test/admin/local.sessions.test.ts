@@ -1,7 +1,7 @@
 // How does a session go on, and how does it end?
 
 import { describe, expect, test } from 'vitest';
-import { OPERATOR } from '../support/admin.ts';
+import { OPERATOR, localAddition, startTestAdministration } from '../support/admin.ts';
 import { PASSWORD, assertNothingKept, bodyOf, localOfTests, words } from '../support/local.ts';
 import { until } from '../support/until.ts';
 
@@ -29,6 +29,41 @@ describe('a session', () => {
       'user.session.renew',
       'user.session.reused',
     ]);
+  });
+
+  test('that is renewed while its process is behind is answered all the same: what is told once would be lost, and the next try end it', async () => {
+    const { refreshToken } = await someone();
+    const behind = await startTestAdministration(local.database, { addition: localAddition() });
+    behind.cache.close(); // it sees no change any more
+    try {
+      const renewed = await behind.ask('nobody', 'POST /v1/auth/refresh', { refreshToken });
+      expect(words(renewed)).toBe('200');
+      const { accessToken, refreshToken: next } = bodyOf(renewed);
+      for (const secret of [accessToken, next]) secrets.add(secret);
+      const headers = { 'x-authz-at-least': renewed.headers.get('x-authz-revision') ?? '' };
+      expect(words(await ask(accessToken, 'GET /v1/me', undefined, headers))).toBe('200');
+      expect(words(await refresh(next))).toBe('200');
+    } finally {
+      behind.close();
+    }
+  });
+
+  test('has no token that is good for longer than it is itself, by whatever settings', async () => {
+    const { email } = await someone();
+    for (const [settings, seconds] of [
+      [{ sessionMax: 60_000 }, 60],
+      [{ sessionIdle: 120_000 }, 120],
+    ] as const) {
+      const short = await startTestAdministration(local.database, { addition: localAddition(settings) });
+      try {
+        const before = Date.now();
+        const begun = bodyOf(await short.ask('nobody', 'POST /v1/auth/login', { email, password: PASSWORD }));
+        for (const secret of [begun.accessToken, begun.refreshToken]) secrets.add(secret);
+        expect(Date.parse(begun.expires) - before).toBeLessThan((seconds + 30) * 1_000);
+      } finally {
+        short.close();
+      }
+    }
   });
 
   test('used twice at once, a refresh token is good for one, or for none', async () => {

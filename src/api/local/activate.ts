@@ -60,7 +60,7 @@ function activateAction({ id, hash, judged, password, times }: Chosen): Action<A
       await clearAttempts(db, hashOf(loginOf(email)));
       await removeSessions(db, user);
       await noteLogin(db, user);
-      const begun = await beginSession(db, { id, tenant, user, lifetime: times.token, idle: Math.min(times.idle, times.most) });
+      const begun = await beginSession(db, { id, tenant, user, lifetime: times.token, idle: times.idle });
       return { value: begun, effects: [effectOf(account, null, { password: account.password === null ? 'set' : 'changed', session: begun.session })] };
     },
   };

@@ -56,7 +56,7 @@ export function loginAction({ id, account, rehashed, times }: Judged): Action<Ac
       if (rehashed !== undefined) await putCredential(db, { user, tenant, email, password: rehashed });
       await clearAttempts(db, hashOf(loginOf(email)));
       await noteLogin(db, user);
-      const begun = await beginSession(db, { id, tenant, user, lifetime: times.token, idle: Math.min(times.idle, times.most) });
+      const begun = await beginSession(db, { id, tenant, user, lifetime: times.token, idle: times.idle });
       return { value: begun, effects: [effectOf(now, null, { session: begun.session })] };
     },
   };

@@ -11,7 +11,7 @@ import { hashOf } from '../../opaque.ts';
 import type { Mailer } from './mailer.ts';
 import type { Passwords } from './passwords.ts';
 
-/** Seconds. */
+/** Seconds; none is longer than the next. */
 export interface Times {
   readonly token: number;
   readonly idle: number;

@@ -29,6 +29,8 @@ async function readBasis(db: Statements, { familyHash }: Shown): Promise<Basis> 
 function renewAction(shown: Shown, times: Times): Action<Basis, BegunSession | null> {
   return {
     name: 'user.session.renew',
+    // Else whoever asks again does so by a token that was used, and the session ends.
+    toldOnce: true,
     read: (db) => readBasis(db, shown),
     locks: ({ session }) => ({ update: [session.user], share: [] }),
     needs: () => [],
