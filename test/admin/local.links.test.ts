@@ -1,6 +1,7 @@
 // By which link does a user set its password, and who is given one?
 
 import { describe, expect, test } from 'vitest';
+import { MailFailed } from '../../src/api/admin/refusals.ts';
 import { OPERATOR } from '../support/admin.ts';
 import { PASSWORD, assertNothingKept, bodyOf, localOfTests, secretOf, words, type LocalBody } from '../support/local.ts';
 import { until } from '../support/until.ts';
@@ -96,6 +97,10 @@ describe('a link', () => {
     const { key } = await made('ada', 'POST /v1/users/root/keys', {});
     expect(await by(key, 'ned')).toBe('201');
     expect(await by(key, 'root')).toBe('403 not-a-session');
+    // Nor another e-mail, to which it would have one mailed.
+    expect(words(await ask(key, 'PATCH /v1/users/root', { email: 'mallory@tower.example' }))).toBe('403 not-a-session');
+    expect(words(await ask(key, 'PATCH /v1/users/root', { firstName: 'Rudi' }))).toBe('200');
+    expect(words(await ask(key, 'PATCH /v1/users/ned', { email: 'ned.new@tower.example' }))).toBe('200');
     const { accessToken } = await made('ada', 'POST /v1/users/root/login', {});
     expect(await by(accessToken, 'ned')).toBe('403 acting');
   });
@@ -124,6 +129,32 @@ describe('a link', () => {
     for (const { link } of mails) secrets.add(secretOf(link));
     expect(words(await activate(mails[0]!.link, 'a new one, at last'))).toBe('200');
     expect(words(await login(email, PASSWORD))).toBe('401 bad-login');
+    expect(failures).toEqual([]);
+  });
+
+  test('that is asked for again soon is no other one, and not mailed, or whoever asks for it every minute would leave none that works; one that was not sent is', async () => {
+    const { id, email } = await someone();
+    const other = await someone();
+    mails.length = 0;
+    const forgotten = async (address: string) => expect(words(await ask('nobody', 'POST /v1/auth/forgotten', { email: address }))).toBe('202');
+    local.sending = () => {
+      throw new MailFailed('the mail server has not taken the mail');
+    };
+    await forgotten(email);
+    await until(() => failures.length > 0, 'a mail that fails');
+    expect(failures.splice(0).map(String)).toEqual(['MailFailed: the mail server has not taken the mail']);
+    local.sending = () => undefined;
+    await forgotten(email);
+    await until(() => mails.length > 0, 'a mail');
+    await local.sql`update grantgate.activation set created = created - interval '4 minutes' where user_id = ${id}`;
+    await forgotten(email);
+    await forgotten(other.email);
+    await until(() => mails.some(({ to }) => to === other.email), 'the mail of another');
+    expect(mails.map(({ to }) => to)).toEqual([email, other.email]);
+    await local.sql`update grantgate.activation set created = created - interval '2 minutes' where user_id = ${id}`;
+    await forgotten(email);
+    await until(() => mails.length > 2, 'another mail');
+    expect(words(await activate(mails[2]!.link, PASSWORD))).toBe('200');
     expect(failures).toEqual([]);
   });
 
