@@ -161,6 +161,9 @@ describe('a link', () => {
   test('the first administrator gets one from the operator, and another while nobody has been at work', async () => {
     await made(OPERATOR, 'POST /v1/tenants', { id: 'mill' });
     expect(words(await ask(OPERATOR, 'POST /v1/tenants/mill/administrator', { id: 'mia', activation: true }))).toBe('422 violation email');
+    // A link that could only be refused.
+    const taken = { id: 'mia', email: (await someone()).email.toUpperCase(), activation: true };
+    expect(words(await ask(OPERATOR, 'POST /v1/tenants/mill/administrator', taken))).toBe('422 violation email');
     const mia = await ask(OPERATOR, 'POST /v1/tenants/mill/administrator', { id: 'mia', email: 'mia@mill.example', activation: true });
     expect(mia).toMatchObject({ status: 201, body: { id: 'mia', activation: { link: expect.stringMatching(/#token=ga_/) as unknown } } });
     const first = (mia.body as { activation: LocalBody }).activation.link;
