@@ -1,8 +1,9 @@
 // Who logs in, by what, and how often may somebody guess?
 
 import { describe, expect, test } from 'vitest';
+import { hostClock } from '../../src/clock.ts';
 import { hashOf } from '../../src/opaque.ts';
-import { OPERATOR, startTestAdministration } from '../support/admin.ts';
+import { OPERATOR, localAddition, startTestAdministration } from '../support/admin.ts';
 import { PASSWORD, assertNothingKept, bodyOf, localOfTests, words } from '../support/local.ts';
 
 const local = localOfTests();
@@ -125,6 +126,24 @@ describe('guessing', () => {
     const before = await stale();
     await login('old@acme.example', 'a wrong password');
     expect(await stale()).toBe(Math.max(0, before - 5));
+  });
+
+  test('from one address too often is refused before a body is read, whatever is asked; the page is not', async () => {
+    const clock = { ...hostClock(), after: (_: number, then: () => void) => (then(), () => undefined) };
+    const limited = await startTestAdministration(local.database, { addition: localAddition({ rate: 1, clock }) });
+    try {
+      expect(words(await limited.ask('nobody', 'POST /v1/auth/login', {}))).toBe('400 bad-request email');
+      for (const path of ['login', 'refresh', 'activate', 'forgotten', 'password', 'logout', 'x']) {
+        let read = 0;
+        const body = new ReadableStream({ pull: (to) => (read++, to.enqueue(new TextEncoder().encode('{}')), to.close()) }, { highWaterMark: 0 });
+        const asked = { method: 'POST', headers: { 'content-type': 'application/json' }, body, duplex: 'half' };
+        const answer = await limited.routes.request(`/v1/auth/${path}`, asked);
+        expect([answer.status, read, Number(answer.headers.get('retry-after')) > 50], path).toEqual([429, 0, true]);
+      }
+      expect((await limited.routes.request('/v1/auth/set-password')).status).toBe(200);
+    } finally {
+      limited.close();
+    }
   });
 
   test('of so many at once that they would wait for longer than anybody does, some are told to come again', async () => {

@@ -66,7 +66,7 @@ function activateAction({ id, hash, judged, password, times }: Chosen): Action<A
   };
 }
 
-export function activateRoutes(routes: Routes, { writer, performer, passwords, admit, least, times, newId }: LocalParts): void {
+export function activateRoutes(routes: Routes, { writer, performer, passwords, least, times, newId }: LocalParts): void {
   routes.add({
     method: 'post',
     path: '/v1/auth/activate',
@@ -75,7 +75,6 @@ export function activateRoutes(routes: Routes, { writer, performer, passwords, a
     body: answers.activate,
     answer: { status: 200, description: 'A session: its two tokens.', schema: answers.begun, changes: true },
     async handle({ c, body: { token, password } }) {
-      await admit(c);
       const hash = readLinkToken(token);
       if (hash === null) throw badLink();
       const judged = await writer.read((db) => readBasis(db, hash));

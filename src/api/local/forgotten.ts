@@ -29,7 +29,7 @@ function forgottenAction(user: string, link: FreshLink): Action<null, MadeLink |
   };
 }
 
-export function forgottenRoutes(routes: Routes, { writer, performer, admit, newLink, mailer, failed }: LocalParts): void {
+export function forgottenRoutes(routes: Routes, { writer, performer, newLink, mailer, failed }: LocalParts): void {
   let waiting = 0;
   let last = Promise.resolve();
   const mail = async (login: string, requestId: string): Promise<void> => {
@@ -51,9 +51,8 @@ export function forgottenRoutes(routes: Routes, { writer, performer, admit, newL
     open: true,
     body: answers.forgotten,
     answer: { status: 202, description: 'A mail is on its way, if a user logs in by this e-mail.', schema: answers.nothing },
-    async handle({ c, body: { email } }) {
+    handle({ c, body: { email } }) {
       assertMails(mailer, '');
-      await admit(c);
       // Behind the answer, one after the other: nobody can tell by the time. Beyond these nobody is told either.
       if (waiting < MOST_WAITING) {
         waiting++;

@@ -30,8 +30,6 @@ export interface LocalParts extends AdditionParts {
   readonly lock: Lock;
   /** Characters that a password must have. */
   readonly least: number;
-  /** Rejects with Throttled. */
-  readonly admit: (c: Context) => Promise<void>;
   readonly newLink: () => FreshLink;
   /** Absent: no mail is sent. */
   readonly mailer?: Mailer | undefined;

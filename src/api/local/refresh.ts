@@ -59,7 +59,7 @@ function reusedAction(shown: Shown): Action<Basis, null> {
   };
 }
 
-export function refreshRoutes(routes: Routes, { writer, performer, admit, times }: LocalParts): void {
+export function refreshRoutes(routes: Routes, { writer, performer, times }: LocalParts): void {
   routes.add({
     method: 'post',
     path: '/v1/auth/refresh',
@@ -68,7 +68,6 @@ export function refreshRoutes(routes: Routes, { writer, performer, admit, times 
     body: answers.refresh,
     answer: { status: 200, description: 'Its next two tokens.', schema: answers.begun, changes: true },
     async handle({ c, body: { refreshToken } }) {
-      await admit(c);
       const shown = readRefreshToken(refreshToken);
       if (shown === null) throw endedSession();
       const { account } = await writer.read((db) => readBasis(db, shown));

@@ -51,12 +51,12 @@ export function createLocal(settings: LocalSettings): (parts: AdditionParts) => 
       times: timesOf({ tokenTtl, sessionIdle, sessionMax }),
       lock: { lockAfter, lockFor: lockFor / 1_000 },
       least: passwordLength,
-      admit: createRate({ clock, perMinute: rate, header: addressHeader }),
       newLink: () => newLink(settings),
       mailer,
       failed,
     };
     return {
+      admit: createRate({ clock, perMinute: rate, header: addressHeader }),
       open(routes) {
         for (const add of [loginRoutes, refreshRoutes, activateRoutes, forgottenRoutes, pageRoutes]) add(routes, parts);
       },
