@@ -7,7 +7,7 @@ import { OPERATOR, localAddition, startTestAdministration } from '../support/adm
 import { PASSWORD, assertNothingKept, bodyOf, localOfTests, words } from '../support/local.ts';
 
 const local = localOfTests();
-const { activate, ask, failures, login, made, me, refresh, reports, someone } = local;
+const { activate, ask, login, made, me, refresh, reports, someone } = local;
 
 describe('a user', () => {
   test('that is disabled is out at once, and is told so by the right password alone; enabled, it logs in again', async () => {
@@ -136,7 +136,7 @@ describe('guessing', () => {
       for (const path of ['login', 'refresh', 'activate', 'forgotten', 'password', 'logout', 'x']) {
         let read = 0;
         const body = new ReadableStream({ pull: (to) => (read++, to.enqueue(new TextEncoder().encode('{}')), to.close()) }, { highWaterMark: 0 });
-        const asked = { method: 'POST', headers: { 'content-type': 'application/json' }, body, duplex: 'half' };
+        const asked = { method: 'POST', headers: { 'content-type': 'application/json' }, body, duplex: 'half' } as const;
         const answer = await limited.routes.request(`/v1/auth/${path}`, asked);
         expect([answer.status, read, Number(answer.headers.get('retry-after')) > 50], path).toEqual([429, 0, true]);
       }
