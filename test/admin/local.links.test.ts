@@ -47,6 +47,24 @@ describe('a link', () => {
     expect(await ask('ada', 'GET /v1/users/hana')).toMatchObject({ body: { lastLogin: expect.stringMatching(/^20/) as unknown } });
   });
 
+  test('used by several at once, it is of one; and of two users with one e-mail, one logs in by it', async () => {
+    await made('ada', 'POST /v1/users', { id: 'tim', email: 'tim@acme.example' });
+    await made('ada', 'POST /v1/users', { id: 'tom', email: 'TIM@acme.example' });
+    const link = async (user: string) => (await made('ada', `POST /v1/users/${user}/activation`, {})).link;
+    const [tims, toms] = [await link('tim'), await link('tom')];
+    const answers = await Promise.all([tims, tims, tims].map((each, i) => activate(each, `password number ${i}`)));
+    expect(answers.map(words).toSorted()).toEqual(['200', '401 bad-link', '401 bad-link']);
+    const chosen = answers.findIndex(({ status }) => status === 200);
+    for (let i = 0; i < 3; i++) expect(words(await login('tim@acme.example', `password number ${i}`))).toBe(i === chosen ? '200' : '401 bad-login');
+    expect(words(await activate(toms, PASSWORD))).toBe('422 violation');
+    await made('ada', 'DELETE /v1/users/tim');
+    await made('ada', 'POST /v1/users', { id: 'tam', email: 'Tim@acme.example' });
+    const both = await Promise.all([toms, await link('tam')].map((each) => activate(each, PASSWORD)));
+    expect(both.map(words).toSorted()).toEqual(['200', '422 violation']);
+    const { user } = (await login('tim@acme.example', PASSWORD)).body as { readonly user: string };
+    expect(user).toBe(both[0]!.status === 200 ? 'tom' : 'tam');
+  });
+
   test('of a keyboard that writes letters in two pieces', async () => {
     await made('ada', 'POST /v1/users', { id: 'zoe', email: 'zoe@acme.example' });
     const { link } = await made('ada', 'POST /v1/users/zoe/activation', {});
