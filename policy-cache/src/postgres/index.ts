@@ -42,6 +42,7 @@ export {
   clearAttempts,
   countAttempt,
   findAccount,
+  forgetAskedFor,
   isAskedFor,
   isLoginTaken,
   isUntouched,

@@ -1,6 +1,6 @@
 // What may an installation have beside the administration, that others never load? (Users who log in here: ../local.)
 
-import type { Hono } from 'hono';
+import type { Context } from 'hono';
 import type { Writer } from 'policy-cache/postgres';
 import type { CollectionParts } from './collections.ts';
 import type { AdminEnv, Routes } from './route.ts';
@@ -21,8 +21,10 @@ export interface FreshLink {
 }
 
 export interface Addition {
+  /** Asked first of each that would change something below /v1/auth, before a body is read. @throws Throttled */
+  admit(c: Context<AdminEnv>): Promise<void>;
   /** Adds what may be asked without a credential, below /v1/auth. */
-  open(routes: Routes, app: Hono<AdminEnv>): void;
+  open(routes: Routes): void;
   /** Adds what needs one. */
   known(routes: Routes): void;
   /** For whoever must get in first. */

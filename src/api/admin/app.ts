@@ -56,9 +56,10 @@ export function adminRoutes(parts: AdminParts): Hono<AdminEnv> {
 
   const routes = createRoutes(app);
   if (parts.addition !== undefined) {
-    // Before anybody is asked who it is; so little of a body is read.
-    app.use('/v1/auth/*', limited(OPEN_BODY_BYTES), jsonObject);
-    parts.addition.open(routes, app);
+    const { addition } = parts;
+    // Before anybody is asked who it is; so little of a body is read, and none of whoever comes too often: that is most of what a refusal costs.
+    app.use('/v1/auth/*', async (c, next) => (WITH_BODY.has(c.req.method) && (await addition.admit(c)), next()), limited(OPEN_BODY_BYTES), jsonObject);
+    addition.open(routes);
   }
   // Who asks, before anything of the body is read.
   app.use('/v1/*', async (c, next) => {

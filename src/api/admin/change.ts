@@ -17,7 +17,7 @@ import {
 } from 'policy-cache/postgres';
 import { hangingEffects } from './hanging.ts';
 import { allUsersOf, besides, coverOf, groupSide, grantOfRole, readEach, readOne, readOwn, resourceOf, singular, type Named } from './model.ts';
-import type { Need } from './needs.ts';
+import type { Need, Who } from './needs.ts';
 import type { Action, Effect } from './perform.ts';
 import { Violation } from './refusals.ts';
 
@@ -48,8 +48,12 @@ function assertShape({ row }: StoredObject, { permissions, excluded }: ObjectCha
 /** WRITE; of a user's credentials and flag *covers the user*, of a role *covers every grant that uses it*, as it will be. */
 export function updateAction(vocabulary: Vocabulary, { list, id }: Named, change: ObjectChange): Action<Basis, StoredObject> {
   const takesOver = change.email !== undefined || change.enabled !== undefined;
-  // Whose e-mail it is can have a link sent by which one logs in.
-  const lasting: readonly Need[] = change.email === undefined ? [] : [{ kind: 'not-acting', what: 'the e-mail of a user' }];
+  // Whose e-mail it is can have a link sent by which one logs in: so it is as with the link itself (../local/activation.ts).
+  const lasting = ({ caller }: Who): readonly Need[] => {
+    if (change.email === undefined) return [];
+    const own = caller.kind === 'user' && caller.subject === id;
+    return [{ kind: 'not-acting', what: 'the e-mail of a user' }, ...(own ? [{ kind: 'in-person', what: 'your own e-mail' } as const] : [])];
+  };
   const edits = change.permissions !== undefined || change.excluded !== undefined;
   return {
     name: `${singular(list)}.update`,
@@ -59,10 +63,10 @@ export function updateAction(vocabulary: Vocabulary, { list, id }: Named, change
       return { object, grants: list === 'roles' && edits ? await readGrants(db, { roles: [id] }) : [] };
     },
     locks: ({ object, grants }) => ({ update: [id], share: list === 'users' ? groupsOfUser(object) : grants.map(({ userGroup }) => userGroup) }),
-    needs({ object, grants }) {
+    needs({ object, grants }, who) {
       if (list === 'users' && takesOver)
         // Nor is anybody taken over from below: what a user may do hangs on where it belongs, too (who hands owners on, and where to).
-        return [...lasting, at('WRITE', 'USER', id), { kind: 'scope', owner: object.owner ?? '' }, ...grants.map(coverOf)];
+        return [...lasting(who), at('WRITE', 'USER', id), { kind: 'scope', owner: object.owner ?? '' }, ...grants.map(coverOf)];
       if (list !== 'roles' || !edits) return [at('WRITE', resourceOf(vocabulary, object), id)];
       assertNotFixed(object);
       assertShape(object, change);

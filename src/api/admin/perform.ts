@@ -30,6 +30,8 @@ export interface Action<B, T> {
   needs(basis: B, who: Who): readonly Need[];
   /** What `If-Match` is about. */
   current?(basis: B): StoredObject;
+  /** Its value is a secret without which what was before is no good any more: it is told although this process has not seen it yet. */
+  readonly toldOnce?: true;
   apply(db: Statements, basis: B): Promise<{ readonly value: T; readonly effects: readonly Effect[] }>;
 }
 
@@ -84,7 +86,7 @@ export function createPerformer({ writer, authority, applied }: PerformerParts):
           });
         if (done !== null) {
           await applied(done.revision).catch((cause: unknown) => {
-            throw new Unconfirmed(done.revision, { cause });
+            if (action.toldOnce !== true) throw new Unconfirmed(done.revision, { cause });
           });
           return done;
         }

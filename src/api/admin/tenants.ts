@@ -2,6 +2,7 @@
 
 import {
   insertObjects,
+  isLoginTaken,
   putActivation,
   readObjects,
   removeObjects,
@@ -120,6 +121,8 @@ export function firstAdministratorAction(tenant: string, user: Administrator): A
     async apply(db) {
       const { id, name, email, firstName, lastName, link } = user;
       if (link !== undefined && !email) throw new Violation('email', '5', 'is missing: by it the user logs in');
+      if (link !== undefined && email && (await isLoginTaken(db, { user: id, email })))
+        throw new Violation('email', '5', 'another user logs in by this e-mail');
       await insertObjects(db, [{ id, tenant, kind: 'user', type: 'USER', owner: tenant, label: name, email, firstName, lastName, groups: [group] }]);
       const made = (await readObjects(db, [id])).get(id)!;
       if (link === undefined) return { value: { user: made }, effects: [effect(made, null, made.row)] };

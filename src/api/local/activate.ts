@@ -60,13 +60,13 @@ function activateAction({ id, hash, judged, password, times }: Chosen): Action<A
       await clearAttempts(db, hashOf(loginOf(email)));
       await removeSessions(db, user);
       await noteLogin(db, user);
-      const begun = await beginSession(db, { id, tenant, user, lifetime: times.token, idle: Math.min(times.idle, times.most) });
+      const begun = await beginSession(db, { id, tenant, user, lifetime: times.token, idle: times.idle });
       return { value: begun, effects: [effectOf(account, null, { password: account.password === null ? 'set' : 'changed', session: begun.session })] };
     },
   };
 }
 
-export function activateRoutes(routes: Routes, { writer, performer, passwords, admit, least, times, newId }: LocalParts): void {
+export function activateRoutes(routes: Routes, { writer, performer, passwords, least, times, newId }: LocalParts): void {
   routes.add({
     method: 'post',
     path: '/v1/auth/activate',
@@ -75,7 +75,6 @@ export function activateRoutes(routes: Routes, { writer, performer, passwords, a
     body: answers.activate,
     answer: { status: 200, description: 'A session: its two tokens.', schema: answers.begun, changes: true },
     async handle({ c, body: { token, password } }) {
-      await admit(c);
       const hash = readLinkToken(token);
       if (hash === null) throw badLink();
       const judged = await writer.read((db) => readBasis(db, hash));

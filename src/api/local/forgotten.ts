@@ -1,6 +1,6 @@
 // How does a user that has forgotten its password get a link? By mail, and whoever asks hears nothing of whether there is such a user: it is answered at once.
 
-import { findAccount, isAskedFor } from 'policy-cache/postgres';
+import { findAccount, forgetAskedFor, isAskedFor } from 'policy-cache/postgres';
 import { reply } from '../problems.ts';
 import type { Action } from '../admin/perform.ts';
 import type { Routes } from '../admin/route.ts';
@@ -10,33 +10,39 @@ import * as answers from './answers.ts';
 import { effectOf } from './login.ts';
 import { loginOf, whoIs, type LocalParts } from './parts.ts';
 
-/** Of one user. */
-const BETWEEN_SECONDS = 60;
+/** Of one user: whoever asks for one again and again leaves its user so much time for the last one. */
+const BETWEEN_SECONDS = 300;
 const MOST_WAITING = 100;
 
-function forgottenAction(user: string, link: FreshLink): Action<null, MadeLink> {
+/** Null: one was asked for a short while ago. */
+function forgottenAction(user: string, link: FreshLink): Action<null, MadeLink | null> {
   return {
     name: 'user.forgotten',
     read: () => Promise.resolve(null),
     locks: () => ({ update: [user], share: [] }),
     needs: () => [],
     async apply(db) {
+      if (await isAskedFor(db, user, BETWEEN_SECONDS)) return { value: null, effects: [] };
       const made = await makeLink(db, user, { ...link, createdBy: '' });
       return { value: made, effects: [effectOf(made.account, null, { activation: { expires: made.expires } })] };
     },
   };
 }
 
-export function forgottenRoutes(routes: Routes, { writer, performer, admit, newLink, mailer, failed }: LocalParts): void {
+export function forgottenRoutes(routes: Routes, { writer, performer, newLink, mailer, failed }: LocalParts): void {
   let waiting = 0;
   let last = Promise.resolve();
   const mail = async (login: string, requestId: string): Promise<void> => {
     const account = await writer.read((db) => findAccount(db, login));
     if (mailer === undefined || account === null || !account.enabled) return;
-    if (await writer.read((db) => isAskedFor(db, account.user, BETWEEN_SECONDS))) return;
     const link = newLink();
-    const done = await performer.perform({ who: whoIs(account), ifMatch: null, requestId }, forgottenAction(account.user, link));
-    await mailer.send({ to: done.value.account.email, kind: 'reset', link: link.link, expires: done.value.expires });
+    try {
+      const { value } = await performer.perform({ who: whoIs(account), ifMatch: null, requestId }, forgottenAction(account.user, link));
+      if (value !== null) await mailer.send({ to: value.account.email, kind: 'reset', link: link.link, expires: value.expires });
+    } catch (error) {
+      await writer.write((db) => forgetAskedFor(db, link.hash));
+      throw error;
+    }
   };
   routes.add({
     method: 'post',
@@ -45,9 +51,8 @@ export function forgottenRoutes(routes: Routes, { writer, performer, admit, newL
     open: true,
     body: answers.forgotten,
     answer: { status: 202, description: 'A mail is on its way, if a user logs in by this e-mail.', schema: answers.nothing },
-    async handle({ c, body: { email } }) {
+    handle({ c, body: { email } }) {
       assertMails(mailer, '');
-      await admit(c);
       // Behind the answer, one after the other: nobody can tell by the time. Beyond these nobody is told either.
       if (waiting < MOST_WAITING) {
         waiting++;

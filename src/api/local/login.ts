@@ -56,7 +56,7 @@ export function loginAction({ id, account, rehashed, times }: Judged): Action<Ac
       if (rehashed !== undefined) await putCredential(db, { user, tenant, email, password: rehashed });
       await clearAttempts(db, hashOf(loginOf(email)));
       await noteLogin(db, user);
-      const begun = await beginSession(db, { id, tenant, user, lifetime: times.token, idle: Math.min(times.idle, times.most) });
+      const begun = await beginSession(db, { id, tenant, user, lifetime: times.token, idle: times.idle });
       return { value: begun, effects: [effectOf(now, null, { session: begun.session })] };
     },
   };
@@ -71,7 +71,7 @@ function disabled(): Unauthenticated {
 }
 
 export function loginRoutes(routes: Routes, parts: LocalParts): void {
-  const { passwords, performer, admit, times, newId } = parts;
+  const { passwords, performer, times, newId } = parts;
   routes.add({
     method: 'post',
     path: '/v1/auth/login',
@@ -80,7 +80,6 @@ export function loginRoutes(routes: Routes, parts: LocalParts): void {
     body: answers.login,
     answer: { status: 200, description: 'A session: its two tokens, told here and never again.', schema: answers.begun, changes: true },
     async handle({ c, body }) {
-      await admit(c);
       return passwords.within(async () => {
         const account = await tryPassword(parts, body);
         const asked = askedBy(c, whoIs(account));

@@ -11,7 +11,7 @@ import { hashOf } from '../../opaque.ts';
 import type { Mailer } from './mailer.ts';
 import type { Passwords } from './passwords.ts';
 
-/** Seconds. */
+/** Seconds; none is longer than the next. */
 export interface Times {
   readonly token: number;
   readonly idle: number;
@@ -30,8 +30,6 @@ export interface LocalParts extends AdditionParts {
   readonly lock: Lock;
   /** Characters that a password must have. */
   readonly least: number;
-  /** Rejects with Throttled. */
-  readonly admit: (c: Context) => Promise<void>;
   readonly newLink: () => FreshLink;
   /** Absent: no mail is sent. */
   readonly mailer?: Mailer | undefined;

@@ -57,7 +57,7 @@ function passwordAction({ hash, judged, password }: Chosen): Action<Basis, numbe
 }
 
 export function passwordRoutes(routes: Routes, parts: LocalParts): void {
-  const { passwords, performer, writer, authority, least, admit } = parts;
+  const { passwords, performer, writer, authority, least } = parts;
   routes.add({
     method: 'post',
     path: '/v1/auth/password',
@@ -68,7 +68,6 @@ export function passwordRoutes(routes: Routes, parts: LocalParts): void {
       const who = c.get('who');
       const hash = sessionHashOf(c);
       await authority.require(who, [{ kind: 'not-acting', what: 'a password' }]);
-      await admit(c);
       const session = await writer.read((db) => findSession(db, { hash }));
       const own = session === null ? null : await writer.read((db) => readAccount(db, session.user));
       if (own === null) throw endedSession();

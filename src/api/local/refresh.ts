@@ -29,6 +29,8 @@ async function readBasis(db: Statements, { familyHash }: Shown): Promise<Basis> 
 function renewAction(shown: Shown, times: Times): Action<Basis, BegunSession | null> {
   return {
     name: 'user.session.renew',
+    // Else whoever asks again does so by a token that was used, and the session ends.
+    toldOnce: true,
     read: (db) => readBasis(db, shown),
     locks: ({ session }) => ({ update: [session.user], share: [] }),
     needs: () => [],
@@ -57,7 +59,7 @@ function reusedAction(shown: Shown): Action<Basis, null> {
   };
 }
 
-export function refreshRoutes(routes: Routes, { writer, performer, admit, times }: LocalParts): void {
+export function refreshRoutes(routes: Routes, { writer, performer, times }: LocalParts): void {
   routes.add({
     method: 'post',
     path: '/v1/auth/refresh',
@@ -66,7 +68,6 @@ export function refreshRoutes(routes: Routes, { writer, performer, admit, times 
     body: answers.refresh,
     answer: { status: 200, description: 'Its next two tokens.', schema: answers.begun, changes: true },
     async handle({ c, body: { refreshToken } }) {
-      await admit(c);
       const shown = readRefreshToken(refreshToken);
       if (shown === null) throw endedSession();
       const { account } = await writer.read((db) => readBasis(db, shown));

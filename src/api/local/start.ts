@@ -11,7 +11,7 @@ import { loginRoutes } from './login.ts';
 import { logoutRoutes } from './logout.ts';
 import type { Mailer } from './mailer.ts';
 import { pageRoutes } from './page.ts';
-import type { LocalParts } from './parts.ts';
+import type { LocalParts, Times } from './parts.ts';
 import { passwordRoutes } from './password.ts';
 import { createPasswords } from './passwords.ts';
 import { createRate } from './rate.ts';
@@ -37,21 +37,26 @@ export interface LocalSettings {
   readonly computed?: (() => void) | undefined;
 }
 
+function timesOf({ tokenTtl, sessionIdle, sessionMax }: Pick<LocalSettings, 'tokenTtl' | 'sessionIdle' | 'sessionMax'>): Times {
+  const idle = Math.min(sessionIdle, sessionMax);
+  return { token: Math.min(tokenTtl, idle) / 1_000, idle: idle / 1_000, most: sessionMax / 1_000 };
+}
+
 export function createLocal(settings: LocalSettings): (parts: AdditionParts) => Addition {
   const { tokenTtl, sessionIdle, sessionMax, lockFor, lockAfter, passwordLength, rate, addressHeader, clock, mailer, failed, computed } = settings;
   return (given) => {
     const parts: LocalParts = {
       ...given,
       passwords: createPasswords({ clock, computed }),
-      times: { token: tokenTtl / 1_000, idle: sessionIdle / 1_000, most: sessionMax / 1_000 },
+      times: timesOf({ tokenTtl, sessionIdle, sessionMax }),
       lock: { lockAfter, lockFor: lockFor / 1_000 },
       least: passwordLength,
-      admit: createRate({ clock, perMinute: rate, header: addressHeader }),
       newLink: () => newLink(settings),
       mailer,
       failed,
     };
     return {
+      admit: createRate({ clock, perMinute: rate, header: addressHeader }),
       open(routes) {
         for (const add of [loginRoutes, refreshRoutes, activateRoutes, forgottenRoutes, pageRoutes]) add(routes, parts);
       },
