@@ -11,7 +11,7 @@ const shared = {
   hookTimeout: 60_000,
 } as const;
 
-/** They count on a lease or a pull of seconds, or do what they can in a given time: a third beside them would be felt. */
+/** They count on a lease or a pull of seconds, or do what they can in a given time: what else runs would be felt. */
 const PAIRED = [
   'test/admin/contract.test.ts',
   'test/postgres/{barrier,deposed,failover,hazards,hazards.size,hosts,session}.test.ts',
@@ -28,9 +28,9 @@ export default defineConfig({
     sequence: { sequencer: LongestFirst },
     // One after the other.
     projects: [
-      // One project, which transforms each source once. Three at a time, for most suites wait a third of their time and more: for a server
-      // to start, a connection to be given up, a process to stop.
-      project('together', { include: ['policy-cache/test/**/*.test.ts', 'test/**/*.test.ts'], exclude: [...PAIRED, ...TIMED, ...ABUSE], workers: 3 }),
+      // One project, which transforms each source once. Two at a time, for there are two processors: with a third, what sheds checks when a
+      // processor is short does shed them.
+      project('together', { include: ['policy-cache/test/**/*.test.ts', 'test/**/*.test.ts'], exclude: [...PAIRED, ...TIMED, ...ABUSE], workers: 2 }),
       project('paired', { include: PAIRED, workers: 2 }),
       project('timed', { include: TIMED }),
       // Its faults are of its own making: beside other suites it would be short of a processor, too.
