@@ -1,51 +1,11 @@
 // Does every way through the pipeline end in the right verdict, with all that log and metrics need, and never in an allow by accident?
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { PolicyError } from 'policy-cache';
-import { createAuthorize, decisionIds } from '../../src/authorize.ts';
-import type { DoorRequest, Outcome } from '../../src/authorize.ts';
-import { hostClock } from '../../src/clock.ts';
-import { refused } from '../../src/identity.ts';
-import type { Authentication, Authenticator, Issuer } from '../../src/identity.ts';
+import type { DoorRequest } from '../../src/authorize.ts';
+import type { Authentication, Issuer } from '../../src/identity.ts';
 import type { Pdp } from '../../src/pdp.ts';
-import { compileRoutes } from '../../src/routes.ts';
-import { NOW, ROUTES, sidecar, vocabulary } from '../support/doors.ts';
-import type { Sidecar, SidecarSettings } from '../support/doors.ts';
-
-function request(method: string, uri: string, more: Partial<DoorRequest> = {}): DoorRequest {
-  return {
-    protocol: 'nginx',
-    method,
-    uri,
-    parameters: null,
-    preflight: false,
-    credential: '',
-    credentials: 0,
-    cookies: '',
-    origin: '',
-    asserted: null,
-    timeout: null,
-    atLeast: null,
-    problem: null,
-    requestId: 'r1',
-    ...more,
-  };
-}
-
-async function running(settings?: SidecarSettings): Promise<Sidecar> {
-  const made = await sidecar(settings);
-  onTestFinished(() => made.close());
-  return made;
-}
-
-/** Asks as a user; `more` wins. */
-async function ask(side: Sidecar, user: string, [method, uri, more = {}]: [string, string, Partial<DoorRequest>?]): Promise<Outcome> {
-  const credential = `Bearer ${await side.token(user)}`;
-  return side.authorize(request(method, uri, { credential, credentials: 1, ...more }));
-}
-
-function words({ verdict, reason, rule }: Outcome): string {
-  return [verdict, reason, rule].join(' ').trim();
-}
+import { ask, made, request, running, words } from '../support/authorizing.ts';
+import { NOW } from '../support/doors.ts';
 
 describe('a route of the table', () => {
   test.each<[string, string, string, string]>([
@@ -207,83 +167,6 @@ describe('the form with parameters', () => {
   });
 });
 
-describe('the credential', () => {
-  test.each<[string, (token: string) => Partial<DoorRequest>, string]>([
-    ['Bearer', (token) => ({ credential: `Bearer ${token}`, credentials: 1 }), 'permit generic 6a'],
-    ['bearer', (token) => ({ credential: `bearer ${token}`, credentials: 1 }), 'permit generic 6a'],
-    ['BEARER', (token) => ({ credential: `BEARER ${token}`, credentials: 1 }), 'permit generic 6a'],
-    ['none', () => ({ credential: '', credentials: 0 }), 'unauthenticated no-credential'],
-    ['an empty one', () => ({ credential: '', credentials: 1 }), 'unauthenticated no-credential'],
-    ['two', (token) => ({ credential: `Bearer ${token}`, credentials: 2 }), 'unauthenticated many-credentials'],
-    ['two spaces', (token) => ({ credential: `Bearer  ${token}`, credentials: 1 }), 'unauthenticated not-bearer'],
-    ['a tab', (token) => ({ credential: `Bearer\t${token}`, credentials: 1 }), 'unauthenticated not-bearer'],
-    ['no scheme', (token) => ({ credential: token, credentials: 1 }), 'unauthenticated not-bearer'],
-    ['Basic', () => ({ credential: 'Basic dTpw', credentials: 1 }), 'unauthenticated not-bearer'],
-    ['scheme alone', () => ({ credential: 'Bearer', credentials: 1 }), 'unauthenticated not-bearer'],
-    ['scheme and space', () => ({ credential: 'Bearer ', credentials: 1 }), 'unauthenticated not-bearer'],
-    ['joined by a comma', (token) => ({ credential: `Bearer ${token},Bearer ${token}`, credentials: 1 }), 'unauthenticated not-bearer'],
-    ['joined by comma and space', (token) => ({ credential: `Bearer ${token}, ${token}`, credentials: 1 }), 'unauthenticated not-bearer'],
-    ['a parameter', (token) => ({ credential: `Bearer ${token} x=1`, credentials: 1 }), 'unauthenticated not-bearer'],
-    ['not a token', () => ({ credential: 'Bearer abc', credentials: 1 }), 'unauthenticated bad-token'],
-    ['long', () => ({ credential: `Bearer ${'x'.repeat(8193)}`, credentials: 1 }), 'unauthenticated token-too-long'],
-  ])('%s', async (_, credential, expected) => {
-    const side = await running();
-    const token = await side.token('admin');
-    // Once before it is known and once after: a cached token excuses no form.
-    expect(words(await side.authorize(request('GET', '/api/device/d1', credential(token))))).toBe(expected);
-    expect(words(await ask(side, 'admin', ['GET', '/api/device/d1']))).toBe('permit generic 6a');
-    expect(words(await side.authorize(request('GET', '/api/device/d1', credential(token))))).toBe(expected);
-  });
-  test('unmapped comes before unauthenticated, in either form', async () => {
-    const side = await running();
-    expect(words(await side.authorize(request('GET', '/nowhere')))).toBe('unmapped no-route');
-    expect(words(await side.authorize(request('GET', '/x', { parameters: { resource: 'THING', operation: 'READ', target: 'd1' } })))).toBe(
-      'unmapped unknown-resource',
-    );
-    expect(words(await side.authorize(request('GET', '/api/device/d1', { problem: 'missing-header' })))).toBe('unmapped missing-header');
-  });
-  test('a system administrator is nobody here, whatever user it names', async () => {
-    const side = await running();
-    const credential = `Bearer ${await side.token('admin', { scope: 'SYS_ADMIN' })}`;
-    for (const uri of ['/api/device/d1', '/api/me'])
-      expect(words(await side.authorize(request('GET', uri, { credential, credentials: 1 })))).toBe('deny unknown-subject 1');
-  });
-  test('a token dies at its end though it was kept', async () => {
-    const side = await running();
-    expect(words(await ask(side, 'admin', ['GET', '/api/device/d1']))).toBe('permit generic 6a');
-    side.set(NOW + 3600);
-    expect(words(await ask(side, 'admin', ['GET', '/api/device/d1']))).toBe('unauthenticated expired-token');
-  });
-});
-
-describe("an issuer's tenants", () => {
-  test('a subject of another tenant is not authenticated, allowed or not; nobody is a deny', async () => {
-    const side = await running({ tenants: ['t1'] });
-    expect(words(await ask(side, 'admin', ['GET', '/api/device/d1']))).toBe('permit generic 6a');
-    for (const uri of ['/api/device/x1', '/api/device/d1', '/api/devices', '/api/me']) {
-      const outcome = await ask(side, 'stranger', ['GET', uri]);
-      expect(words(outcome)).toBe('unauthenticated foreign-tenant');
-      expect(outcome).toMatchObject({ subject: 'stranger', tenant: 't2' });
-    }
-    expect(words(await ask(side, 'ghost', ['GET', '/api/device/d1']))).toBe('deny unknown-subject 1');
-  });
-  test('an allow without a tenant does not pass a list', async () => {
-    const issuer: Issuer = {
-      name: 'i',
-      external: true,
-      tenants: ['t1'],
-      algorithms: ['HS512'],
-      iss: null,
-      verify: () => Promise.reject(new Error('unused')),
-    };
-    const side = withPdp(
-      { check: () => ({ decision: { allow: true, reason: 'generic', rule: '3' }, index: 0, status: { tenant: '', customer: '', revision: null, hit: true } }) },
-      issuer,
-    );
-    expect(words(await side(request('GET', '/api/devices', { credential: 'Bearer x', credentials: 1 })))).toBe('unauthenticated foreign-tenant');
-  });
-});
-
 describe('what cannot be decided', () => {
   const asked = request('GET', '/api/devices', { credential: 'Bearer x', credentials: 1 });
   test.each<[string, () => never | Promise<never>, string]>([
@@ -394,19 +277,4 @@ test('the reading of the clock goes on to the decision of the same turn, and not
   const asked = { ...request('GET', '/api/device/d1', { credential: 'Bearer x', credentials: 1 }), now: 17 };
   for (const authenticate of [() => who, () => Promise.resolve(who)]) expect(words(await made(pdp, authenticate, [])(asked))).toBe('permit generic 3');
   expect(handed).toEqual([17, undefined]);
-});
-
-function withPdp(pdp: Pdp, issuer: Issuer) {
-  return made(pdp, () => ({ kind: 'user', subject: 'u', authority: issuer, expires: NOW + 1 }), []);
-}
-
-function made(pdp: Pdp, authenticate: () => Authentication | Promise<Authentication>, told: { push(thrown: unknown): unknown }) {
-  const authenticator: Authenticator = { authenticate, hits: 0, misses: 0, size: 0 };
-  const { table } = compileRoutes(vocabulary, ROUTES);
-  return createAuthorize({ table, authenticator, pdp, nextId: decisionIds('x'), clock: hostClock(), deadline: 20, fault: (thrown) => void told.push(thrown) });
-}
-
-test('a refusal of the identity is one of ours, always the same', () => {
-  expect(refused('bad-token')).toBe(refused('bad-token'));
-  expect(refused('bad-token')).toEqual({ kind: 'refused', problem: 'bad-token' });
 });
