@@ -47,7 +47,7 @@ const AUTHORITIES: Readonly<Record<OpaqueKind, Authority>> = {
   session: { name: 'identity.local', external: false, tenants: '*' },
 };
 
-/** Five secrets of ours begin with `g`, each with a letter of its own; these two are credentials at a door. */
+/** All secrets of ours begin with `g` and a letter of their kind; of these two kinds are credentials at a door. */
 const PREFIXES = { key: 'gg_', session: 'gs_' } as const;
 /** 32 bytes in base64url, the last digit of which has 4 bits of them. */
 const SECRET = /^g[gs]_[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$/;

@@ -58,7 +58,11 @@ export function adminRoutes(parts: AdminParts): Hono<AdminEnv> {
   if (parts.addition !== undefined) {
     const { addition } = parts;
     // Before anybody is asked who it is; so little of a body is read, and none of whoever comes too often: that is most of what a refusal costs.
-    app.use('/v1/auth/*', async (c, next) => (WITH_BODY.has(c.req.method) && (await addition.admit(c)), next()), limited(OPEN_BODY_BYTES), jsonObject);
+    const admitted: MiddlewareHandler<AdminEnv> = async (c, next) => {
+      if (WITH_BODY.has(c.req.method)) await addition.admit(c);
+      return next();
+    };
+    app.use('/v1/auth/*', admitted, limited(OPEN_BODY_BYTES), jsonObject);
     addition.open(routes);
   }
   // Who asks, before anything of the body is read.
