@@ -20,13 +20,15 @@ const PAIRED = [
 /** What they assert are milliseconds, a rate, or that nothing came late: nothing else runs beside them. */
 const TIMED = ['test/proxies/nginx.{flips,outage,revocation,tokens,traces}.test.ts', 'test/proxies/k6.test.ts'];
 const ABUSE = ['test/abuse/**/*.test.ts'];
+/** Each file by itself: what CI does with those that failed beside others. */
+const alone = process.env['GRANTGATE_TESTS_ALONE'] !== undefined;
 
 export default defineConfig({
   test: {
     globalSetup: ['test/support/postgres.global.ts'],
     reporters: ['default', './test/support/reporter.ts'],
     sequence: { sequencer: LongestFirst },
-    // One after the other.
+    // One project after the other.
     projects: [
       // One project, which transforms each source once. Two at a time, for there are two processors: with a third, what sheds checks when a
       // processor is short does shed them.
@@ -51,6 +53,6 @@ function project(name: string, { include, exclude = [], workers = 1 }: Files) {
   const files = [...include, ...exclude.map((each) => `!${each}`)];
   return (groupOrder: number) => ({
     ssr: { resolve: { conditions: ['source', 'node'] } },
-    test: { ...shared, name, include: files, maxWorkers: workers, sequence: { groupOrder } },
+    test: { ...shared, name, include: files, maxWorkers: alone ? 1 : workers, sequence: { groupOrder } },
   });
 }

@@ -24,7 +24,7 @@ export default class implements Reporter {
     const rows = modules.map((module) => row(module, relative(this.#root, module.moduleId)));
     const print = (status: number): boolean =>
       process.stdout.write(
-        `\nNode ${process.versions.node}\n${table(rows)}${proxies(modules)}${omissions(rows)}\n${closing(rows, unhandled.length, status)}\n`,
+        `\nNode ${process.versions.node}\n${table(rows)}${proxies(modules)}${omissions(rows)}${failures(modules, this.#root)}\n${closing(rows, unhandled.length, status)}\n`,
       );
     // Errors are still being printed when the other reporter has been told the same. A watching run does not end.
     if (this.#watching) print(0);
@@ -80,6 +80,21 @@ function omissions(rows: readonly Row[]): string {
   const left = rows.filter(({ skipped }) => skipped.length > 0);
   if (left.length === 0) return '';
   return `\nnot run:\n${left.flatMap(({ suite, skipped }) => skipped.map((why) => `  ${suite}: ${why}`)).join('\n')}\n`;
+}
+
+/** A line each, which .ci/run reads; what failed outside of every test has no line. The whole of it stands further up. */
+function failures(modules: readonly TestModule[], root: string): string {
+  const lines = modules
+    .filter((module) => !module.ok())
+    .flatMap((module) => {
+      const suite = relative(root, module.moduleId);
+      const failed = [...module.children.allTests()].filter((test) => test.result().state === 'failed');
+      const words = (errors: readonly { readonly message: string }[] | undefined): string => (errors?.[0]?.message ?? '').split('\n')[0]!.slice(0, 160);
+      return failed.length === 0
+        ? [`failed: ${suite}: ${words(module.errors())}`]
+        : failed.map((test) => `failed: ${suite}: ${test.fullName.slice(0, 120)}: ${words(test.result().errors)}`);
+    });
+  return lines.length === 0 ? '' : `\n${lines.join('\n')}\n`;
 }
 
 function closing(rows: readonly Row[], unhandled: number, status: number): string {
