@@ -46,7 +46,7 @@ let hot: Ask[];
 const rows: Record<string, string>[] = [];
 beforeAll(async () => {
   server = await startPostgres('embedded18');
-  behind = await startBehind({ server, world, set: { 'doors.deadline': '100ms', 'log.allowSample': 0 } });
+  behind = await startBehind({ server, world, set: { 'doors.deadline': '100ms', 'overload.delay': '50ms', 'log.allowSample': 0 } });
   const tokens = await Promise.all(users.map((id) => tokenFor(id)));
   hot = devices.map((id, i) => ({ token: tokens[i % USERS]!, path: `/api/device/${id}`, expect: 200 }));
   // Twice: what was not read within its deadline the first time is by then.

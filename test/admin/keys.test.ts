@@ -142,7 +142,7 @@ describe('with the service', () => {
   beforeAll(async () => {
     const database = await server.database();
     const databaseUrl = await database.urlAs('grantgate_reader');
-    const set = { 'identity.apiKeys': 'true', 'identity.local.enabled': 'true', 'doors.deadline': '2s', 'doors.atLeast': 'true', 'overload.delay': '10s' };
+    const set = { 'identity.apiKeys': 'true', 'identity.local.enabled': 'true', 'doors.deadline': '2s', 'doors.atLeast': 'true' };
     const env = { ADMIN_DATABASE_URL: await database.urlAs('grantgate_writer'), GRANTGATE_OPERATOR_SECRETS: OPERATOR };
     [writing, other] = await Promise.all([startSidecar({ databaseUrl, set, env }), startSidecar({ databaseUrl, set })]);
     for (const sidecar of [writing, other]) {

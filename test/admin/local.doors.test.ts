@@ -51,7 +51,6 @@ beforeAll(async () => {
     'identity.local.rate': 1_000_000,
     'identity.local.lockAfter': 1_000,
     'doors.deadline': '2s',
-    'overload.delay': '2s',
     'doors.atLeast': 'true',
   };
   writer = await database.urlAs('grantgate_writer');

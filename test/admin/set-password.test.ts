@@ -51,7 +51,6 @@ beforeAll(async () => {
       'identity.local.enabled': 'true',
       'identity.local.rate': RATE,
       'identity.local.addressHeader': 'x-real-ip',
-      'overload.delay': '10s', // of a machine that does other work
       'identity.local.linkUrl': page,
       'identity.local.mail.from': 'Access <access@acme.example>',
     },

@@ -18,7 +18,7 @@ let api: Client;
 beforeAll(async () => {
   server = await startPostgres('embedded18');
   // A machine that does other work is no news here.
-  stack = await startStack({ server, world: '{"tenants": []}', administered: true, set: { 'identity.local.enabled': 'true', 'overload.delay': '10s' } });
+  stack = await startStack({ server, world: '{"tenants": []}', administered: true, set: { 'identity.local.enabled': 'true' } });
   api = startClient(stack.sidecar.api);
 });
 afterAll(async () => {

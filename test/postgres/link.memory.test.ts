@@ -10,7 +10,7 @@ const CALLS = 2_000;
 /** A pull and a fill together left 1.9 kB each time when both were raced against the end of the link. */
 const MOST_BYTES = 100;
 
-test('answers are garbage when they are taken', async () => {
+test('answers are garbage when they are taken', { timeout: 120_000 }, async () => {
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc') as () => void;
   const server = await startPostgres(servers[0]!);

@@ -94,7 +94,7 @@ const tokens = new Map<string, string>();
 beforeAll(async () => {
   server = await startPostgres('embedded18');
   // Before the door is no nginx that would give up; and a machine that does other work is no news here.
-  const set = { 'doors.deadline': '10s', 'overload.delay': '10s' };
+  const set = { 'doors.deadline': '10s' };
   stack = await startStack({ server, world: JSON.stringify(start), routes: checkRoutes(), set });
   door = startClient(stack.sidecar.doors, 32);
   for (const { id } of start.users) tokens.set(id, await tokenFor(id));

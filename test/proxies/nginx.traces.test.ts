@@ -30,7 +30,6 @@ beforeAll(async () => {
   stack = await startStack({
     server,
     world,
-    set: { 'overload.delay': '10s' }, // a machine that does other work is no news here
     env: collector.env({ OTEL_RESOURCE_ATTRIBUTES: 'k8s.pod.name=pod-1' }),
   });
 });

@@ -24,7 +24,6 @@ const world = JSON.stringify({
   roles: [{ id: 'reader', owner: 't', type: 'GENERIC', permissions: { DEVICE: ['READ'] } }],
   grants: [{ userGroup: 'staff', role: 'reader' }],
 });
-const CALM = { 'overload.delay': '10s' }; // a machine that does other work is no news here
 
 let collector: Collector;
 let server: TestServer;
@@ -33,7 +32,7 @@ let databaseUrl: string;
 beforeAll(async () => {
   collector = await startCollector();
   server = await startPostgres('embedded18');
-  behind = await startBehind({ server, world, set: CALM, env: exportingTo(collector.port) });
+  behind = await startBehind({ server, world, env: exportingTo(collector.port) });
   databaseUrl = await behind.database.urlAs('grantgate_reader');
 });
 afterAll(async () => {
@@ -102,7 +101,7 @@ describe('who is the parent', () => {
     expect(await ask(behind.sidecar, { traceparent, 'x-authz-at-least': '' })).toBe(200);
     expect(await checkOf(trace)).toMatchObject({ status: 'unset' });
     const dead = newTrace();
-    const alone = await startSidecar({ databaseUrl: 'postgres://nobody@127.0.0.1:1/none', ready: false, set: CALM, env: exportingTo(collector.port) });
+    const alone = await startSidecar({ databaseUrl: 'postgres://nobody@127.0.0.1:1/none', ready: false, env: exportingTo(collector.port) });
     expect(await ask(alone, { traceparent: dead.traceparent })).toBe(503);
     expect(await checkOf(dead.trace)).toMatchObject({ status: 'error', attributes: { 'grantgate.verdict': 'unavailable', 'error.type': 'starting' } });
     const attach = await collector.first(({ name, status }) => name === 'grantgate attach' && status === 'error', 'the attach that failed');
@@ -123,7 +122,7 @@ describe('the environment of OpenTelemetry', () => {
       OTEL_SERVICE_NAME: 'front-door',
       OTEL_TRACES_SAMPLER: 'parentbased_always_off',
     });
-    const sidecar = await startSidecar({ databaseUrl, set: CALM, env });
+    const sidecar = await startSidecar({ databaseUrl, env });
     const { trace, traceparent } = newTrace();
     expect(await ask(sidecar, { traceparent })).toBe(200);
     await sidecar.stop();
@@ -163,7 +162,7 @@ test('nothing of it is loaded by a process that is not asked', { timeout: 60_000
   const loaded = async (env: Record<string, string>): Promise<{ modules: readonly string[]; ms: number }> => {
     const directory = mkdtempSync(join(tmpdir(), 'grantgate-loaded-'));
     const begun = performance.now();
-    const sidecar = await startSidecar({ databaseUrl, set: CALM, env: { ...env, NODE_V8_COVERAGE: directory } });
+    const sidecar = await startSidecar({ databaseUrl, env: { ...env, NODE_V8_COVERAGE: directory } });
     const ms = performance.now() - begun;
     await sidecar.stop();
     const modules = loadedModules(directory);
@@ -197,7 +196,7 @@ describe('a collector that is not there', () => {
 
   /** Of sampled checks, 16 at once: the median and the slowest of a hundred, ms; how long the stop took; what was said. */
   async function figures(env: Record<string, string>) {
-    const sidecar = await startSidecar({ databaseUrl, set: { ...CALM, 'shutdown.timeout': '500ms' }, env });
+    const sidecar = await startSidecar({ databaseUrl, set: { 'shutdown.timeout': '500ms' }, env });
     const client = startClient(sidecar.doors);
     const token = await tokenFor('ada');
     const times: number[] = [];

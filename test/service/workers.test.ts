@@ -73,7 +73,7 @@ async function start(
   // None of these is about speed, and the machine does other work.
   const sidecar = await startSidecar({
     databaseUrl: reader,
-    set: { workers: 2, 'doors.deadline': '5s', 'api.deadline': '5s', 'overload.delay': '10s', ...set },
+    set: { workers: 2, 'doors.deadline': '5s', 'api.deadline': '5s', ...set },
     env,
   });
   finished(() => sidecar.stop('SIGKILL'));

@@ -39,7 +39,7 @@ export async function startRestartable(server: TestServer, set: Readonly<Record<
   const directory = await mkdtemp(join(tmpdir(), 'grantgate-restart-'));
   await chmod(directory, 0o711);
   // A restart on a busy machine is no matter of speed: whoever waits for a first check or a turn of the loop is not to fail for that.
-  const common = { 'doors.takeOver': 'true', 'shutdown.delay': DELAY_MS, 'doors.deadline': '4s', 'overload.delay': '10s' };
+  const common = { 'doors.takeOver': 'true', 'shutdown.delay': DELAY_MS, 'doors.deadline': '4s' };
   try {
     const behind = await startBehind({
       server,

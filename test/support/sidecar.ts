@@ -95,6 +95,7 @@ export async function startSidecar({ databaseUrl, routes, set = {}, ready = true
     'log.allowSample': 1,
     'log.buffer': 1_000_000,
     'shutdown.delay': 0,
+    'overload.delay': '10s', // a machine that does other work is the subject of few
     ...(process.getuid?.() === 0 ? { 'doors.socketGroup': SOCKET_GROUP, 'grpc.socketGroup': SOCKET_GROUP } : {}),
     ...set,
   };
