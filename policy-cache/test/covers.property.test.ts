@@ -109,7 +109,9 @@ test.each(vocabularies)('whoever covers a grant may do whatever somebody may who
         const other = compileWorld(compiledFile, theirs);
         const known = new Set([...world.tenants, ...world.customers, ...world.groups, ...world.entities, ...world.roles].map(({ id }) => id));
         for (const draw of asking) {
-          const question = { ...questionOf(file, theirs, draw), user: 'the-user' };
+          const drawn = { ...questionOf(file, theirs, draw), user: 'the-user' };
+          // The same for both: for nobody in particular, a new one would be the owner's of whoever asks.
+          const question = drawn.operation === 'CREATE' ? { owner: userOwner, ...drawn } : drawn;
           const { target } = question;
           if (question.resource === 'PROFILE' || grantIds.has(target) || !(known.has(target) || target === '*' || target.startsWith('all:'))) continue;
           if (!other.decide(requestOf(compiledFile, question)).allow) continue;
