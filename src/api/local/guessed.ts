@@ -10,15 +10,20 @@ import { adjacencyGraphs, dictionary } from '@zxcvbn-ts/language-common';
 /** Tries, as a power of ten: so many take one processor eleven days, of whoever has the hash. */
 const LEAST_TRIES = 8;
 const PIECE = 32;
-const MOST_WORDS = 16;
+const MOST_WORDS = 32;
 const PRODUCT = 'grantgate';
+const NO_WORD = /[^\p{L}\p{N}]+/gu;
 
 const estimator = new ZxcvbnFactory({ dictionary, graphs: adjacencyGraphs, maxLength: PIECE, l33tMaxSubstitutions: 16 });
 
 export function isGuessedFirst(password: string, email: string): boolean {
-  const words = email.split(/[^\p{L}\p{N}]+/u).filter((word) => word.length > 2);
-  const expected = [email, ...words.slice(0, MOST_WORDS), PRODUCT];
-  const pieces = password.length <= PIECE ? [password] : [password.slice(0, PIECE), password.slice(Math.max(PIECE, password.length - PIECE))];
-  let tries = 0;
-  return pieces.every((piece) => (tries += estimator.check(piece, expected).guessesLog10) < LEAST_TRIES);
+  const expected = wordsOf(email);
+  return [...new Set([password.slice(0, PIECE), password.slice(-PIECE)])].every((piece) => estimator.check(piece, expected).guessesLog10 < LEAST_TRIES);
+}
+
+/** The e-mail, its two parts, those with nothing between their words, and each of these. */
+function wordsOf(email: string): string[] {
+  const parts = [email, ...email.split('@')];
+  const words = email.split(NO_WORD);
+  return [PRODUCT, ...parts, ...parts.map((part) => part.replaceAll(NO_WORD, '')), ...words].filter((word) => word.length > 2).slice(0, MOST_WORDS);
 }

@@ -4,7 +4,7 @@
 // ends the pair of the answer before: there is one good refresh token of a session, and one access token. Who has the other pair is refused by any door, and
 // by the renewal that it asks for then, and both are out, if that was no moment ago.
 
-import { findSession, readAccount, removeSessions, renewSession, type Account, type HeldSession, type Statements } from 'policy-cache/postgres';
+import { findSession, readAccount, removeSessions, renewSession, type Account, type Statements } from 'policy-cache/postgres';
 import type { Action } from '../admin/perform.ts';
 import { Unauthenticated } from '../admin/refusals.ts';
 import type { Routes } from '../admin/route.ts';
@@ -15,8 +15,9 @@ import { effectOf } from './login.ts';
 import { askedBy, endedSession, whoIs, type LocalParts } from './parts.ts';
 import { newRefreshToken, readRefreshToken } from './secrets.ts';
 
+/** Not its tokens: that it was renewed meanwhile is no reason to begin again. */
 interface Basis {
-  readonly session: HeldSession;
+  readonly id: string;
   readonly account: Account;
 }
 
@@ -26,7 +27,7 @@ async function readBasis(db: Statements, { familyHash }: Shown): Promise<Basis> 
   const session = await findSession(db, { family: familyHash });
   const account = session === null ? null : await readAccount(db, session.user);
   if (session === null || account === null || session.ended || !account.enabled) throw endedSession();
-  return { session, account };
+  return { id: session.id, account };
 }
 
 /** Null: another refresh token is good by now, and has been for a while. */
@@ -36,17 +37,19 @@ function renewAction(shown: Shown, { times, leeway }: Pick<LocalParts, 'times' |
     // Else whoever asks again does so by a token that was used, and the session ends.
     toldOnce: true,
     read: (db) => readBasis(db, shown),
-    locks: ({ session }) => ({ update: [session.user], share: [] }),
+    locks: ({ account }) => ({ update: [account.user], share: [] }),
     needs: () => [],
-    async apply(db, { session, account }) {
+    async apply(db, { id, account }) {
+      const session = await findSession(db, { family: shown.familyHash });
+      if (session === null) throw endedSession();
       const again = session.refresh !== shown.hash;
       if (again && !session.lately.includes(shown.hash)) return { value: null, effects: [] };
       const { text: accessToken, hash } = newAccessToken();
       const next = newRefreshToken(shown.family);
       const { token: lifetime, idle, most } = times;
-      const renewed = await renewSession(db, { id: session.id, shown: shown.hash, hash, lifetime, refresh: next.hash, idle, most, leeway });
+      const renewed = await renewSession(db, { id, shown: shown.hash, hash, lifetime, refresh: next.hash, idle, most, leeway });
       if (renewed === null) throw endedSession();
-      const effect = effectOf(account, { session: { id: session.id } }, { session: renewed, ...(again ? { again } : {}) });
+      const effect = effectOf(account, { session: { id } }, { session: renewed, ...(again ? { again } : {}) });
       return { value: { session: renewed, accessToken, refreshToken: next.text }, effects: [effect] };
     },
   };
@@ -56,10 +59,10 @@ function reusedAction(shown: Shown): Action<Basis, null> {
   return {
     name: 'user.session.reused',
     read: (db) => readBasis(db, shown),
-    locks: ({ session }) => ({ update: [session.user], share: [] }),
+    locks: ({ account }) => ({ update: [account.user], share: [] }),
     needs: () => [],
-    async apply(db, { session, account }) {
-      const gone = await removeSessions(db, session.user, session.id);
+    async apply(db, { id, account }) {
+      const gone = await removeSessions(db, account.user, id);
       return { value: null, effects: gone.map((each) => effectOf(account, { session: each }, null)) };
     },
   };
