@@ -1,8 +1,9 @@
 -- Who may log in by a password, and how does the end of a session reach every cache at once?
 
--- One e-mail, whatever keyboard wrote it, has one spelling: composed (NFC), and in small letters (ASCII). What is stored of a user stays as it was given.
+-- One e-mail, whatever keyboard wrote it, has one spelling: composed (NFC), in small letters (ASCII), and composed again: there are letters that only the
+-- small ones are composed to. What is stored of a user stays as it was given.
 create function grantgate.log_in_name(email text) returns text language sql immutable parallel safe
-  set search_path = pg_catalog, pg_temp as $$ select lower(normalize(email, NFC) collate "C") $$;
+  set search_path = pg_catalog, pg_temp as $$ select normalize(lower(normalize(email, NFC) collate "C"), NFC) $$;
 
 -- Of passwords, links and tokens no more than hashes are kept. A user has such a row from the moment on when it sets its password.
 create table grantgate.credential (
@@ -14,7 +15,7 @@ create table grantgate.credential (
   changed  timestamptz not null default clock_timestamp(),
   constraint credential_pkey primary key (user_id),
   constraint credential_login_key unique (login),
-  constraint credential_login check (octet_length(login) between 1 and 1000),
+  constraint credential_login check (octet_length(login) between 1 and 1000 and login = grantgate.log_in_name(login)),
   constraint credential_password check (password like '$argon2id$%' and octet_length(password) <= 500),
   constraint credential_user_fkey foreign key (user_id, tenant, kind) references grantgate.object (second_id, tenant, kind) on delete cascade
 );

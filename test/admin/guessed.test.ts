@@ -56,15 +56,15 @@ test.each([
 
 test('random ones are not, whatever they are made of', async () => {
   console.log(`guessed: GRANTGATE_SEED=${seed}`);
-  const letters = fc.array(fc.constantFrom(...'abcdefghijklmnopqrstuvwxyz0123456789'), { minLength: 16, maxLength: 16 });
+  const letters = fc.array(fc.constantFrom(...Array.from('abcdefghijklmnopqrstuvwxyz0123456789')), { minLength: 16, maxLength: 16 });
   for (const each of fc.sample(
     letters.map((all) => all.join('')),
-    { seed, numRuns: 100 },
+    { seed, numRuns: 40 },
   ))
     expect(await problemOf(each), each).toBe(null);
   // Of anything there is an answer.
   const anything = fc.tuple(fc.string({ unit: 'binary', minLength: 12, maxLength: 256 }), fc.string({ unit: 'binary', maxLength: 60 }));
-  for (const [password, email] of fc.sample(anything, { seed, numRuns: 100 })) expect(await problemOf(password, email)).toBeOneOf([null, expect.any(String)]);
+  for (const [password, email] of fc.sample(anything, { seed, numRuns: 40 })) expect(await problemOf(password, email)).toBeOneOf([null, expect.any(String)]);
 });
 
 // By how much of the processor it takes, which is not that of others: in proportion to what the same password takes of a tenth of its length.
@@ -72,9 +72,9 @@ test('256 characters cost little more than 32, whatever they are', async () => {
   const spent = async (password: string): Promise<number> => {
     await setImmediate();
     const before = process.cpuUsage();
-    for (let i = 0; i < 5; i++) await problemOf(password);
+    for (let i = 0; i < 3; i++) await problemOf(password);
     const { user, system } = process.cpuUsage(before);
-    return (user + system) / 5_000;
+    return (user + system) / 3_000;
   };
   const most = { short: 0, long: 0 };
   for (const piece of [

@@ -195,6 +195,8 @@ export const REFUSED: readonly (readonly [constraint: string, statements: string
   ['credential_login_key', `${CREDENTIAL({})}; ${CREDENTIAL({ user: 'u2' })}`],
   ['credential_login', CREDENTIAL({ login: '' })],
   ['credential_login', CREDENTIAL({ login: long(1001) })],
+  ['credential_login', CREDENTIAL({ login: 'U@example.com' })],
+  ['credential_login', CREDENTIAL({ login: 'zoe\u0308@example.com' })],
   ['credential_password', CREDENTIAL({ password: 'in clear' })],
   ['credential_password', CREDENTIAL({ password: `$argon2id$${long(500)}` })],
   ['credential_user_fkey', CREDENTIAL({ user: 'nobody' })],

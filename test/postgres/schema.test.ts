@@ -233,6 +233,7 @@ describe.each(servers)('on %s', (kind) => {
     // One spelling: composed, and in small letters where they are ASCII.
     expect(await left(`email = U&'Zoe\\0308@Example.com'`)).toEqual(['zo\u00eb@example.com', 's']);
     expect(await left(`email = U&'\\00cb@Example.com'`)).toEqual(['\u00cb@example.com', 's']);
+    expect(await left(`email = U&'H\\0331@Example.com'`)).toEqual(['\u1e96@example.com', 's']); // there is no such capital letter
     expect(await left(`email = email, first_name = 'X'`)).toEqual(['u@example.com', 'u', 's', 'network']);
     expect(await left(`email = null`)).toEqual(['s']);
     expect(await left(`email = ''`)).toEqual(['s']);

@@ -2,6 +2,8 @@
 //
 // It does, as OWASP's "device cookies" have it: from where a user has logged in before, guesses are counted by themselves. So whoever knows no more than an
 // e-mail locks its user out of nowhere that it comes from. All other networks together have one count, and the guesses that one has.
+//
+// What it costs: whoever is in a network of the user, too, and guesses from another besides, learns that the user has been there.
 
 import type { Statements } from './writer.ts';
 

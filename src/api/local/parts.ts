@@ -75,7 +75,10 @@ export function sessionHashOf(c: Context<AdminEnv>): string {
 
 /** Whoever logs in by it is found by this. As grantgate.log_in_name: by whatever keyboard, in any case. */
 export function loginOf(email: string): string {
-  return email.normalize('NFC').replaceAll(/[A-Z]/g, (letter) => letter.toLowerCase());
+  return email
+    .normalize('NFC')
+    .replaceAll(/[A-Z]/g, (letter) => letter.toLowerCase())
+    .normalize('NFC');
 }
 
 /** Whoever has the table of networks learns of none without the e-mail. */

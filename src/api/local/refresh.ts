@@ -72,10 +72,15 @@ export function refreshRoutes(routes: Routes, { writer, performer, times, leeway
   routes.add({
     method: 'post',
     path: '/v1/auth/refresh',
-    summary: 'Renew a session: the tokens before are no good any more, but for the refresh token that is sent, for a moment (identity.local.refreshLeeway)',
+    summary: 'Renew a session: the tokens before are no good any more',
     open: true,
     body: answers.refresh,
-    answer: { status: 200, description: 'Its next two tokens.', schema: answers.begun, changes: true },
+    answer: {
+      status: 200,
+      description: 'Its next two tokens. For a moment the one that was sent renews it again; then these are no good any more.',
+      schema: answers.begun,
+      changes: true,
+    },
     async handle({ c, body: { refreshToken } }) {
       const shown = readRefreshToken(refreshToken);
       if (shown === null) throw endedSession();
