@@ -31,6 +31,11 @@ export const local = z
     sessionMax: duration(60_000, 365 * 86_400_000)
       .default(30 * 86_400_000)
       .register(notes, { description: 'A session ends so long after the log-in, however often it was renewed.', time: true }),
+    refreshLeeway: duration(0, 60_000).default(10_000).register(notes, {
+      description:
+        'For so long after a renewal the refresh token before is taken once more: by whoever has lost the answer, and by a second window that asks at the same time. Whose answer comes last has the session. `0s`: never, and who asks twice is logged out.',
+      time: true,
+    }),
     linkTtl: duration(60_000, 30 * 86_400_000)
       .default(86_400_000)
       .register(notes, { description: 'How long a link is good by which a user sets its password. It is used once.', time: true }),
@@ -40,7 +45,8 @@ export const local = z
     }),
     passwordLength: integer(8, 64).default(12).register(notes, { description: 'Characters that a password must have at least; at most 256.' }),
     lockAfter: integer(3, 1000).default(10).register(notes, {
-      description: 'Wrong passwords in a row after which nobody logs in by that e-mail for a minute, and twice as long each further time.',
+      description:
+        'Wrong passwords in a row after which nobody logs in by that e-mail for a minute, and twice as long each further time. A network (of IPv6 a /64) from which its user has logged in within 30 days has a count of its own: nobody elsewhere locks it out there.',
     }),
     lockFor: duration(60_000, 86_400_000).default(900_000).register(notes, { description: 'The longest that this takes.', time: true }),
     rate: integer(1, 1_000_000).default(120).register(notes, {
@@ -49,7 +55,7 @@ export const local = z
     }),
     addressHeader: addressHeader.optional().register(notes, {
       description:
-        'Header with the address of the client, which the proxy before the api must overwrite. Default: whoever is connected, so behind a proxy all clients count as one.',
+        'Header with the address of the client, which the proxy before the api must overwrite. Default: whoever is connected, so behind a proxy all clients count as one, and whoever guesses the password of a user there locks it out (`identity.local.lockAfter`).',
     }),
     mail: z
       .strictObject({

@@ -50,6 +50,7 @@ beforeAll(async () => {
     'identity.local.enabled': 'true',
     'identity.local.rate': 1_000_000,
     'identity.local.lockAfter': 1_000,
+    'identity.local.refreshLeeway': '1m',
     'doors.deadline': '2s',
     'doors.atLeast': 'true',
   };
@@ -174,12 +175,29 @@ describe('at two sidecars', () => {
 });
 
 /** By name, which of three users, and which of its tokens. */
-const STEPS = ['login', 'login', 'wrong', 'refresh', 'refresh', 'reuse', 'logout', 'logout-all', 'disable', 'delete', 'password', 'link', 'expire'] as const;
+const STEPS = [
+  'login',
+  'login',
+  'wrong',
+  'refresh',
+  'refresh',
+  'again',
+  'reuse',
+  'logout',
+  'logout-all',
+  'disable',
+  'delete',
+  'password',
+  'link',
+  'expire',
+] as const;
 type Step = readonly [what: (typeof STEPS)[number], user: number, which: number];
 const draw = fc.array(fc.tuple(fc.constantFrom(...STEPS), fc.nat(2), fc.nat(20)), { minLength: 20, maxLength: 20 });
 
 interface Live extends Pair {
   readonly used: readonly string[];
+  /** The answer of its last renewal was not the first to that token. */
+  readonly lost: boolean;
   expired: boolean;
 }
 /** What is good of a user. */
@@ -194,7 +212,7 @@ async function play(steps: readonly Step[]): Promise<string | null> {
   const issued = new Set<string>();
   const fresh = (pair: Pair, used: readonly string[] = []): Live => {
     issued.add(pair.accessToken);
-    return { accessToken: pair.accessToken, refreshToken: pair.refreshToken, used, expired: false };
+    return { accessToken: pair.accessToken, refreshToken: pair.refreshToken, used, lost: false, expired: false };
   };
   const join = async (): Promise<Modelled> => {
     const id = randomUUID();
@@ -222,9 +240,19 @@ async function play(steps: readonly Step[]): Promise<string | null> {
         user.sessions[user.sessions.indexOf(session)] = fresh(next, [...session.used, session.refreshToken]);
         return next.revision;
       }
+      case 'again': {
+        const before = session?.used.at(-1);
+        if (session === undefined || before === undefined || session.lost) return stored();
+        // No matter how long the steps between have taken.
+        await sql`update grantgate.session set leeway = clock_timestamp() + interval '1 minute' where lately <> '{}'`;
+        const next = await change('', 'POST /v1/auth/refresh', { refreshToken: before });
+        user.sessions[user.sessions.indexOf(session)] = { ...fresh(next, [...session.used, session.refreshToken]), lost: true };
+        return next.revision;
+      }
       case 'reuse': {
         const old = session?.used[which % Math.max(1, session.used.length)];
         if (session === undefined || old === undefined) return stored();
+        await sql`update grantgate.session set leeway = clock_timestamp()`;
         expect((await ask('', 'POST /v1/auth/refresh', { refreshToken: old })).status).toBe(401);
         user.sessions = user.sessions.filter((each) => each !== session);
         return stored();

@@ -160,6 +160,7 @@ test('what is decided is told in the decision log, and no e-mail with it', async
   await login(email, PASSWORD);
   await login(email, 'a wrong password');
   await refresh(refreshToken);
+  await local.endLeeway();
   await refresh(refreshToken);
   expect(reports.map(({ verdict, reason, subject, tenant }) => [verdict, reason, subject, tenant])).toEqual([
     ['permit', 'known-subject', id, 'acme'],

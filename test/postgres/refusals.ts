@@ -31,6 +31,7 @@ const digits = (digit: string | undefined): string => (digit === undefined ? 'nu
 export const SESSION = ({ id = 's', user = 'u', actor, hash = '2', expires = '2100-01-01', ends = expires, family, refresh = family }: SessionRow): string =>
   `insert into grantgate.session (id, tenant, user_id, actor, hash, expires, ends, family, refresh)
     values ('${id}', 't', '${user}', ${actor === undefined ? 'null' : `'${actor}'`}, ${digits(hash)}, '${expires}', '${ends}', ${digits(family)}, ${digits(refresh)})`;
+export const NETWORK = ({ user = 'u', hash = '5' }): string => `insert into grantgate.known_network (user_id, hash) values ('${user}', repeat('${hash}', 64))`;
 export const ATTEMPT = (digit = '0'): string => `insert into grantgate.login_attempt (account, failures) values (repeat('${digit}', 64), 1)`;
 
 /** Each constraint with statements that it alone refuses. */
@@ -194,6 +195,8 @@ export const REFUSED: readonly (readonly [constraint: string, statements: string
   ['credential_login_key', `${CREDENTIAL({})}; ${CREDENTIAL({ user: 'u2' })}`],
   ['credential_login', CREDENTIAL({ login: '' })],
   ['credential_login', CREDENTIAL({ login: long(1001) })],
+  ['credential_login', CREDENTIAL({ login: 'U@example.com' })],
+  ['credential_login', CREDENTIAL({ login: 'zoe\u0308@example.com' })],
   ['credential_password', CREDENTIAL({ password: 'in clear' })],
   ['credential_password', CREDENTIAL({ password: `$argon2id$${long(500)}` })],
   ['credential_user_fkey', CREDENTIAL({ user: 'nobody' })],
@@ -220,6 +223,12 @@ export const REFUSED: readonly (readonly [constraint: string, statements: string
   ['session_user_fkey', SESSION({ user: 'd' })],
   ['session_actor_fkey', SESSION({ actor: 'nobody' })],
   ['session_actor_fkey', SESSION({ actor: 'd' })],
+  ['session_lately', `${SESSION({ family: '3' })}; update grantgate.session set lately = array[repeat('A', 64)]`],
+  ['session_lately', `${SESSION({ family: '3' })}; update grantgate.session set lately = array[null]`],
+  ['session_lately', `${SESSION({ family: '3' })}; update grantgate.session set lately = array_fill(repeat('a', 64), array[9])`],
+  ['known_network_pkey', `${CREDENTIAL({})}; ${NETWORK({})}; ${NETWORK({})}`],
+  ['known_network_hash', `${CREDENTIAL({})}; ${NETWORK({ hash: 'A' })}`],
+  ['known_network_user_fkey', NETWORK({})], // nobody who logs in here
   ['login_attempt_pkey', `${ATTEMPT()}; ${ATTEMPT()}`],
   ['login_attempt_account', ATTEMPT('A')],
   ['migration_pkey', `insert into grantgate.migration select * from grantgate.migration`],

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openPool } from 'policy-cache/postgres';
 import { servers, startPostgres, type TestDatabase, type TestServer } from '../support/postgres.ts';
 import { customer, entity, genericRole, grant, group, groupRole, member, refusal, seed, tenant, user, type Sql } from './fixture.ts';
-import { ATTEMPT, CREDENTIAL, IMPLIED, IN_DG, KEY, LINK, REFUSED, SESSION, long, permission } from './refusals.ts';
+import { ATTEMPT, CREDENTIAL, IMPLIED, IN_DG, KEY, LINK, NETWORK, REFUSED, SESSION, long, permission } from './refusals.ts';
 import { codeOf } from './stress/client.ts';
 
 describe.each(servers)('on %s', (kind) => {
@@ -208,6 +208,8 @@ describe.each(servers)('on %s', (kind) => {
     expect(await left(disabled('true'))).toEqual([[], []]);
     expect(await left(`${disabled('true')}; update grantgate.user_account set enabled = true`)).toEqual([[], []]);
     expect(await left(`set local session_replication_role = replica; ${disabled('true')}`), 'whoever writes').toEqual([[], []]);
+    const networks = [CREDENTIAL({}), CREDENTIAL({ user: 'u2', login: 'x' }), NETWORK({}), NETWORK({ user: 'u2', hash: '6' }), disabled(`id = 'u2'`)].join(';');
+    expect(await after(networks, 'select user_id r from grantgate.known_network')).toEqual(['u']);
     expect(await left('update grantgate.user_account set first_name = id, enabled = enabled')).toEqual([
       ['by', 'of', 's'],
       ['u', 'u2'],
@@ -215,7 +217,7 @@ describe.each(servers)('on %s', (kind) => {
   });
 
   test('whoever has another e-mail logs in by that one, and by no link to the old one; without any it cannot log in', async () => {
-    const those = `${CREDENTIAL({})}; ${LINK({})}; ${SESSION({})}`;
+    const those = `${CREDENTIAL({})}; ${LINK({})}; ${SESSION({})}; ${NETWORK({})}`;
     const login = `select login r from grantgate.credential where user_id = 'u'`;
     const links = 'select user_id r from grantgate.activation';
     const left = async (set: string) => {
@@ -224,10 +226,15 @@ describe.each(servers)('on %s', (kind) => {
         ...(await after<string>(statement, login)),
         ...(await after<string>(statement, links)),
         ...(await after<string>(statement, 'select id r from grantgate.session')),
+        ...(await after<string>(statement, `select 'network' r from grantgate.known_network`)),
       ];
     };
     expect(await left(`email = 'New.Address@Example.com'`)).toEqual(['new.address@example.com', 's']);
-    expect(await left(`email = email, first_name = 'X'`)).toEqual(['u@example.com', 'u', 's']);
+    // One spelling: composed, and in small letters where they are ASCII.
+    expect(await left(`email = U&'Zoe\\0308@Example.com'`)).toEqual(['zo\u00eb@example.com', 's']);
+    expect(await left(`email = U&'\\00cb@Example.com'`)).toEqual(['\u00cb@example.com', 's']);
+    expect(await left(`email = U&'H\\0331@Example.com'`)).toEqual(['\u1e96@example.com', 's']); // there is no such capital letter
+    expect(await left(`email = email, first_name = 'X'`)).toEqual(['u@example.com', 'u', 's', 'network']);
     expect(await left(`email = null`)).toEqual(['s']);
     expect(await left(`email = ''`)).toEqual(['s']);
     const taken = `${CREDENTIAL({})}; ${CREDENTIAL({ user: 'u2', login: 'b@example.com' })}; update grantgate.user_account set email = 'B@Example.com' where id = 'u'`;
@@ -242,10 +249,12 @@ describe.each(servers)('on %s', (kind) => {
       SESSION({ id: 'by', hash: '3', user: 'u2', actor: 'u' }),
       SESSION({ id: 'kept', hash: '4', user: 'u2' }),
       KEY({}),
+      NETWORK({}),
     ];
     for (const [table, column, left] of [
       ['credential', 'user_id', []],
       ['activation', 'user_id', []],
+      ['known_network', 'user_id', []],
       ['api_key', 'id', []],
       ['session', 'id', ['kept']],
     ] as const)
@@ -281,7 +290,7 @@ describe.each(servers)('on %s', (kind) => {
 
   test('no table is truncated', async () => {
     const tables = await sql<{ name: string }[]>`select relname as name from pg_class where relnamespace = 'grantgate'::regnamespace and relkind = 'r'`;
-    expect(tables).toHaveLength(20);
+    expect(tables).toHaveLength(21);
     for (const { name } of tables) expect(await refusal(sql, `truncate grantgate.${name} cascade`)).toMatch(/^0A000 .* cannot be truncated$/);
   });
 
@@ -329,6 +338,7 @@ describe.each(servers)('on %s', (kind) => {
         'select user_id from grantgate.credential',
         'select user_id from grantgate.activation',
         'select account from grantgate.login_attempt',
+        'select user_id from grantgate.known_network',
         SESSION({}),
       ])
         expect(await refusal(reader, statement)).toMatch(/^42501 /);
@@ -354,7 +364,7 @@ describe.each(servers)('on %s', (kind) => {
           `${PREDEFINED}; ${entity('x', 'DEVICE', 'a')}; ${member('x', 'dg', IN_DG)}; update grantgate.object set owner = 'b' where id = 'x';
         update grantgate.object set owner = 't' where id = 'b'; update grantgate.user_account set enabled = false, email = 'a@b.c'; update grantgate.role set permissions = permissions;
         delete from grantgate.group_permission; delete from grantgate.role where id = 'grp'; delete from grantgate.object where id = 'n'; select grantgate.touch('*'); select grantgate.write_audit('[]'); select * from grantgate.audit;
-        ${CREDENTIAL({})}; ${LINK({})}; ${SESSION({})}; ${ATTEMPT()}; update grantgate.credential set password = password; update grantgate.session set ends = ends;
+        ${CREDENTIAL({})}; ${LINK({})}; ${SESSION({})}; ${ATTEMPT()}; ${NETWORK({})}; delete from grantgate.known_network; update grantgate.credential set password = password; update grantgate.session set ends = ends;
         delete from grantgate.activation; delete from grantgate.session; delete from grantgate.login_attempt; delete from grantgate.credential`,
         ),
       ).toBe(null);

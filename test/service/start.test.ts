@@ -70,6 +70,8 @@ test('where there is something to administer, its program; what hashes passwords
   expect(on.files).toContain('api/local/login');
   expect(on.packages).toContain('@node-rs/argon2');
   expect(on.packages).not.toContain('nodemailer');
+  // What judges a password is loaded when the first one is chosen.
+  expect([...on.packages].filter((name) => name.startsWith('@zxcvbn-ts/'))).toEqual([]);
   const local = ['enabled=true', 'linkUrl=https://a.example/v1/auth/set-password', 'mail.url=smtp://mail.example', 'mail.from=access@example.org'];
   const mailing = await loaded('mail', [...adminUrl, ...local.flatMap((setting) => ['--set', `identity.local.${setting}`])], ['/v1/auth/set-password']);
   expect(mailing.files).toContain('api/local/mail');

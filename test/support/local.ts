@@ -30,7 +30,11 @@ export function words(answer: AdminAnswer): string {
 }
 export const secretOf = (link: string): string => link.split('#token=')[1] ?? '';
 
+/** By which a test says from where it asks; left out: nobody knows. */
+export const ADDRESS_HEADER = 'X-Real-IP';
 export const PASSWORD = 'correct horse battery';
+
+const from = (address: string | undefined): Readonly<Record<string, string>> => (address === undefined ? {} : { [ADDRESS_HEADER]: address });
 
 type Someone = { readonly id: string; readonly email: string } & Pick<LocalBody, 'accessToken' | 'refreshToken' | 'session'>;
 
@@ -49,9 +53,11 @@ export interface TestLocal {
   readonly ask: TestAdministration['ask'];
   /** With success. */
   made(by: string, request: string, body?: object): Promise<LocalBody>;
-  login(email: string, password: string): Promise<AdminAnswer>;
+  login(email: string, password: string, address?: string): Promise<AdminAnswer>;
   refresh(refreshToken: string): Promise<AdminAnswer>;
-  activate(link: string, password: string): Promise<AdminAnswer>;
+  activate(link: string, password: string, address?: string): Promise<AdminAnswer>;
+  /** So much later that no refresh token of before is taken any more. */
+  endLeeway(): Promise<void>;
   /** What becomes of a request with this token. */
   me(token: string): Promise<string>;
   /** A user of the tenant that has set its password. */
@@ -90,11 +96,14 @@ export function localOfTests(): TestLocal {
       expect(words(answer), request).toMatch(/^20[01]/);
       return bodyOf(answer);
     },
-    login: (email, password) => local.ask('nobody', 'POST /v1/auth/login', { email, password }),
+    login: (email, password, address) => local.ask('nobody', 'POST /v1/auth/login', { email, password }, from(address)),
     refresh: (refreshToken) => local.ask('nobody', 'POST /v1/auth/refresh', { refreshToken }),
-    activate(link, password) {
+    activate(link, password, address) {
       local.secrets.add(password);
-      return local.ask('nobody', 'POST /v1/auth/activate', { token: secretOf(link), password });
+      return local.ask('nobody', 'POST /v1/auth/activate', { token: secretOf(link), password }, from(address));
+    },
+    async endLeeway() {
+      await local.sql`update grantgate.session set leeway = clock_timestamp() where leeway > clock_timestamp()`;
     },
     me: async (token) => words(await local.ask(token, 'GET /v1/me')),
     async someone(more = {}) {
@@ -117,6 +126,8 @@ export function localOfTests(): TestLocal {
       decisions: { clock: hostClock(), nextId: () => `${++decision}`, report: (check) => void local.reports.push(check) },
       addition: localAddition({
         rate: 1_000_000,
+        refreshLeeway: 60_000, // on a machine that does other work; a test ends it by itself
+        addressHeader: ADDRESS_HEADER,
         linkUrl: 'https://grantgate.example/v1/auth/set-password',
         computed: () => local.hashes++,
         mailer: {

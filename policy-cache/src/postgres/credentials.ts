@@ -1,4 +1,4 @@
-// Which statements keep what a user logs in by: its password, the link by which it sets one, and how often somebody guessed?
+// Which statements keep what a user logs in by: its password, and the link by which it sets one?
 //
 // Of passwords, links and tokens there are hashes alone (deploy/sql/0008_identity_local.sql).
 
@@ -20,12 +20,12 @@ export interface Account {
 const COLUMNS = 'o.id "user", o.tenant, o.owner, u.enabled, coalesce(u.email, \'\') email, c.password';
 
 /**
- * By the name it logs in by, in small letters.
+ * By the name it logs in by.
  * @returns null: nobody does
  */
 export async function findAccount(db: Statements, login: string): Promise<Account | null> {
   const [row] = await db.rows<Account>(
-    `select ${COLUMNS} from grantgate.credential c join grantgate.object o on o.id = c.user_id join grantgate.user_account u on u.id = o.id where c.login = $1`,
+    `select ${COLUMNS} from grantgate.credential c join grantgate.object o on o.id = c.user_id join grantgate.user_account u on u.id = o.id where c.login = grantgate.log_in_name($1)`,
     [login],
   );
   return row ?? null;
@@ -47,7 +47,7 @@ export async function putCredential(
   { user, tenant, email, password }: { readonly user: string; readonly tenant: string; readonly email: string; readonly password: string },
 ): Promise<void> {
   await db.rows(
-    `insert into grantgate.credential (user_id, tenant, login, password) values ($1, $2, lower($3::text collate "C"), $4)
+    `insert into grantgate.credential (user_id, tenant, login, password) values ($1, $2, grantgate.log_in_name($3), $4)
       on conflict (user_id) do update set login = excluded.login, password = excluded.password, changed = clock_timestamp()`,
     [user, tenant, email, password],
   );
@@ -56,7 +56,7 @@ export async function putCredential(
 /** Does another user log in by this e-mail? */
 export async function isLoginTaken(db: Statements, { user, email }: { readonly user: string; readonly email: string }): Promise<boolean> {
   const [row] = await db.rows<{ taken: boolean }>(
-    'select exists (select from grantgate.credential where login = lower($2::text collate "C") and user_id <> $1) taken',
+    'select exists (select from grantgate.credential where login = grantgate.log_in_name($2) and user_id <> $1) taken',
     [user, email],
   );
   return row!.taken;
@@ -108,48 +108,6 @@ export async function forgetAskedFor(db: Statements, hash: string): Promise<void
 
 export async function removeActivation(db: Statements, user: string): Promise<void> {
   await db.rows('delete from grantgate.activation where user_id = $1', [user]);
-}
-
-export interface AttemptRules {
-  /** SHA-256 of the name that was typed. */
-  readonly account: string;
-  readonly lockAfter: number;
-  /** Seconds, at the most. */
-  readonly lockFor: number;
-}
-
-/** A day without any, and they are forgotten: longer than any lock. */
-const FORGOTTEN = "interval '1 day'";
-
-/**
- * Counts one more wrong password before anybody knows whether it is one: of a hundred at once, no more are tried than one after the other.
- * @returns 0: it may be tried; else the seconds until one may be again
- */
-export async function countAttempt(db: Statements, { account, lockAfter, lockFor }: AttemptRules): Promise<number> {
-  const counted = await db.rows(
-    `with old as (
-        delete from grantgate.login_attempt where account in (
-          select account from grantgate.login_attempt where last < clock_timestamp() - ${FORGOTTEN} and account <> $1 order by last limit 5
-          for update skip locked))
-      insert into grantgate.login_attempt as a (account, failures) values ($1, 1)
-      on conflict (account) do update set (failures, last, locked) = (
-        select x.n, clock_timestamp(),
-          case when x.n >= $2 then clock_timestamp() + least($3::float8, 60 * 2 ^ least(x.n - $2, 20)::float8) * interval '1 second' end
-        from (select case when a.last < clock_timestamp() - ${FORGOTTEN} then 1 else least(a.failures, 1000000) + 1 end n) x)
-      where a.locked is null or a.locked <= clock_timestamp()
-      returning 1`,
-    [account, lockAfter, lockFor],
-  );
-  if (counted.length > 0) return 0;
-  const [row] = await db.rows<{ seconds: number }>(
-    'select greatest(1, ceil(extract(epoch from locked - clock_timestamp())))::int seconds from grantgate.login_attempt where account = $1',
-    [account],
-  );
-  return row?.seconds ?? 1;
-}
-
-export async function clearAttempts(db: Statements, account: string): Promise<void> {
-  await db.rows('delete from grantgate.login_attempt where account = $1', [account]);
 }
 
 /**

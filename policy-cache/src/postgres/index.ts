@@ -39,8 +39,6 @@ export {
 } from './sessions.ts';
 export type { HeldSession, NewSession, Renewal, StoredSession } from './sessions.ts';
 export {
-  clearAttempts,
-  countAttempt,
   findAccount,
   forgetAskedFor,
   isAskedFor,
@@ -53,7 +51,9 @@ export {
   readActivation,
   removeActivation,
 } from './credentials.ts';
-export type { Account, AttemptRules, NewActivation } from './credentials.ts';
+export type { Account, NewActivation } from './credentials.ts';
+export { countAttempt, forgetNetworks, welcomeUser } from './attempts.ts';
+export type { AttemptRules, CountedAttempt, Welcome } from './attempts.ts';
 export {
   addMembers,
   changeOwner,

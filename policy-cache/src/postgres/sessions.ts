@@ -101,6 +101,8 @@ export interface HeldSession {
   readonly actor: string | null;
   /** Of the refresh token that is good. */
   readonly refresh: string | null;
+  /** Of those before it that are taken a moment longer. */
+  readonly lately: readonly string[];
   /** It has not been renewed in time. */
   readonly ended: boolean;
 }
@@ -109,7 +111,8 @@ export interface HeldSession {
 export async function findSession(db: Statements, by: { readonly hash: string } | { readonly family: string }): Promise<HeldSession | null> {
   const [column, value] = 'hash' in by ? ['hash', by.hash] : ['family', by.family];
   const [row] = await db.rows<HeldSession>(
-    `select id, user_id "user", tenant, actor, refresh, ends <= clock_timestamp() ended from grantgate.session where ${column} = $1`,
+    `select id, user_id "user", tenant, actor, refresh, case when leeway > clock_timestamp() then lately else '{}' end lately, ends <= clock_timestamp() ended
+      from grantgate.session where ${column} = $1`,
     [value],
   );
   return row ?? null;
@@ -117,6 +120,8 @@ export async function findSession(db: Statements, by: { readonly hash: string } 
 
 export interface Renewal {
   readonly id: string;
+  /** The refresh token that was shown: the good one, or one that was lately. */
+  readonly shown: string;
   /** Of the new access token, and its seconds. */
   readonly hash: string;
   readonly lifetime: number;
@@ -125,18 +130,30 @@ export interface Renewal {
   /** Seconds within which it must be renewed again, and those since it began after which it ends all the same. */
   readonly idle: number;
   readonly most: number;
+  /** Seconds for which the refresh token that was good is taken, too: whoever has not got the answer, or asks twice at once, asks by that. */
+  readonly leeway: number;
 }
 
-/** The token before is no good any more. @returns null: it has lasted for as long as it may */
-export async function renewSession(db: Statements, { id, hash, lifetime, refresh, idle, most }: Renewal): Promise<StoredSession | null> {
+/** So often a session is renewed by tokens of before; then they are no good. */
+const MOST_LATELY = 8;
+
+/**
+ * The access token before is no good any more, by whichever refresh token it goes on: there is one pair of a session. The time for those of before begins
+ * with the renewal by the good one, and no later one makes it longer.
+ * @returns null: it has lasted for as long as it may
+ */
+export async function renewSession(db: Statements, renewal: Renewal): Promise<StoredSession | null> {
+  const { id, shown, hash, lifetime, refresh, idle, most, leeway } = renewal;
   const [row] = await db.rows<{ r: StoredSession }>(
     `update grantgate.session s set hash = $2, refresh = $3, renewed = x.now, expires = x.expires,
+        lately = case when s.refresh = $7 then array[s.refresh] else (s.lately || s.refresh)[1:${MOST_LATELY}] end,
+        leeway = case when s.refresh = $7 then x.now + $8::float8 * interval '1 second' when cardinality(s.lately) < ${MOST_LATELY} then s.leeway end,
         ends = greatest(x.expires, least(x.now + $5::float8 * interval '1 second', x.most))
       from (
         select y.id, y.now, y.most, least(y.now + $4::float8 * interval '1 second', y.most) expires
         from (select id, clock_timestamp() now, created + $6::float8 * interval '1 second' most from grantgate.session where id = $1) y) x
       where s.id = x.id and x.now < x.most returning ${SHOWN}`,
-    [id, hash, refresh, lifetime, idle, most],
+    [id, hash, refresh, lifetime, idle, most, shown, leeway],
   );
   return row?.r ?? null;
 }

@@ -1,24 +1,24 @@
 // What does the link do? Once, whoever has it sets the password of its user, and has logged in.
 
 import {
-  clearAttempts,
+  forgetNetworks,
   noteLogin,
   putCredential,
   readAccount,
   readActivation,
   removeActivation,
   removeSessions,
+  welcomeUser,
   type Account,
   type Statements,
 } from 'policy-cache/postgres';
 import type { Action } from '../admin/perform.ts';
 import { Unauthenticated, Violation } from '../admin/refusals.ts';
 import type { Routes } from '../admin/route.ts';
-import { hashOf } from '../../opaque.ts';
 import * as answers from './answers.ts';
 import { beginSession, type BegunSession } from './begin.ts';
 import { effectOf } from './login.ts';
-import { askedBy, loginOf, whoIs, type LocalParts, type Times } from './parts.ts';
+import { askedBy, placeIn, whoIs, type LocalParts, type Times } from './parts.ts';
 import { passwordProblem } from './passwords.ts';
 import { readLinkToken } from './secrets.ts';
 
@@ -39,11 +39,14 @@ interface Chosen {
   readonly hash: string;
   readonly judged: Account;
   readonly password: string;
+  /** The network that it comes from. */
+  readonly from: string | null;
   readonly times: Times;
 }
 
-function activateAction({ id, hash, judged, password, times }: Chosen): Action<Account, BegunSession> {
+function activateAction({ id, hash, judged, password, from, times }: Chosen): Action<Account, BegunSession> {
   const { user, tenant, email } = judged;
+  const { account: counted, network } = placeIn(email, from);
   return {
     name: 'user.activate',
     async read(db) {
@@ -57,7 +60,8 @@ function activateAction({ id, hash, judged, password, times }: Chosen): Action<A
       await removeActivation(db, user);
       await putCredential(db, { user, tenant, email, password });
       // Whoever was locked out gets in that way; whoever has got in with the old password is out.
-      await clearAttempts(db, hashOf(loginOf(email)));
+      await forgetNetworks(db, user);
+      await welcomeUser(db, { user, counted, network });
       await removeSessions(db, user);
       await noteLogin(db, user);
       const begun = await beginSession(db, { id, tenant, user, lifetime: times.token, idle: times.idle });
@@ -66,7 +70,7 @@ function activateAction({ id, hash, judged, password, times }: Chosen): Action<A
   };
 }
 
-export function activateRoutes(routes: Routes, { writer, performer, passwords, least, times, newId }: LocalParts): void {
+export function activateRoutes(routes: Routes, { writer, performer, passwords, least, times, newId, networkOf }: LocalParts): void {
   routes.add({
     method: 'post',
     path: '/v1/auth/activate',
@@ -78,11 +82,11 @@ export function activateRoutes(routes: Routes, { writer, performer, passwords, l
       const hash = readLinkToken(token);
       if (hash === null) throw badLink();
       const judged = await writer.read((db) => readBasis(db, hash));
-      const problem = passwordProblem(password, { least, email: judged.email });
+      const problem = await passwordProblem(password, { least, email: judged.email });
       if (problem !== null) throw new Violation('password', '5', problem);
       return passwords.within(async () => {
         const hashed = await passwords.hash(password);
-        const action = activateAction({ id: newId(), hash, judged, password: hashed, times });
+        const action = activateAction({ id: newId(), hash, judged, password: hashed, from: networkOf(c), times });
         return answers.begunAnswer(await performer.perform(askedBy(c, whoIs(judged)), action));
       });
     },

@@ -1,16 +1,22 @@
 // Who logs in by this e-mail and this password? Whatever is wrong with them, it is the same answer, after the same work.
 
-import { clearAttempts, countAttempt, findAccount, noteLogin, putCredential, readAccount, type Account } from 'policy-cache/postgres';
+import { countAttempt, findAccount, noteLogin, putCredential, readAccount, welcomeUser, type Account } from 'policy-cache/postgres';
 import type { Action, Effect } from '../admin/perform.ts';
 import { Throttled, Unauthenticated } from '../admin/refusals.ts';
 import type { Routes } from '../admin/route.ts';
-import { hashOf } from '../../opaque.ts';
 import * as answers from './answers.ts';
 import { beginSession, type BegunSession } from './begin.ts';
-import { askedBy, loginOf, whoIs, type LocalParts, type Times } from './parts.ts';
+import { askedBy, loginOf, placeIn, whoIs, type LocalParts, type Times } from './parts.ts';
 
 export function badLogin(): Unauthenticated {
   return new Unauthenticated('bad-login', 'no user logs in by this e-mail and this password');
+}
+
+export interface Tried extends Account {
+  readonly password: string;
+  /** By what it was counted, and the network it was tried in. */
+  readonly counted: string;
+  readonly network: string | null;
 }
 
 /**
@@ -20,20 +26,20 @@ export function badLogin(): Unauthenticated {
  */
 export async function tryPassword(
   { writer, passwords, lock }: Pick<LocalParts, 'writer' | 'passwords' | 'lock'>,
-  { email, password }: { readonly email: string; readonly password: string },
-): Promise<Account & { readonly password: string }> {
-  const login = loginOf(email);
-  const seconds = await writer.write((db) => countAttempt(db, { account: hashOf(login), ...lock }));
+  { email, password, from }: { readonly email: string; readonly password: string; readonly from: string | null },
+): Promise<Tried> {
+  const place = placeIn(email, from);
+  const { counted, seconds } = await writer.write((db) => countAttempt(db, { ...place, ...lock }));
   if (seconds > 0) throw new Throttled('locked', seconds, 'too many wrong passwords for this e-mail: wait, or ask for a link to set another one');
-  const account = await writer.read((db) => findAccount(db, login));
+  const account = await writer.read((db) => findAccount(db, loginOf(email)));
   const right = await passwords.isRight(account?.password ?? null, password);
   if (!right || account === null || account.password === null) throw badLogin();
-  return { ...account, password: account.password };
+  return { ...account, password: account.password, counted, network: place.network };
 }
 
 interface Judged {
   readonly id: string;
-  readonly account: Account;
+  readonly account: Tried;
   /** In the place of the one that was judged: by today's parameters. */
   readonly rehashed: string | undefined;
   readonly times: Times;
@@ -41,7 +47,7 @@ interface Judged {
 
 /** @param judged what the password was right for: if it is another by then, it was not */
 export function loginAction({ id, account, rehashed, times }: Judged): Action<Account, BegunSession> {
-  const { user, tenant, email, password } = account;
+  const { user, tenant, email, password, counted, network } = account;
   return {
     name: 'user.login',
     async read(db) {
@@ -54,7 +60,7 @@ export function loginAction({ id, account, rehashed, times }: Judged): Action<Ac
     needs: () => [],
     async apply(db, now) {
       if (rehashed !== undefined) await putCredential(db, { user, tenant, email, password: rehashed });
-      await clearAttempts(db, hashOf(loginOf(email)));
+      await welcomeUser(db, { user, counted, network });
       await noteLogin(db, user);
       const begun = await beginSession(db, { id, tenant, user, lifetime: times.token, idle: times.idle });
       return { value: begun, effects: [effectOf(now, null, { session: begun.session })] };
@@ -81,7 +87,7 @@ export function loginRoutes(routes: Routes, parts: LocalParts): void {
     answer: { status: 200, description: 'A session: its two tokens, told here and never again.', schema: answers.begun, changes: true },
     async handle({ c, body }) {
       return passwords.within(async () => {
-        const account = await tryPassword(parts, body);
+        const account = await tryPassword(parts, { ...body, from: parts.networkOf(c) });
         const asked = askedBy(c, whoIs(account));
         const rehashed = passwords.isOutdated(account.password) ? await passwords.hash(body.password) : undefined;
         return answers.begunAnswer(await performer.perform(asked, loginAction({ id: newId(), account, rehashed, times })));

@@ -1,6 +1,6 @@
 // How does a session end, by whoever has it?
 
-import { findSession, removeSessions, type HeldSession } from 'policy-cache/postgres';
+import { findSession, forgetNetworks, removeSessions, type HeldSession } from 'policy-cache/postgres';
 import { askedOf } from '../admin/collections.ts';
 import { changeAnswer } from '../admin/http.ts';
 import type { Action } from '../admin/perform.ts';
@@ -22,6 +22,7 @@ function logoutAction(hash: string, all: boolean): Action<{ readonly session: He
     needs: () => (all ? [{ kind: 'not-acting', what: 'the end of all sessions of a user' }] : []),
     async apply(db, { session: { id, user, tenant }, owner }) {
       const gone = await removeSessions(db, user, all ? undefined : id);
+      if (all) await forgetNetworks(db, user);
       return { value: gone.length, effects: gone.map((session) => effectOf({ user, tenant, owner }, { session }, null)) };
     },
   };

@@ -18,6 +18,13 @@ export interface Times {
   readonly most: number;
 }
 
+/** What guesses are counted by. */
+export interface Place {
+  readonly account: string;
+  /** Null: nobody knows from where it comes. */
+  readonly network: string | null;
+}
+
 export interface Lock {
   readonly lockAfter: number;
   /** Seconds. */
@@ -31,6 +38,10 @@ export interface LocalParts extends AdditionParts {
   /** Characters that a password must have. */
   readonly least: number;
   readonly newLink: () => FreshLink;
+  /** Seconds for which the refresh token before is taken, too. */
+  readonly leeway: number;
+  /** The network that a request comes from; null: nobody knows. */
+  readonly networkOf: (c: Context<AdminEnv>) => string | null;
   /** Absent: no mail is sent. */
   readonly mailer?: Mailer | undefined;
   /** Told of what went wrong where nobody waits for an answer. */
@@ -62,9 +73,18 @@ export function sessionHashOf(c: Context<AdminEnv>): string {
   return hashOf(token);
 }
 
-/** Whoever logs in by it is found by this. */
+/** Whoever logs in by it is found by this. As grantgate.log_in_name: by whatever keyboard, in any case. */
 export function loginOf(email: string): string {
-  return email.replaceAll(/[A-Z]/g, (letter) => letter.toLowerCase());
+  return email
+    .normalize('NFC')
+    .replaceAll(/[A-Z]/g, (letter) => letter.toLowerCase())
+    .normalize('NFC');
+}
+
+/** Whoever has the table of networks learns of none without the e-mail. */
+export function placeIn(email: string, network: string | null): Place {
+  const account = hashOf(loginOf(email));
+  return { account, network: network === null ? null : hashOf(`${account} ${network}`) };
 }
 
 export function endedSession(): Unauthenticated {

@@ -1,12 +1,13 @@
 // How does a user change its password? By the one it has: a session that somebody has left open is not enough.
 
 import {
-  clearAttempts,
   findSession,
+  forgetNetworks,
   putCredential,
   readAccount,
   removeActivation,
   removeOtherSessions,
+  welcomeUser,
   type Account,
   type HeldSession,
 } from 'policy-cache/postgres';
@@ -15,10 +16,9 @@ import { changeAnswer } from '../admin/http.ts';
 import type { Action } from '../admin/perform.ts';
 import { Violation } from '../admin/refusals.ts';
 import type { Routes } from '../admin/route.ts';
-import { hashOf } from '../../opaque.ts';
 import * as answers from './answers.ts';
-import { badLogin, effectOf, tryPassword } from './login.ts';
-import { endedSession, loginOf, sessionHashOf, type LocalParts } from './parts.ts';
+import { badLogin, effectOf, tryPassword, type Tried } from './login.ts';
+import { endedSession, sessionHashOf, type LocalParts } from './parts.ts';
 import { passwordProblem } from './passwords.ts';
 
 interface Basis {
@@ -30,12 +30,12 @@ interface Chosen {
   /** Of the session that asks. */
   readonly hash: string;
   /** That the current password was right for. */
-  readonly judged: Account;
+  readonly judged: Tried;
   readonly password: string;
 }
 
 function passwordAction({ hash, judged, password }: Chosen): Action<Basis, number> {
-  const { user, tenant, email } = judged;
+  const { user, tenant, email, counted, network } = judged;
   return {
     name: 'user.password',
     async read(db) {
@@ -48,7 +48,9 @@ function passwordAction({ hash, judged, password }: Chosen): Action<Basis, numbe
     needs: () => [],
     async apply(db, { session, account }) {
       await putCredential(db, { user, tenant, email, password });
-      await clearAttempts(db, hashOf(loginOf(email)));
+      // Whoever has got in with the old password has made its network known.
+      await forgetNetworks(db, user);
+      await welcomeUser(db, { user, counted, network });
       await removeActivation(db, user);
       const ended = (await removeOtherSessions(db, user, session.id)).length;
       return { value: ended, effects: [effectOf(account, null, { password: 'changed', ended })] };
@@ -71,10 +73,10 @@ export function passwordRoutes(routes: Routes, parts: LocalParts): void {
       const session = await writer.read((db) => findSession(db, { hash }));
       const own = session === null ? null : await writer.read((db) => readAccount(db, session.user));
       if (own === null) throw endedSession();
-      const problem = passwordProblem(password, { least, email: own.email });
+      const problem = await passwordProblem(password, { least, email: own.email });
       if (problem !== null) throw new Violation('password', '5', problem);
       return passwords.within(async () => {
-        const judged = await tryPassword(parts, { email: own.email, password: current });
+        const judged = await tryPassword(parts, { email: own.email, password: current, from: parts.networkOf(c) });
         if (judged.user !== own.user) throw badLogin();
         const done = await performer.perform(askedOf(c), passwordAction({ hash, judged, password: await passwords.hash(password) }));
         return changeAnswer({ ended: done.value }, done);

@@ -6,6 +6,7 @@
 import { randomBytes } from 'node:crypto';
 import { hash, parseOptions, verify } from '@node-rs/argon2';
 import { PolicyError, type Clock } from 'policy-cache';
+import type { isGuessedFirst } from './guessed.ts';
 import { held } from './rate.ts';
 
 /** Its default algorithm is argon2id. */
@@ -13,6 +14,7 @@ const PARAMETERS = { memoryCost: 19_456, timeCost: 2, parallelism: 1, outputLen:
 /** Whoever comes beyond would wait for longer than a second. */
 const MOST_INSIDE = 64;
 export const MOST_CHARACTERS = 256;
+const COMMON = 'is one of those that are guessed first, or made of the e-mail: choose another one, as four words that have nothing to do with each other';
 
 export interface Passwords {
   /** A place in the queue, for as long as the work takes. Rejects with PolicyError `overload` where there is none. */
@@ -77,13 +79,17 @@ function normalized(password: string): string {
   return password.normalize('NFC');
 }
 
+let guessed: Promise<{ readonly isGuessedFirst: typeof isGuessedFirst }> | null = null;
+
 /** What is wrong with a password that somebody chooses, or null. Never trimmed: a space is a character. */
-export function passwordProblem(password: string, { least, email }: { readonly least: number; readonly email: string }): string | null {
+export async function passwordProblem(password: string, { least, email }: { readonly least: number; readonly email: string }): Promise<string | null> {
   const text = normalized(password);
   const length = Array.from(text).length;
   if (length < least) return `must have ${least} characters at least`;
   if (length > MOST_CHARACTERS) return `must have ${MOST_CHARACTERS} characters at most`;
   if (/\p{Cc}|\p{Surrogate}/u.test(text)) return 'must have no control characters';
   if (text.toLowerCase() === email.normalize('NFC').toLowerCase()) return 'must not be the e-mail';
-  return null;
+  // Its dictionary is loaded when the first one is chosen: most processes never need it.
+  const { isGuessedFirst: isCommon } = await (guessed ??= import('./guessed.ts'));
+  return isCommon(text, email) ? COMMON : null;
 }

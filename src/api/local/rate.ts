@@ -25,14 +25,23 @@ export interface RateSettings {
   readonly header?: string | undefined;
 }
 
+/**
+ * The network that a request comes from.
+ * @param header has the address of the client; undefined: whoever is connected is the client
+ * @returns null: nobody knows
+ */
+export function networkOf(c: Context, header: string | undefined): string | null {
+  const { incoming } = (c.env ?? {}) as Partial<HttpBindings>; // not there where no socket is
+  const named = header === undefined ? undefined : c.req.header(header)?.split(',').at(-1)?.trim();
+  return placeOf(named ?? '') ?? placeOf(incoming?.socket.remoteAddress ?? '');
+}
+
 /** @returns what rejects with `Throttled` for a request that is one too many */
 export function createRate({ clock, perMinute, header, most = MOST_ADDRESSES }: RateSettings): (c: Context) => Promise<void> {
   const buckets = new LRUCache<string, { left: number; at: number }>({ max: most });
   const each = MINUTE_MS / perMinute;
   return async (c) => {
-    const { incoming } = (c.env ?? {}) as Partial<HttpBindings>; // not there where no socket is
-    const named = header === undefined ? undefined : c.req.header(header)?.split(',').at(-1)?.trim();
-    const address = placeOf(named ?? '') ?? placeOf(incoming?.socket.remoteAddress ?? '') ?? '';
+    const address = networkOf(c, header) ?? '';
     const now = clock.now();
     const bucket = buckets.get(address) ?? { left: perMinute, at: now };
     bucket.left = Math.min(perMinute, bucket.left + (now - bucket.at) / each);

@@ -4,7 +4,7 @@
 // keys are (keys.ts). Not by an API key, nor by a session as somebody else: whoever has got hold of one does not shut its user out.
 
 import type { Vocabulary } from 'policy-cache';
-import { readSessions, removeSessions, type StoredSession } from 'policy-cache/postgres';
+import { forgetNetworks, readSessions, removeSessions, type StoredSession } from 'policy-cache/postgres';
 import { z } from 'zod';
 import { askedOf, type CollectionParts } from '../admin/collections.ts';
 import { changeAnswer } from '../admin/http.ts';
@@ -49,6 +49,8 @@ function endSessionsAction(vocabulary: Vocabulary, user: string, id?: string): A
     needs: (basis, who) => (isHimself(who, user) ? [] : needs(basis, who)),
     async apply(db, { user: { tenant, owner } }) {
       const gone = await removeSessions(db, user, id);
+      // Who is logged out everywhere may have been somebody else.
+      if (id === undefined) await forgetNetworks(db, user);
       if (id !== undefined && gone.length === 0) throw new NotFound(`user ${JSON.stringify(user)} has no session ${JSON.stringify(id)}`);
       const effects = gone.map((before: StoredSession) => ({ tenant, owner: owner ?? user, target: user, before: { session: before }, after: null }));
       return { value: gone.length, effects };

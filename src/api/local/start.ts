@@ -14,7 +14,7 @@ import { pageRoutes } from './page.ts';
 import type { LocalParts, Times } from './parts.ts';
 import { passwordRoutes } from './password.ts';
 import { createPasswords } from './passwords.ts';
-import { createRate } from './rate.ts';
+import { createRate, networkOf } from './rate.ts';
 import { refreshRoutes } from './refresh.ts';
 import { sessionRoutes } from './sessions.ts';
 
@@ -23,6 +23,7 @@ export interface LocalSettings {
   readonly tokenTtl: number;
   readonly sessionIdle: number;
   readonly sessionMax: number;
+  readonly refreshLeeway: number;
   readonly linkTtl: number;
   readonly lockFor: number;
   readonly lockAfter: number;
@@ -43,14 +44,17 @@ function timesOf({ tokenTtl, sessionIdle, sessionMax }: Pick<LocalSettings, 'tok
 }
 
 export function createLocal(settings: LocalSettings): (parts: AdditionParts) => Addition {
-  const { tokenTtl, sessionIdle, sessionMax, lockFor, lockAfter, passwordLength, rate, addressHeader, clock, mailer, failed, computed } = settings;
+  const { tokenTtl, sessionIdle, sessionMax, refreshLeeway, lockFor, lockAfter, passwordLength, rate, addressHeader, clock, mailer, failed, computed } =
+    settings;
   return (given) => {
     const parts: LocalParts = {
       ...given,
       passwords: createPasswords({ clock, computed }),
       times: timesOf({ tokenTtl, sessionIdle, sessionMax }),
       lock: { lockAfter, lockFor: lockFor / 1_000 },
+      leeway: refreshLeeway / 1_000,
       least: passwordLength,
+      networkOf: (c) => networkOf(c, addressHeader),
       newLink: () => newLink(settings),
       mailer,
       failed,
