@@ -9,7 +9,8 @@
 //   I5  (G3) not that of the token it was asked with, and none that was there when `latest` was asked for
 //   I7  (G4) none for which a barrier has returned
 // (I6, that a check is answered in the end, is asked in coherence.model.ts.) A check that waits is asked anew in every state; that it is
-// woken when it can be answered is not seen here, but by cache.test.ts.
+// woken when it can be answered is not seen here, but by cache.test.ts. Where there is a key, whose it is belongs to the answers of a state;
+// and what a service answers to a request by it is judged in the turn in which it is given.
 
 import type { CheckDriver, PolicyCache } from '../src/cache.ts';
 import type { Effect, FollowerEvent, FollowerSettings } from '../src/follower.ts';

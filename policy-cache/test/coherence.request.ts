@@ -2,7 +2,7 @@
 //
 // The real service asks, waits, and goes on when it is answered, with all that it has learnt until then: that cannot be copied. So what it
 // was told is kept, and told again: it begins anew in each turn, hears the same, and comes to the question that it waits with. Its promises
-// are of a kind that goes on in the turn in which it is answered (coherence.promise.ts), as microtasks do.
+// are of a kind that goes on in the turn in which it is answered (coherence.promise.ts), as microtasks do; or, with `gaps`, in a later one.
 
 import { PolicyError } from '../src/errors.ts';
 import type { KeyHolder } from '../src/keys.ts';
@@ -22,8 +22,9 @@ export interface Said {
 }
 
 export interface Service {
-  /** Of the service's own kind: `waits`, or what is answered after a wait. */
+  /** What was waited for, as a promise of the service's own kind. */
   readonly later: <T>(value: T) => Promise<T>;
+  /** What is waited for. */
   readonly never: () => Promise<never>;
   /** What answers one request; null: it waits. What cannot be decided is answered `unavailable`. */
   readonly answering: (vocabulary: Vocabulary, wall: () => number) => (cache: Asked) => Said | null;
