@@ -103,9 +103,9 @@ const service = [
   ),
   rule(
     'by-name-tests',
-    'So do tests. The executable specification and its random worlds alone are no part of that face.',
+    'So do tests. The executable specification, its random worlds and the model of coherence alone are no part of that face.',
     { path: '^test/' },
-    { path: LIBRARY, pathNot: '^policy-cache/test/(reference|arbitraries)\\.ts$', dependencyTypesNot: ['aliased-workspace'] },
+    { path: LIBRARY, pathNot: '^policy-cache/test/(reference|arbitraries|coherence\\.[a-z]+)\\.ts$', dependencyTypesNot: ['aliased-workspace'] },
   ),
   rule(
     'doors',

@@ -9,18 +9,22 @@
 //   I5  (G3) not that of the token it was asked with, and none that was there when `latest` was asked for
 //   I7  (G4) none for which a barrier has returned
 // (I6, that a check is answered in the end, is asked in coherence.model.ts.) A check that waits is asked anew in every state; that it is
-// woken when it can be answered is not seen here, but by cache.test.ts.
+// woken when it can be answered is not seen here, but by cache.test.ts. Where there is a key, whose it is belongs to the answers of a state;
+// and what a service answers to a request by it is judged in the turn in which it is given.
 
-import type { CheckDriver } from '../src/cache.ts';
+import type { CheckDriver, PolicyCache } from '../src/cache.ts';
 import type { Effect, FollowerEvent, FollowerSettings } from '../src/follower.ts';
 import { PolicyError } from '../src/errors.ts';
+import type { KeyHolder } from '../src/keys.ts';
 import type { AccessRequest, Decision } from '../src/model.ts';
 import type { CheckOptions, CheckStatus } from '../src/options.ts';
 import type { Code } from './coherence.code.ts';
-import { BITS, PARTS, VOCABULARY, classValues, contains, headOf, historyOf, touches } from './coherence.database.ts';
+import { BITS, PARTS, VOCABULARY, classValues, contains, headOf, historyOf, keyRow, touches } from './coherence.database.ts';
 import type { Commit, Database, Faults, Kind, Part } from './coherence.database.ts';
 import { unchanged } from './coherence.copy.ts';
 import type { Follower } from './coherence.copy.ts';
+import { NO_DEADLINE, WAITS } from './coherence.request.ts';
+import type { Said } from './coherence.request.ts';
 import type { State } from './coherence.state.ts';
 
 export interface Judged {
@@ -33,6 +37,9 @@ export interface Judged {
   readonly tick: number;
   readonly barriers: boolean;
   readonly tokens: boolean;
+  /** There is a key, and it is asked for. */
+  readonly keyed: boolean;
+  readonly gaps: boolean;
   /** Keys that are remembered as touched, per kind of tag. */
   readonly touched: number;
   /** Promises that do not hold in this configuration, and are not asked for. */
@@ -44,11 +51,6 @@ interface Question {
   readonly bit: number;
   readonly request: AccessRequest;
 }
-
-/** Far behind any time of the model: what ends a check that waits is the model alone. */
-const NO_DEADLINE = 1e12;
-/** Thrown by the driver into a check that has to wait, so that it ends in the turn in which it asked. */
-const WAITS = new PolicyError('overload', 'this check would wait');
 
 export function newCheck(code: Code, judged: Judged) {
   const vocabulary = code.compileVocabulary(VOCABULARY);
@@ -112,24 +114,49 @@ export function newCheck(code: Code, judged: Judged) {
     }
   };
 
-  /** Lets a check look at a copy of the state, and carries out what it asks for there. */
-  function look(follower: Follower, at: { now: number; latest: boolean }): { decision: Decision | null; effects: readonly Effect[] } {
+  /** Whose the key is; null: that is not known. */
+  const askKey = (options?: CheckOptions): string | null => {
+    try {
+      const holder = cache.key('h', options);
+      if (holder instanceof Promise) throw new Error('a key waits that was not asked for');
+      if (heard === null) answers++;
+      return holderText(holder);
+    } catch (error) {
+      if (error instanceof PolicyError || (error instanceof Error && error.name === 'PolicyError')) return null;
+      throw error;
+    }
+  };
+
+  /** Lets whoever asks the cache itself do so, of a copy of the state; what it asks for is carried out there. */
+  function asked<T>(follower: Follower, at: number, use: (cache: Pick<PolicyCache, 'check' | 'key'>) => T): { value: T; effects: readonly Effect[] } {
     const effects: Effect[] = [];
     state = follower;
-    now = at.now;
-    heard = (event) => effects.push(...code.step(settings, follower, event, at.now));
-    const decision = at.latest ? ask(anything, { atLeast: 'latest', deadline: NO_DEADLINE }) : ask(everything, { deadline: NO_DEADLINE });
+    now = at;
+    heard = (event) => effects.push(...code.step(settings, follower, event, at));
+    const value = use(cache);
     heard = null;
-    return { decision, effects };
+    return { value, effects };
+  }
+
+  /** Lets a check look at a copy of the state, and carries out what it asks for there. */
+  function look(follower: Follower, at: { now: number; latest: boolean }): { decision: Decision | null; effects: readonly Effect[] } {
+    const { value, effects } = asked(follower, at.now, () => {
+      if (at.latest) return ask(anything, { atLeast: 'latest', deadline: NO_DEADLINE });
+      // By a key, as whoever has one: it must be known first.
+      if (judged.keyed && askKey({ deadline: NO_DEADLINE }) === null) return null;
+      return ask(everything, { deadline: NO_DEADLINE });
+    });
+    return { decision: value, effects };
   }
 
   function judge(of: State): string | null {
     const { follower, database } = of;
     const { current } = follower;
+    if (of.wrong !== null) return of.wrong;
     if (current === null) return null;
     state = follower;
     now = of.now;
-    if (ask(anything) === null) return null;
+    if (ask(anything) === null) return judged.keyed ? unchanged(current, () => keyAlone(of)) : null;
     const head = commitOf(database, status.revision!.id);
     return (
       recency(of, head, judged.lease) ??
@@ -138,6 +165,11 @@ export function newCheck(code: Code, judged: Judged) {
       (of.latest === null ? null : latest(of, of.latest)) ??
       unchanged(current, () => content(database, head))
     );
+  }
+
+  /** A key must not be known where no check is answered. */
+  function keyAlone(of: State): string | null {
+    return askKey() === null ? null : recency(of, headIn(of.database), judged.lease);
   }
 
   function recency({ database, reported, barred }: State, head: Commit, bound: number): string | null {
@@ -178,6 +210,48 @@ export function newCheck(code: Code, judged: Judged) {
     return lacks ? `I5: 'latest' is answered by ${nameOf(answered)}, and #${commit} was there when it was asked for` : null;
   }
 
+  /** The commit that the cache says it stands at. */
+  const headIn = ({ commits }: Database): Commit => {
+    const { revision } = cache.state();
+    return commits.find(({ version, id }) => `${version}-${id}` === revision)!;
+  };
+
+  /** The answer to a request is the truth in the turn in which it is given, by a key that is good in that turn. */
+  function judgeRequest(of: State, said: Said): string | null {
+    const { database } = of;
+    if (said.answer === 'unavailable') return null;
+    answers++;
+    state = of.follower;
+    now = of.now;
+    const head = headIn(database);
+    if (judged.gaps) return judgeLate(of, said);
+    const old = recency(of, head, judged.lease);
+    if (old !== null) return old;
+    if (said.revision !== null && said.revision.id !== head.id)
+      return `I1: the answer to a request claims ${said.revision.id}, and is given at ${nameOf(head)}`;
+    const answer = requestTruth(of, head);
+    return answer === said.answer ? null : `I1: a request is answered ${said.answer} at ${nameOf(head)}, and the truth is ${answer}`;
+  }
+
+  /** Where other things happen in between, it is the truth of the state that it claims, or of any if it claims none. */
+  function judgeLate(of: State, { answer, revision }: Said): string | null {
+    const claimed = of.database.commits.filter(({ id }) => revision === null || id === revision.id);
+    return claimed.some((commit) => requestTruth(of, commit) === answer)
+      ? null
+      : `I1: a request is answered ${answer} at ${revision?.id ?? 'no state'}, and that is not the truth`;
+  }
+
+  function requestTruth({ database, now }: State, at: Commit): string {
+    const key = keyRow(database, at);
+    if (key === null) return 'ended-session';
+    if (now >= key.expires) return 'expired-token';
+    const { u, a } = at.values;
+    const kindOf = (value: number): string => database.commits[value]!.kind;
+    const isUser = (id: string): boolean => (id === 'u' ? kindOf(u) !== 'u off' && kindOf(u) !== 'k, u gone' : kindOf(a) !== 'a off');
+    const acts = key.actor === '' || (isUser(key.actor) && kindOf(u) !== 'k, u gone' && kindOf(u) !== 'u moved');
+    return acts && isUser(key.user) ? 'permit' : 'deny';
+  }
+
   function content(database: Database, head: Commit): string | null {
     const given: [Question, string][] = [];
     let missing: string | null = null;
@@ -189,9 +263,11 @@ export function newCheck(code: Code, judged: Judged) {
       if (decision === null) missing = pieces;
       else given.push([question, said(decision)]);
     }
-    const isTruth = (commit: Commit): boolean => given.every(([question, answer]) => answer === truth(database, commit, question));
+    const key = judged.keyed ? askKey() : null;
+    const isTruth = (commit: Commit): boolean =>
+      given.every(([question, answer]) => answer === truth(database, commit, question)) && (key === null || key === holderText(keyRow(database, commit)));
     if (isTruth(head)) return null;
-    const parts = [...new Set(given.map(([{ part }]) => part))].join(', ');
+    const parts = [...new Set([...given.map(([{ part }]) => part), ...(key === null ? [] : ['k'])])].join(', ');
     const other = database.commits.find(isTruth);
     return other === undefined
       ? `I2: the answer (${parts}) at ${nameOf(head)} is the truth of no revision`
@@ -200,16 +276,20 @@ export function newCheck(code: Code, judged: Judged) {
 
   function truth(database: Database, at: Commit, { part, bit }: Question): string {
     const { values } = at;
-    if (database.commits[values.u]!.kind === 'u off') return 'subject-disabled';
+    const { kind } = database.commits[values.u]!;
+    if (kind === 'u off') return 'subject-disabled';
+    if (kind === 'k, u gone') return 'unknown-subject';
     if (part === 'x' && database.commits[values.x]!.kind === 'x gone') return 'unknown-target';
     const value = part === 'A' || part === 'B' || part === 'R' ? classValues(at, judged.faults)[part] : values[part];
-    return (value & (1 << bit)) === 0 ? 'deny' : 'allow';
+    // A node hangs below one owner or below the other, and so does the subject.
+    const elsewhere = kind === 'u moved' && (part === 'n' || part === 'm');
+    return ((value & (1 << bit)) === 0) === elsewhere ? 'allow' : 'deny';
   }
 
-  return { settings, look, judge, answers: () => answers };
+  return { settings, look, asked, judge, judgeRequest, answers: () => answers };
 }
 function questionsOf({ kinds, commits }: Judged, request: (operation: string, target: string, owner?: string) => AccessRequest): Question[] {
-  const parts = PARTS.filter((part) => kinds.some((kind) => touches(kind, part)));
+  const parts = PARTS.filter((part) => part !== 'k' && part !== 'a' && kinds.some((kind) => touches(kind, part)));
   const bits = BITS.filter((bit) => commits >= 1 << bit);
   const about = (part: Part, bit: number): AccessRequest => {
     if (part === 'n' || part === 'm') return request('CREATE', '*', `${part}${bit}`);
@@ -218,8 +298,12 @@ function questionsOf({ kinds, commits }: Judged, request: (operation: string, ta
   return parts.flatMap((part) => bits.map((bit) => ({ part, bit, request: about(part, bit) })));
 }
 
+function holderText(holder: KeyHolder | null): string {
+  return holder === null ? 'nobody' : `${holder.user} ${holder.actor} ${holder.expires}`;
+}
+
 function said({ allow, reason }: Decision): string {
-  if (reason === 'subject-disabled' || reason === 'unknown-target') return reason;
+  if (reason === 'subject-disabled' || reason === 'unknown-subject' || reason === 'unknown-target') return reason;
   return allow ? 'allow' : 'deny';
 }
 

@@ -6,7 +6,7 @@
 
 import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { transformSync } from '@swc/core';
 import type * as Cache from '../src/cache.ts';
@@ -37,8 +37,8 @@ const sources = new Map(readdirSync(SOURCES).flatMap((name) => (name.endsWith('.
 const compiled = new Map<string, string>();
 
 /** @throws Error if a piece does not stand in its file exactly once */
-function patched(patches: readonly Patch[]): ReadonlyMap<string, string> {
-  const texts = new Map(sources);
+function patched(patches: readonly Patch[], among: ReadonlyMap<string, string>): ReadonlyMap<string, string> {
+  const texts = new Map(among);
   for (const { file, find, put } of patches) {
     const parts = texts.get(file)?.split(find) ?? [];
     if (parts.length !== 2) throw new Error(`${file} has this ${Math.max(0, parts.length - 1)} times, a patch wants it once: ${find}`);
@@ -47,27 +47,41 @@ function patched(patches: readonly Patch[]): ReadonlyMap<string, string> {
   return texts;
 }
 
+/** Code that uses the library, compiled with it: its texts by path (`service/pdp.ts`), in which it is `../src/index.ts`. */
+export interface Beside<T> {
+  readonly texts: ReadonlyMap<string, string>;
+  readonly load: (load: <M>(path: string) => Promise<M>) => Promise<T>;
+}
+
 let intact: Promise<Code> | null = null;
 
 /** The library with these patches; with none, there is one for all who ask. */
 export function codeOf(patches: readonly Patch[]): Promise<Code> {
-  if (patches.length > 0) return imported(patched(patches));
-  return (intact ??= imported(sources));
+  const library = async (): Promise<Code> => (await codeBeside(patches, NOTHING)).code;
+  if (patches.length > 0) return library();
+  return (intact ??= library());
 }
+const NOTHING: Beside<null> = { texts: new Map(), load: () => Promise.resolve(null) };
 
-async function imported(texts: ReadonlyMap<string, string>): Promise<Code> {
+/** The same, and what uses it. */
+export async function codeBeside<T>(patches: readonly Patch[], { texts, load }: Beside<T>): Promise<{ readonly code: Code; readonly beside: T }> {
   const directory = mkdtempSync(join(tmpdir(), 'grantgate-model-'));
+  const loaded = <M>(path: string): Promise<M> => import(/* @vite-ignore */ pathToFileURL(join(directory, `${path}.mjs`)).href) as Promise<M>;
   try {
-    mkdirSync(join(directory, 'src'));
     symlinkSync(MODULES, join(directory, 'node_modules'), 'junction');
-    for (const [name, text] of texts) writeFileSync(join(directory, 'src', name.replace('.ts', '.mjs')), compile(text));
-    const [{ PolicyCache }, { step, newFollower }, { newStats }, { compileVocabulary }] = await Promise.all([
-      load<typeof Cache>(directory, 'cache'),
-      load<typeof Follower>(directory, 'follower'),
-      load<typeof Observer>(directory, 'observer'),
-      load<typeof Vocabulary>(directory, 'vocabulary'),
+    for (const [name, text] of patched(patches, new Map([...sources, ...texts]))) {
+      const path = join(directory, name.includes('/') ? name : `src/${name}`).replace(/\.ts$/, '.mjs');
+      mkdirSync(dirname(path), { recursive: true });
+      writeFileSync(path, compile(text));
+    }
+    const [{ PolicyCache }, { step, newFollower }, { newStats }, { compileVocabulary }, beside] = await Promise.all([
+      loaded<typeof Cache>('src/cache'),
+      loaded<typeof Follower>('src/follower'),
+      loaded<typeof Observer>('src/observer'),
+      loaded<typeof Vocabulary>('src/vocabulary'),
+      load(loaded),
     ]);
-    return { intact: texts === sources, PolicyCache, step, newFollower, newStats, compileVocabulary };
+    return { code: { intact: patches.length === 0, PolicyCache, step, newFollower, newStats, compileVocabulary }, beside };
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
@@ -83,8 +97,4 @@ function compile(text: string): string {
   const module = code.replaceAll(/(from\s+["']\.[^"']+)\.ts(["'])/g, '$1.mjs$2');
   compiled.set(text, module);
   return module;
-}
-
-function load<M>(directory: string, name: string): Promise<M> {
-  return import(/* @vite-ignore */ pathToFileURL(join(directory, 'src', `${name}.mjs`)).href) as Promise<M>;
 }

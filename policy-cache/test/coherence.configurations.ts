@@ -10,6 +10,7 @@ const EVERY_KIND: readonly Kind[] = [
   ...(['u', 'u off', 'x', 'x gone', 'A', 'B', 'R', 'n', 'm', 'x, n'] as const),
   ...(['every o', 'every g', 'every r', 'every n', '*'] as const),
 ];
+const KEYS: readonly Kind[] = ['k', 'k gone', 'k other', 'k, u gone', 'every k'];
 const QUIET = ['tick', 'close'] as const;
 const HALF_SECONDS: Pick<Configuration, 'barriers' | 'tick' | 'lease'> = { barriers: true, tick: 500, lease: 2 };
 
@@ -38,6 +39,12 @@ export const WHOLE: Readonly<Record<string, Configuration>> = {
   'tokens, trimming': { kinds: ['x'], commits: 2, failOver: 'loses', tokens: true, trims: true, without: ['look', 'loss', 'tick'] },
   'both primaries take commits, the old one answers fills': { kinds: ['x'], commits: 2, failOver: 'both', splitBrain: true, without: ['loss', 'tick'] },
   'the old primary answers pulls, too': { kinds: ['x'], commits: 1, failOver: 'both', unfenced: true, unasked: ['I3'], without: ['loss'] },
+  'key that ends and is made again': { kinds: ['k', 'k gone'], commits: 2 },
+  'key that ends and is made again, three commits': { kinds: ['k', 'k gone'], commits: 3, without: QUIET },
+  'key, bulk': { kinds: ['k', 'k gone', 'every k'], commits: 2, without: ['tick'] },
+  'key and its user': { kinds: ['k other', 'k, u gone', 'u off'], commits: 2, without: [...QUIET, 'loss'] },
+  'key, fail-over': { kinds: ['k gone'], commits: 1, failOver: 'both' },
+  'key, RESET, fail-over, no time': { kinds: ['k, u gone', '*'], commits: 1, failOver: 'both', without: ['loss', 'tick'] },
   'reports, barriers, crashes': { kinds: ['n'], commits: 1, ...HALF_SECONDS, without: ['look', 'loss'] },
   'reports, barriers, fail-over': { kinds: ['n'], commits: 1, failOver: 'both', ...HALF_SECONDS, without: ['look', 'loss'] },
   'reports, barriers, RESET': { kinds: ['*'], commits: 1, ...HALF_SECONDS, without: ['look', 'loss'] },
@@ -45,11 +52,12 @@ export const WHOLE: Readonly<Record<string, Configuration>> = {
 
 /** Searched as far as GRANTGATE_MODEL_STATES says. */
 export const WIDE: Readonly<Record<string, Configuration>> = {
-  'every kind of commit, two': { kinds: EVERY_KIND, commits: 2 },
+  'every kind of commit, two': { kinds: [...EVERY_KIND, ...KEYS], commits: 2 },
   'target, fail-over, three commits': { kinds: ['x'], commits: 3, failOver: 'both' },
   'target, subject, bulk, four commits, two keys remembered': { kinds: ['u', 'u off', 'x', 'every o'], commits: 4, touched: 2 },
   'class: groups, role, bulk, fail-over': { kinds: ['A', 'B', 'R', 'every g', 'every r'], commits: 2, failOver: 'both' },
   'subject that changes its class, evictions': { kinds: ['u', 'A', 'R'], commits: 2, evicts: true },
+  'key and its user, bulk, RESET, fail-over, evictions': { kinds: ['k', 'k gone', 'u off', 'every k', '*'], commits: 3, failOver: 'both', evicts: true },
   'tree of two nodes, fail-over': { kinds: ['x', 'n', 'm', 'x, n'], commits: 2, failOver: 'both' },
   'RESET, trimming, fail-over': { kinds: ['x', 'n', '*'], commits: 3, failOver: 'both', trims: true },
   'RESET, cold, slow and late loads, fail-over': { kinds: ['n', '*'], commits: 2, failOver: 'both', start: 'cold', slowLoads: true, late: true },
@@ -60,7 +68,7 @@ export const WIDE: Readonly<Record<string, Configuration>> = {
 };
 
 const EVERYTHING: Configuration = {
-  kinds: EVERY_KIND,
+  kinds: [...EVERY_KIND, ...KEYS],
   commits: 5,
   failOver: 'both',
   trims: true,

@@ -6,7 +6,7 @@ import { newFlights } from '../src/flights.ts';
 import type { Flights, Want } from '../src/flights.ts';
 import type { FollowerState } from '../src/follower.ts';
 import type { Store } from '../src/source.ts';
-import type { ClassCell, ObjectEntry, SubjectEntry, World } from '../src/world.ts';
+import type { ClassCell, KeyEntry, ObjectEntry, SubjectEntry, World } from '../src/world.ts';
 
 /** What patched code keeps from one turn to the next, where the intact code keeps nothing; immutable. */
 export type Follower = FollowerState & { kept?: unknown };
@@ -35,10 +35,11 @@ export function copyFollower(state: Follower, depth: Depth): Follower {
   return copy;
 }
 
-function copyFlights({ out, queue, queued, batches }: Flights, cells: Cells | null): Flights {
+function copyFlights({ out, queue, keyQueue, queued, batches }: Flights, cells: Cells | null): Flights {
   const copy = newFlights();
   for (const [name, flight] of out) copy.out.set(name, { ...flight, want: copyWant(flight.want, cells), tries: 0 });
   for (const [name, waiting] of queue) copy.queue.set(name, { ...waiting, want: copyWant(waiting.want, cells), tries: 0 });
+  for (const [name, waiting] of keyQueue) copy.keyQueue.set(name, { ...waiting, tries: 0 });
   for (const [asker, count] of queued) copy.queued.set(asker, count);
   for (const [number, batch] of batches) copy.batches.set(number, batch);
   return copy;
@@ -64,6 +65,8 @@ function copyWorld(world: World, cells: Cells, depth: Depth): World {
     targets: copyEntries(world.targets, cells),
     absent: copyEntries(world.absent, cells),
     classes,
+    keys: copyKeys(world.keys),
+    absentKeys: copyKeys(world.absentKeys),
   };
   if (depth === 'entries') return entries;
   return {
@@ -84,6 +87,12 @@ function copyEntries(store: Store<ObjectEntry & Partial<SubjectEntry>>, cells: C
   return copy;
 }
 
+function copyKeys(store: Store<KeyEntry>): Map<string, KeyEntry> {
+  const copy = new Map<string, KeyEntry>();
+  for (const [hash, entry] of entriesOf(store)) copy.set(hash, { ...entry });
+  return copy;
+}
+
 /** The stores of the model are plain maps. */
 export const entriesOf = <V>(store: Store<V>): Map<string, V> => store as Map<string, V>;
 
@@ -97,6 +106,7 @@ export function unchanged<T>(world: World | null, use: () => T): T {
       if (entry.cell) things.push(entry.cell);
     }
   for (const cell of entriesOf(world.classes).values()) things.push(cell);
+  for (const store of [world.keys, world.absentKeys]) for (const entry of entriesOf(store).values()) things.push(entry);
   const before = things.map(({ at }) => at);
   const result = use();
   for (let i = 0; i < things.length; i++) things[i]!.at = before[i]!;

@@ -4,17 +4,21 @@
 // lives on. What a thing is worth at a commit is the number of the newest commit up to there that touched it: two values are equal only
 // if nothing touched it in between, which is the most discriminating content there is. Everything here is immutable.
 
-import type { Change, ClassKey, ClassesReply, ObjectRow, ObjectsReply, PullReply, PullRequest, TreeRow } from '../src/source.ts';
+import type { Change, ClassKey, ClassesReply, KeyRow, KeysReply, ObjectRow, ObjectsReply, PullReply, PullRequest, TreeRow } from '../src/source.ts';
 import type { Grant, Revision } from '../src/model.ts';
 import { OwnerTree } from '../src/tree.ts';
 import type { Loaded } from '../src/world.ts';
 
-/** What the values are kept of: subject, target, two user groups (A granted at first, B not), a role, two nodes of the owner tree. */
-export const PARTS = ['u', 'x', 'A', 'B', 'R', 'n', 'm'] as const;
+/** What the values are kept of: subject, target, two user groups (A granted at first, B not), a role, two nodes of the owner tree, a key, who may act as its user. */
+export const PARTS = ['u', 'x', 'A', 'B', 'R', 'n', 'm', 'k', 'a'] as const;
 export type Part = (typeof PARTS)[number];
 const EVERYTHING: readonly Part[] = PARTS;
 
-export type Kind = 'u' | 'u off' | 'x' | 'x gone' | 'A' | 'B' | 'R' | 'n' | 'm' | 'every o' | 'every g' | 'every r' | 'every n' | '*' | 'x, n';
+export type Kind =
+  | ('u' | 'u off' | 'u moved' | 'a off' | 'x' | 'x gone' | 'A' | 'B' | 'R' | 'n' | 'm')
+  /** A key is made, or its end changes; it ends; its user is another one; whoever has it has logged in as its user, or has not any more; it ends with its user. */
+  | ('k' | 'k gone' | 'k other' | 'k actor' | 'k, u gone')
+  | ('every o' | 'every g' | 'every r' | 'every n' | 'every k' | '*' | 'x, n');
 type Row = readonly [tag: string, keys: readonly string[]];
 /** A node stands for as many as a number has bits, so that its place can tell the number. */
 export const BITS = [0, 1, 2];
@@ -22,6 +26,8 @@ const node = (part: 'n' | 'm'): Row => ['n', BITS.map((bit) => `${part}${bit}`)]
 const KINDS: Readonly<Record<Kind, { readonly touches: readonly Part[]; readonly rows: readonly Row[] }>> = {
   u: { touches: ['u'], rows: [['o', ['u']]] },
   'u off': { touches: ['u'], rows: [['o', ['u']]] },
+  'u moved': { touches: ['u'], rows: [['o', ['u']]] },
+  'a off': { touches: ['a'], rows: [['o', ['a']]] },
   x: { touches: ['x'], rows: [['o', ['x']]] },
   'x gone': { touches: ['x'], rows: [['o', ['x']]] },
   A: { touches: ['A'], rows: [['g', ['A']]] },
@@ -29,10 +35,22 @@ const KINDS: Readonly<Record<Kind, { readonly touches: readonly Part[]; readonly
   R: { touches: ['R'], rows: [['r', ['R']]] },
   n: { touches: ['n'], rows: [node('n')] },
   m: { touches: ['m'], rows: [node('m')] },
-  'every o': { touches: ['u', 'x'], rows: [['o', []]] },
+  k: { touches: ['k'], rows: [['k', ['h']]] },
+  'k gone': { touches: ['k'], rows: [['k', ['h']]] },
+  'k other': { touches: ['k'], rows: [['k', ['h']]] },
+  'k actor': { touches: ['k'], rows: [['k', ['h']]] },
+  'k, u gone': {
+    touches: ['k', 'u'],
+    rows: [
+      ['k', ['h']],
+      ['o', ['u']],
+    ],
+  },
+  'every o': { touches: ['u', 'x', 'a'], rows: [['o', []]] },
   'every g': { touches: ['A', 'B'], rows: [['g', []]] },
   'every r': { touches: ['R'], rows: [['r', []]] },
   'every n': { touches: ['n', 'm'], rows: [['n', []]] },
+  'every k': { touches: ['k'], rows: [['k', []]] },
   '*': { touches: EVERYTHING, rows: [['*', []]] },
   'x, n': { touches: ['x', 'n'], rows: [['o', ['x']], node('n')] },
 };
@@ -61,6 +79,15 @@ export interface Database {
   readonly resumed: boolean;
   /** A commit whose row is missing in the middle of the log (0: none): a fault. */
   readonly hole: number;
+  readonly keys: Keys;
+}
+
+/** What is so of keys from the start on. */
+export interface Keys {
+  /** Who has logged in as its user; '': nobody has. */
+  readonly actor: string;
+  /** By the wall clock, in milliseconds; how much later tells which commit touched it. A whole number of half seconds. */
+  readonly ends: number;
 }
 
 /** Rules that the database and its SQL keep, each of which can be broken. */
@@ -77,6 +104,8 @@ export interface Faults {
   readonly deadGrants?: boolean;
   /** Nobody fences the old primary: it answers pulls after the promotion, too. */
   readonly unfenced?: boolean;
+  /** The log says nothing of keys. */
+  readonly silentKeys?: boolean;
   /** Fills and loads stay at the old primary, whatever the session is attached to. */
   readonly stuckFills?: boolean;
   /** A report is kept only when its pull is answered. */
@@ -93,9 +122,11 @@ export interface Snapshot {
   readonly value: number;
 }
 
-const ZERO: Commit['values'] = { u: 0, x: 0, A: 0, B: 0, R: 0, n: 0, m: 0 };
+const ZERO: Commit['values'] = { u: 0, x: 0, A: 0, B: 0, R: 0, n: 0, m: 0, k: 0, a: 0 };
 const GENESIS: Commit = { kind: 'genesis', number: 0, parent: -1, version: 0, id: 'c0', values: ZERO, granted: true };
-export const newDatabase = (cap: number): Database => ({ commits: [GENESIS], ages: [cap], heads: [0], kept: [0], resumed: false, hole: 0 });
+export function newDatabase(cap: number, keys: Keys): Database {
+  return { commits: [GENESIS], ages: [cap], heads: [0], kept: [0], resumed: false, hole: 0, keys };
+}
 
 export const primaryOf = (database: Database): number => database.heads.length - 1;
 export const headOf = (database: Database): number => database.heads[primaryOf(database)]!;
@@ -165,7 +196,8 @@ export function pullReply(database: Database, seen: PullSnapshot, faults: Faults
   const answers = new Map<number, string | null>(ask.map((version) => [version, null]));
   for (const one of historyOf(database, seen.head)) {
     if (one.number < seen.kept || (one.number > 0 && one.number === seen.hole)) continue;
-    const rows = one.kind === 'genesis' ? [] : KINDS[one.kind].rows;
+    const all = one.kind === 'genesis' ? [] : KINDS[one.kind].rows;
+    const rows = faults.silentKeys === true ? all.filter(([tag]) => tag !== 'k') : all;
     if (one.version === cursor) cursorId = one.id;
     if (answers.has(one.version)) answers.set(one.version, one.id);
     if (one.version > cursor) changes.push(...rows.map(([tag, keys], row): Change => change(one, tag, keys, rows.length - 1 - row)));
@@ -203,8 +235,14 @@ export function loadReply(database: Database, { stamp, value }: Snapshot, faults
 
 export function objectsReply(database: Database, ids: readonly string[], seen: Snapshot & { readonly faults: Faults }): ObjectsReply {
   const at = database.commits[seen.value]!;
-  const rows = ids.map((id) => (id === 'u' ? subjectRow(database, at) : targetRow(database, at))).filter((row) => row !== null);
-  return { stamp: stampOf(database, seen.stamp, seen.faults), rows };
+  const rows = ids.map((id) => (id === 'u' ? subjectRow(database, at) : id === 'a' ? actorRow(database, at) : targetRow(database, at)));
+  return { stamp: stampOf(database, seen.stamp, seen.faults), rows: rows.filter((row) => row !== null) };
+}
+
+/** There is one hash. */
+export function keysReply(database: Database, seen: Snapshot & { readonly faults: Faults }): KeysReply {
+  const row = keyRow(database, database.commits[seen.value]!);
+  return { stamp: stampOf(database, seen.stamp, seen.faults), rows: row === null ? [] : [row] };
 }
 
 export function classesReply(database: Database, keys: readonly ClassKey[], seen: Snapshot & { readonly faults: Faults }): ClassesReply {
@@ -228,8 +266,24 @@ function treeOf({ values }: Commit): TreeRow[] {
   return [['t', [null]], ['s', ['t']], ['e', ['t']], ...BITS.map((bit) => place('n', bit)), ...BITS.map((bit) => place('m', bit))];
 }
 
-function subjectRow({ commits }: Database, { values }: Commit): ObjectRow {
-  return { id: 'u', kind: 'user', type: 'USER', owner: 's', enabled: commits[values.u]!.kind !== 'u off', groups: ['A', 'B', ...named('u', values.u)] };
+/** Of the key with the hash `h`; null: it is nobody's. */
+export function keyRow({ commits, keys }: Database, { values }: Commit): KeyRow | null {
+  const { kind } = commits[values.k]!;
+  if (kind === 'k gone' || kind === 'k, u gone') return null;
+  const other = kind === 'k other';
+  const acts = (keys.actor !== '') !== (kind === 'k actor') && !other;
+  return { hash: 'h', user: other ? 'a' : 'u', actor: acts ? 'a' : '', expires: keys.ends + values.k };
+}
+
+function subjectRow({ commits }: Database, { values }: Commit): ObjectRow | null {
+  const { kind } = commits[values.u]!;
+  if (kind === 'k, u gone') return null;
+  const owner = kind === 'u moved' ? 'e' : 's';
+  return { id: 'u', kind: 'user', type: 'USER', owner, enabled: kind !== 'u off', groups: ['A', 'B', ...named('u', values.u)] };
+}
+
+function actorRow({ commits }: Database, { values }: Commit): ObjectRow {
+  return { id: 'a', kind: 'user', type: 'USER', owner: 's', enabled: commits[values.a]!.kind !== 'a off', groups: ['A', 'B'] };
 }
 
 function targetRow({ commits }: Database, { values }: Commit): ObjectRow | null {
@@ -241,7 +295,7 @@ function targetRow({ commits }: Database, { values }: Commit): ObjectRow | null 
 function grantsOf(at: Commit, key: ClassKey, faults: Faults): Grant[] {
   const { A, B, R } = classValues(at, faults);
   const generic = (role: string, operations: readonly string[]): Grant => ({ kind: 'generic', role, permissions: { DEVICE: operations }, excluded: {} });
-  const grants: Grant[] = [generic('K', ['CREATE'])];
+  const grants: Grant[] = [{ kind: 'generic', role: 'K', permissions: { DEVICE: ['CREATE'], USER: ['IMPERSONATE'] }, excluded: {} }];
   for (const bit of BITS) grants.push({ kind: 'group', role: 'K', operations: [`X${bit}`], shared: true, group: `x${bit}`, type: 'DEVICE', owner: 's' });
   for (const group of key.groups) {
     if (group === 'A') grants.push(generic(`A${A}`, named('A', A)));
@@ -257,7 +311,7 @@ export function classValues({ values, granted }: Commit, { deadGrants }: Faults)
   return { A: deadGrants === true ? Math.max(values.A, values.n) : values.A, B: values.B, R: granted ? values.R : 0 };
 }
 
-const operations = ['CREATE', ...['A', 'B', 'R', 'U', 'X'].flatMap((part) => BITS.map((bit) => `${part}${bit}`))];
+const operations = ['CREATE', ...['A', 'B', 'R', 'U', 'X'].flatMap((part) => BITS.map((bit) => `${part}${bit}`)), 'IMPERSONATE'];
 /** Just enough words for the questions: one operation per bit of a part. */
 export const VOCABULARY = {
   operations,

@@ -94,7 +94,7 @@ export interface Walked {
 }
 
 /** What moves the protocol on is drawn more often than what disturbs it, or no walk would ever come to an answer. */
-const WEIGHTS: Readonly<Record<Chance, number>> = { commit: 3, fault: 1, tick: 1, close: 1, link: 8, answer: 12, loss: 1, look: 8, evict: 1 };
+const WEIGHTS: Readonly<Record<Chance, number>> = { commit: 3, fault: 1, tick: 1, close: 1, link: 8, answer: 12, loss: 1, look: 8, evict: 1, request: 8 };
 
 /** Walks from the start, so many steps each, until so many states were seen; the random numbers decide everything. */
 export function walk(model: Model, { random, steps, states: bound }: { random: (below: number) => number; steps: number; states: number }): Walked {

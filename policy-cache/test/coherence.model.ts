@@ -10,16 +10,20 @@ import { entriesOf } from './coherence.copy.ts';
 import { commit, failOver, headOf, historyOf, primaryOf, revisionOf, rowsOf } from './coherence.database.ts';
 import type { Database } from './coherence.database.ts';
 import { emptied, older } from './coherence.fleet.ts';
+import type { Service } from './coherence.request.ts';
 import type { Fill, State } from './coherence.state.ts';
 import { newSteps, placeOf, snapshots, tornOf, wholeOf, withoutFlights } from './coherence.steps.ts';
-import type { Chance, Configuration } from './coherence.steps.ts';
+import type { Chance, Configuration, Evictable } from './coherence.steps.ts';
+
+const EVICTABLE = ['subjects', 'targets', 'absent', 'classes', 'keys', 'absentKeys'] as const satisfies readonly Evictable[];
 
 /** Something that can happen; the state after it is made only if it is wanted. */
 export type Offer = (chance: Chance, label: string, make: () => State) => void;
 
-export function newModel(code: Code, configuration: Configuration) {
+/** @param service who asks the cache by a key, and answers requests by what it says; null: there are none */
+export function newModel(code: Code, configuration: Configuration, service: Service | null = null) {
   const { kinds, commits, faults = {}, lease = 1, tick = 1_000, barriers = false, without = [], failOver: over } = configuration;
-  const steps = newSteps(code, configuration);
+  const steps = newSteps(code, configuration, service);
   const { cap, isHeard, unfenced } = steps;
   const off = new Set<Chance>(without);
   /** The longest lease in ticks: what the follower asks for. */
@@ -38,6 +42,8 @@ export function newModel(code: Code, configuration: Configuration) {
     sessionSteps(state, offered);
     answerSteps(state, offered);
     cacheSteps(state, offered);
+    if (service !== null && state.follower.current !== null)
+      offered('request', state.request === null ? 'a request comes' : 'the request looks again', () => steps.asked(state).state);
   }
 
   function commitSteps(state: State, offer: Offer): void {
@@ -136,7 +142,7 @@ export function newModel(code: Code, configuration: Configuration) {
     if (configuration.latest === true && state.latest === null)
       offer('look', "a check with 'latest' comes", () => steps.look({ ...state, latest: { pulls, inFlight, commit: headOf(state.database) } }, true).state);
     if (configuration.evicts !== true || current === null) return;
-    for (const store of ['subjects', 'targets', 'absent', 'classes'] as const)
+    for (const store of EVICTABLE)
       for (const key of entriesOf<unknown>(current[store]).keys())
         offer('evict', `${key} is evicted from the ${store}`, () => steps.evicted(state, store, key));
   }
@@ -187,6 +193,14 @@ export function newModel(code: Code, configuration: Configuration) {
       for (const one of state.fills) if (wanted(one)) state = steps.filled(state, { ...one, seen });
       state = withoutFlights(state);
     };
+    if (start === 'request') {
+      for (let answered = false; !answered;) {
+        ({ state, answered } = steps.asked(state));
+        for (const one of state.fills) state = steps.filled(state, { ...one, seen });
+      }
+      return withoutFlights(state);
+    }
+    if (steps.keyed) fill(() => true);
     fill(() => true);
     fill(({ wants }) => start === 'all' || wants.every(({ kind }) => kind === 'class'));
     return state;

@@ -84,7 +84,7 @@ export const pulls: readonly Mutation[] = [
 
 const NEW_WORLD = 'world: newWorld(reply.stamp, reply.tree, this.#settings.newStores()) };';
 /** Notes something of the world that a RESET begins from, and hands it to the next one. */
-const keeps = (what: string, note: string): readonly Patch[] => [
+export const keeps = (what: string, note: string): readonly Patch[] => [
   patch(
     'follower',
     "    const state = this.#state;\n    if (cause === 'history') {",

@@ -7,6 +7,7 @@ import { QUIET, THREE, patch } from './coherence.mutation.ts';
 import type { Mutation } from './coherence.mutation.ts';
 import { entries, turns } from './coherence.mutations.entries.ts';
 import { KEEPS_ANSWERS, pulls, resets } from './coherence.mutations.follower.ts';
+import { keys } from './coherence.mutations.keys.ts';
 import type { Configuration } from './coherence.steps.ts';
 
 const TOKENS: Configuration = { kinds: ['x'], commits: 2, failOver: 'both', tokens: true, without: ['tick', 'look'] };
@@ -103,4 +104,4 @@ const database: readonly Mutation[] = [
   { rule: 'versions follow the order of the commits (the latch)', faults: { unordered: true }, in: THREE, breaks: 'I1' },
 ];
 
-export const MUTATIONS: readonly Mutation[] = [...entries, ...turns, ...pulls, ...resets, ...tokens, ...fleet, ...database];
+export const MUTATIONS: readonly Mutation[] = [...entries, ...turns, ...keys, ...pulls, ...resets, ...tokens, ...fleet, ...database];

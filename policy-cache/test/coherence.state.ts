@@ -15,6 +15,7 @@ import { entriesOf } from './coherence.copy.ts';
 import type { Follower } from './coherence.copy.ts';
 import type { Database, PullSnapshot, Snapshot } from './coherence.database.ts';
 import type { Fleet } from './coherence.fleet.ts';
+import type { Request } from './coherence.request.ts';
 
 export interface Pull {
   readonly session: number;
@@ -45,6 +46,10 @@ export interface State {
   /** Commits that a head has shown to those who ask, as bits. */
   readonly reported: number;
   readonly fleet: Fleet;
+  /** One that came and is not answered yet. */
+  readonly request: Request | null;
+  /** How the last answer to a request breaks a promise; null: it does not. */
+  readonly wrong: string | null;
   /** Commits for which a barrier has returned, as bits. */
   readonly barred: number;
   readonly now: number;
@@ -70,7 +75,7 @@ for (let number = 0; number < 16; number++) {
 }
 /** The commit of an id, that of its inner rows included. */
 export const numberOf = (id: string): number => ids.get(id)! % 16;
-const keyCodes = new Map(['u', 'x', 'A', 'B', 'R', 'all:USER:s', 'n0', 'n1', 'n2', 'm0', 'm1', 'm2'].map((key, i) => [key, i]));
+const keyCodes = new Map(['u', 'x', 'A', 'B', 'R', 'all:USER:s', 'n0', 'n1', 'n2', 'm0', 'm1', 'm2', 'a', 'h'].map((key, i) => [key, i]));
 const phases = { detached: 0, attaching: 1, following: 2 } as const;
 
 /** What is counted in a configuration: ticks to a lease, and what else must tell states apart. */
@@ -79,6 +84,9 @@ export interface Counted {
   readonly cap: number;
   readonly tokens: boolean;
   readonly barriers: boolean;
+  readonly keys: boolean;
+  /** Ticks from the start on, within which the wall clock still matters. */
+  readonly wall: number;
 }
 
 export function keyOf(state: State, counted: Counted): string {
@@ -114,8 +122,10 @@ export function keyOf(state: State, counted: Counted): string {
     put(order(follower.current?.pulled ?? 0, pulls));
     put(order(inFlight?.number ?? 0, pulls));
   }
-  const key = bytes.toString('latin1', 0, length);
-  return follower.kept === undefined ? key : key + JSON.stringify(follower.kept, stable);
+  if (counted.wall > 0) put(Math.min(counted.wall, state.now / counted.tick));
+  let key = bytes.toString('latin1', 0, length);
+  if (state.request !== null || state.wrong !== null) key += `${state.request?.code ?? ''}\n${state.wrong ?? ''}`;
+  return follower.kept === undefined ? key : `${key}\n${JSON.stringify(follower.kept, stable)}`;
 }
 
 const order = (pull: number, mark: number): number => (pull < mark ? 0 : pull === mark ? 1 : 2);
@@ -143,12 +153,15 @@ function stable(_: string, value: unknown): unknown {
   return value instanceof Set ? [...value] : value;
 }
 
-function putWorld(world: World | null, age: (since: number) => number, { tokens }: Counted): void {
+const MARKS = ['o', 'g', 'r', 'k'] as const;
+const MARKS_WITHOUT_KEYS = ['o', 'g', 'r'] as const;
+
+function putWorld(world: World | null, age: (since: number) => number, { tokens, keys }: Counted): void {
   if (world === null) return put(-1);
   const { head, last, floor, touched } = world;
   put(ids.get(head.id)!);
   put(age(world.freshAsOf));
-  for (const tag of ['o', 'g', 'r'] as const) {
+  for (const tag of keys ? MARKS : MARKS_WITHOUT_KEYS) {
     put(last[tag]);
     put(floor[tag]);
     put(touched[tag].size);
@@ -168,10 +181,27 @@ function putWorld(world: World | null, age: (since: number) => number, { tokens 
   }
   put(treeCode(world.tree));
   putEntries(world);
+  if (keys) putKeys(world);
 }
 
+function putKeys(world: World): void {
+  const actor = world.subjects.get('a');
+  const user = world.targets.get('u');
+  const others = [actor, user, world.keys.get('h'), world.absentKeys.get('h')];
+  put(others.reduce((bits, entry, i) => bits | (entry === undefined ? 0 : 1 << i), 0));
+  for (const entry of others) if (entry !== undefined) put16('user' in entry ? entry.at * 16 + keyCode(entry) : entry.at);
+  if (user !== undefined) put(valueCode(user, world));
+  if (actor === undefined) return;
+  const shared = actor.cell === world.subjects.get('u')?.cell;
+  put((actor.enabled ? 1 : 0) + (shared ? 2 : 0));
+  if (!shared) putCell(actor.cell, world);
+}
+
+/** The commit of a key; 15: it is nobody's. What else is in it is what that commit made of it. */
+const keyCode = ({ user, expires }: { readonly user: string; readonly expires: number }): number => (user === '' ? 15 : expires % 500);
+
 function putEntries(world: World): void {
-  const subject = world.subjects.get('u');
+  const subject = world.subjects.get('u') ?? world.absent.get('u');
   put(subject === undefined ? 0 : 1);
   if (subject !== undefined) {
     put(subject.at);
@@ -185,7 +215,8 @@ function putEntries(world: World): void {
     put(valueCode(target, world));
   }
   put(world.classes.size);
-  const cells = [...entriesOf(world.classes).values()].filter((cell) => cell !== subject?.cell);
+  const actor = world.subjects.get('a');
+  const cells = [...entriesOf(world.classes).values()].filter((cell) => cell !== subject?.cell && cell !== actor?.cell);
   for (const cell of cells.length > 1 ? cells.toSorted((a, b) => classCode(a) - classCode(b)) : cells) putCell(cell, world);
 }
 
@@ -198,9 +229,9 @@ function putCell(cell: ClassCell | null, world: World): void {
   put16(effectiveCode(cell.effective));
 }
 
-/** The groups `u0` to `u2` of a class: what else is in its key is always there. */
+/** The groups `u0` to `u2` of a class, and whether it is of those who were moved: what else is in its key is always there. */
 function classCode({ key }: ClassCell): number {
-  let code = 0;
+  let code = key.owner === 's' ? 0 : 8;
   for (const group of key.groups) if (group.length === 2) code |= 1 << Number(group[1]);
   return code;
 }
@@ -259,25 +290,32 @@ function putPull({ cursor, limit }: PullRequest, { server, head, kept, hole }: P
   put(hole);
 }
 
-/** No check of the model asks for a key. */
-const wantCode = (want: Want): number => (want.kind === 'class' ? 2 + classCode(want.cell) : want.kind === 'object' && want.as === 'subject' ? 0 : 1);
-
-/** Which cell is wanted: the subject's, the one in the map, or one that neither has. */
-function cellPlace(want: Want, { current }: Follower): number {
-  if (want.kind !== 'class' || current === null) return 0;
-  return (current.subjects.get('u')?.cell === want.cell ? 1 : 0) + (current.classes.get(want.cell.name) === want.cell ? 2 : 0);
+function wantCode(want: Want): number {
+  if (want.kind === 'class') return 2 + classCode(want.cell);
+  if (want.kind === 'key') return 18;
+  return want.as === 'subject' ? (want.id === 'u' ? 0 : 19) : want.id === 'x' ? 1 : 20;
 }
 
-function putFlights({ out, queue, batches }: Flights, { fills, follower }: State): void {
+/** Which cell is wanted: the subject's, the actor's, the one in the map, or one that none has. */
+function cellPlace(want: Want, { current }: Follower): number {
+  if (want.kind !== 'class' || current === null) return 0;
+  const { subjects } = current;
+  const whose = (subjects.get('u')?.cell === want.cell ? 1 : 0) + (subjects.get('a')?.cell === want.cell ? 4 : 0);
+  return whose + (current.classes.get(want.cell.name) === want.cell ? 2 : 0);
+}
+
+function putFlights({ out, queue, keyQueue, batches }: Flights, { fills, follower }: State): void {
   const rows: number[][] = [];
   for (const { want, answer, batch } of out.values()) {
     const row = [wantCode(want), cellPlace(want, follower), batches.has(batch) ? 1 : 0];
     const fill = fills.find((one) => one.batch === batch);
-    if (answer !== null) row.push(ids.get(answer.stamp.id)!, rowCode(answer.row), answer.grants.length === 0 ? 0 : grantsCode(answer.grants));
+    if (answer !== null)
+      row.push(ids.get(answer.stamp.id)!, want.kind === 'key' ? keyCode(answer.key ?? NOBODYS) : rowCode(answer.row), grantsCode(answer.grants));
     else if (fill?.seen) row.push(fill.seen.stamp, fill.seen.value, fills.indexOf(fill));
     rows.push(row);
   }
   for (const { want } of queue.values()) rows.push([wantCode(want), cellPlace(want, follower), 2]);
+  for (const { want } of keyQueue.values()) rows.push([wantCode(want), 0, 2]);
   const dead = fills.filter(({ batch }) => !batches.has(batch));
   put(rows.length * 8 + dead.length);
   for (const row of rows.toSorted((a, b) => a[0]! - b[0]!)) {
@@ -286,6 +324,8 @@ function putFlights({ out, queue, batches }: Flights, { fills, follower }: State
   }
   for (const { wants, seen } of dead) for (const want of wants) put16(wantCode(want) * 64 + (seen === null ? 0 : seen.stamp * 8 + seen.value));
 }
+
+const NOBODYS = { user: '', expires: 0 };
 
 function rowCode(row: { readonly enabled: boolean; readonly groups: readonly string[] } | null): number {
   if (row === null) return 32;

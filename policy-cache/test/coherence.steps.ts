@@ -10,20 +10,28 @@ import { newCheck } from './coherence.check.ts';
 import type { Code } from './coherence.code.ts';
 import { copyFollower } from './coherence.copy.ts';
 import type { Depth, Follower } from './coherence.copy.ts';
-import { classesReply, headOf, historyOf, loadReply, newDatabase, objectsReply, primaryOf, pullReply } from './coherence.database.ts';
+import { classesReply, headOf, historyOf, keysReply, loadReply, newDatabase, objectsReply, primaryOf, pullReply, touches } from './coherence.database.ts';
 import type { Database, Faults, Kind, Snapshot } from './coherence.database.ts';
 import { NO_FLEET, listed, passed } from './coherence.fleet.ts';
+import { newRequests } from './coherence.request.ts';
+import type { Service } from './coherence.request.ts';
 import { keyOf, numberOf } from './coherence.state.ts';
 import type { Fill, Load, Pull, State } from './coherence.state.ts';
 
 /** Kinds of things that happen, each of which a configuration can do without. */
-export type Chance = 'commit' | 'fault' | 'tick' | 'close' | 'link' | 'answer' | 'loss' | 'look' | 'evict';
+export type Chance = 'commit' | 'fault' | 'tick' | 'close' | 'link' | 'answer' | 'loss' | 'look' | 'evict' | 'request';
 
 export interface Configuration {
   readonly kinds: readonly Kind[];
   readonly commits: number;
-  /** What is there where the search begins: no world (`cold`), a world without entries, subject and class, or the target too. */
-  readonly start?: 'cold' | 'empty' | 'subject' | 'all';
+  /** What is there where the search begins: no world (`cold`), a world without entries, subject and class, the target (or the key) too, or what a request needs. */
+  readonly start?: 'cold' | 'empty' | 'subject' | 'all' | 'request';
+  /** Whoever has the key has logged in as its user. */
+  readonly acting?: boolean;
+  /** Between an answer and what a request does with it, other things happen. */
+  readonly gaps?: boolean;
+  /** Ticks after which the key's time is over. */
+  readonly ends?: number;
   readonly failOver?: 'keeps' | 'loses' | 'both';
   readonly trims?: boolean;
   /** Answers that nobody waits for any more arrive all the same, one of each kind. */
@@ -48,15 +56,19 @@ export interface Configuration {
   readonly faults?: Faults;
 }
 
-export function newSteps(code: Code, configuration: Configuration) {
+export function newSteps(code: Code, configuration: Configuration, service: Service | null) {
   const { kinds, commits, faults = {}, lease = 1, tick = 1_000, touched = 1, unasked = [] } = configuration;
+  const gaps = configuration.gaps === true;
   const [tokens, barriers] = [configuration.tokens === true, configuration.barriers === true];
   const unfenced = configuration.unfenced === true || faults.unfenced === true;
   const cap = lease + 1;
-  const check = newCheck(code, { kinds, commits, faults, lease, tick, tokens, barriers, touched, unasked });
+  const keyed = service !== null || kinds.some((kind) => touches(kind, 'k') && kind !== '*');
+  const check = newCheck(code, { kinds, commits, faults, lease, tick, tokens, barriers, keyed, gaps, touched, unasked });
+  const keys = { actor: configuration.acting === true ? 'a' : '', ends: configuration.ends === undefined ? NEVER : configuration.ends * tick };
+  const requests = service === null ? null : newRequests(check.asked, { vocabulary: check.settings.vocabulary, service, gaps });
   const nowhere: State = {
     follower: code.newFollower(),
-    database: newDatabase(cap),
+    database: newDatabase(cap, keys),
     server: -1,
     pulls: [],
     loads: [],
@@ -64,6 +76,8 @@ export function newSteps(code: Code, configuration: Configuration) {
     latest: null,
     reported: 0,
     fleet: NO_FLEET,
+    request: null,
+    wrong: null,
     barred: 0,
     now: 0,
   };
@@ -132,6 +146,15 @@ export function newSteps(code: Code, configuration: Configuration) {
     return { state: carryOut(state, follower, effects), answered: decision !== null };
   }
 
+  /** A request comes, or the one that waits looks again. */
+  function asked(state: State): { state: State; answered: boolean } {
+    const follower = copyFollower(state.follower, code.intact ? 'entries' : 'world');
+    const at = { ...state, follower };
+    const { request, effects, said } = requests!(at);
+    const wrong = said === null ? null : check.judgeRequest(at, said);
+    return { state: { ...carryOut(at, follower, effects), request, wrong }, answered: said !== null };
+  }
+
   function pulled(state: State, pull: Pull): State {
     const reply = pullReply(state.database, pull.seen, faults);
     const { report } = pull.seen.request;
@@ -150,6 +173,7 @@ export function newSteps(code: Code, configuration: Configuration) {
     const at = { ...seen, faults };
     const keys = wants.flatMap((want) => (want.kind === 'class' ? [want.cell.key] : []));
     if (keys.length > 0) return send(rest, { kind: 'classes', batch, reply: classesReply(state.database, keys, at) }, 'entries');
+    if (wants.some(({ kind }) => kind === 'key')) return send(rest, { kind: 'keys', batch, reply: keysReply(state.database, at) }, 'entries');
     const ids = [...new Set(wants.flatMap((want) => (want.kind === 'object' ? [want.id] : [])))];
     return send(rest, { kind: 'objects', batch, reply: objectsReply(state.database, ids, at) }, 'entries');
   }
@@ -158,7 +182,7 @@ export function newSteps(code: Code, configuration: Configuration) {
     return send({ ...state, fills: state.fills.filter((fill) => fill.batch !== batch) }, { kind: 'fill-failed', batch, names }, 'session');
   }
 
-  function evicted(state: State, from: 'subjects' | 'targets' | 'absent' | 'classes', key: string): State {
+  function evicted(state: State, from: Evictable, key: string): State {
     const follower = copyFollower(state.follower, 'entries');
     follower.current?.[from].delete(key);
     return { ...state, follower };
@@ -188,10 +212,15 @@ export function newSteps(code: Code, configuration: Configuration) {
     return barred === state.barred && reported === state.reported ? state : { ...state, barred, reported };
   }
 
-  const counted = { tick, cap, tokens, barriers };
-  const steps = { start, close, attach, beat, look, pulled, loaded, filled, failed, evicted };
-  return { ...steps, unfenced, answersPulls, isHeard, outcomes, cap, check, key: (state: State) => keyOf(state, counted) };
+  const counted = { tick, cap, tokens, barriers, keys: keyed, wall: configuration.ends === undefined ? 0 : configuration.ends + 2 };
+  const steps = { start, close, attach, beat, look, asked, pulled, loaded, filled, failed, evicted };
+  return { ...steps, keyed, unfenced, answersPulls, isHeard, outcomes, cap, check, key: (state: State) => keyOf(state, counted) };
 }
+/** Milliseconds that the wall clock of the model never comes to. */
+const NEVER = 1e12;
+
+export type Evictable = 'subjects' | 'targets' | 'absent' | 'classes' | 'keys' | 'absentKeys';
+
 /** What a statement may see: the head, and with a fault a stamp and a value of two different moments. */
 export function snapshots(database: Database, head: number, fault: 'before' | 'after' | undefined): Snapshot[] {
   const whole = { stamp: head, value: head };
