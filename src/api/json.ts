@@ -21,7 +21,9 @@ export function parseJsonObject(bytes: ArrayBuffer): Parsed {
   } catch {
     return { wrong: 'the body is not JSON' };
   }
-  return isObject(value) ? { value } : { wrong: 'the body must be a JSON object' };
+  if (!isObject(value)) return { wrong: 'the body must be a JSON object' };
+  const twice = repeatedName(text);
+  return twice === null ? { value } : { wrong: `the body has ${JSON.stringify(twice.slice(0, 80))} twice in one object: say it once` };
 }
 
 export function isObject(value: unknown): value is object {
@@ -43,4 +45,27 @@ function isDeep(text: string): boolean {
     } else if (character === '}' || character === ']') depth--;
   }
   return false;
+}
+
+/** A name that an object of this JSON has twice: one program goes by the first, another by the last. */
+function repeatedName(json: string): string | null {
+  const open: (Set<string> | null)[] = []; // null: a list
+  const colon = /\s*:/y;
+  for (let i = 0; i < json.length; i++) {
+    const character = json[i];
+    if (character === '{') open.push(new Set());
+    else if (character === '[') open.push(null);
+    else if (character === '}' || character === ']') open.pop();
+    else if (character === '"') {
+      const from = i;
+      for (i++; json[i] !== '"'; i++) if (json[i] === '\\') i++;
+      const names = open.at(-1) ?? null;
+      colon.lastIndex = i + 1;
+      if (names === null || !colon.test(json)) continue;
+      const name = JSON.parse(json.slice(from, i + 1)) as string;
+      if (names.has(name)) return name;
+      names.add(name);
+    }
+  }
+  return null;
 }

@@ -172,6 +172,8 @@ function needsOf(vocabulary: Vocabulary, { each, i, basis, at, shared }: NeedsOf
   const owner = basis.owners[i]!;
   const id = idOf(each);
   if (isReserved(id)) throw new Violation(at(i, 'id'), '1.1', `${JSON.stringify(id)} is reserved to the server; choose another id`);
+  // Before the names of the vocabulary are looked up: its refusal says which there are.
+  if (each.list === 'entities') resourceOf(vocabulary, { list: each.list, type: each.row.type }, at(i, 'type'));
   const [problem] =
     each.list === 'grants' ? [] : rowNameProblems(vocabulary, { list: each.list, row: { ...each.row, owner } } as Parameters<typeof rowNameProblems>[1], '');
   if (problem) throw new Violation(at(i, problem.path.replace(/^\./, '')), '2', problem.message);
