@@ -76,7 +76,10 @@ describe('malformed', () => {
   });
   test('a body that says a thing twice', async () => {
     for (const body of ['{"type":"DEVICE","id":"a","id":"b"}', '{"type":"DEVICE","id":"a","\\u0069d":"b"}', '{"type":"DEVICE","name":"{\\"","name" :"x"}'])
-      expect(await ask('POST /v1/entities', body), body).toMatchObject({ status: 400, body: { detail: expect.stringContaining('twice in one object') as string } });
+      expect(await ask('POST /v1/entities', body), body).toMatchObject({
+        status: 400,
+        body: { detail: expect.stringContaining('twice in one object') as string },
+      });
     expect(await ask('POST /v1/customers', '{"id":"deep","details":{"a":[{"b":1,"c":1},{"b":2}],"b":{"a":1}}}')).toMatchObject({ status: 201 });
   });
   test('a form is no JSON', async () => {

@@ -89,7 +89,8 @@ export async function readEach(db: Statements, who: Who, named: readonly Named[]
 function foundOf(known: ReadonlyMap<string, StoredObject>, { list, id }: Named): StoredObject {
   const found = known.get(id);
   if (found?.list !== list) {
-    const all = list === 'groups' && parseAllGroup(id) !== null ? ' that is read or changed: an All group holds everything of its type and owner by itself' : '';
+    const all =
+      list === 'groups' && parseAllGroup(id) !== null ? ' that is read or changed: an All group holds everything of its type and owner by itself' : '';
     throw new NotFound(`there is no ${singular(list)} ${JSON.stringify(id)}${all}`);
   }
   return found;

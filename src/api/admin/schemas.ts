@@ -48,9 +48,10 @@ function newIdProblem(id: string): string | null {
 const newId = anId(newIdProblem).openapi('NewId', {
   description: 'As Id, and not `*`, `.` or `..`, nor beginning with `all:`, `admins:`, `users:` or `role:`. Left out: one is made.',
 });
-const newOwnerId = anId(
-  (given) => newIdProblem(given) ?? (utf8Length(given) > 200 ? 'has 200 bytes at most (others are derived from it)' : null),
-).openapi('NewOwnerId', { description: 'As NewId, 200 bytes at most: the ids of predefined groups are derived from it.' });
+const newOwnerId = anId((given) => newIdProblem(given) ?? (utf8Length(given) > 200 ? 'has 200 bytes at most (others are derived from it)' : null)).openapi(
+  'NewOwnerId',
+  { description: 'As NewId, 200 bytes at most: the ids of predefined groups are derived from it.' },
+);
 
 /** Postgres stores no U+0000, and half a character is none. */
 // oxlint-disable-next-line no-control-regex

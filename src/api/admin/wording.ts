@@ -56,10 +56,7 @@ function words(issue: z.core.$ZodRawIssue): string | undefined {
         const told: unknown = typeof input === 'object' && input !== null ? Reflect.get(input, path?.at(-1) ?? '') : input;
         return wanted(alternatives(issue['options'].map(String)), said(told));
       }
-      return wanted(
-        alternatives(issue.errors.flatMap(([first]) => (first?.code === 'invalid_type' ? [kindWords(first.expected)] : []))),
-        kindOf(issue.input),
-      );
+      return wanted(alternatives(issue.errors.flatMap(([first]) => (first?.code === 'invalid_type' ? [kindWords(first.expected)] : []))), kindOf(issue.input));
     case 'too_small':
     case 'too_big': {
       const [bound, side] = issue.code === 'too_small' ? [issue.minimum, 'at least'] : [issue.maximum, 'at the most'];
