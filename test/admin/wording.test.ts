@@ -104,6 +104,15 @@ test('a method that a path has not is told which it has', async () => {
   expect((await ask('GET /v1/openapi.json')).status).toBe(200);
 });
 
+test('each operation of the document has a name of its own, for clients that are made of it', async () => {
+  const { paths } = (await ask('GET /v1/openapi.json')).body as {
+    readonly paths: Readonly<Record<string, Readonly<Record<string, { readonly operationId: string }>>>>;
+  };
+  const ids = Object.values(paths).flatMap((path) => Object.values(path).map(({ operationId }) => operationId));
+  expect(ids).toEqual([...new Set(ids)]);
+  expect(ids).toEqual(expect.arrayContaining(['getMe', 'postUsersBulkDelete', 'patchCustomersById', 'putEntitiesByIdOwner', 'deleteUsersByIdKeysByKey']));
+});
+
 describe('against a rule', () => {
   test('of members: which one', async () => {
     const words = '"tower" is not of the type and the owner of the group, which holds nothing else';

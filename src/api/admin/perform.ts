@@ -157,7 +157,7 @@ const RULES: Readonly<Record<string, readonly [rule: string, words: string, fiel
   object_fixed: ['1.1', 'tenant and type of an id never change, nor does the owner of a group'],
   membership_group_fkey: ['1.3', 'a group holds only entities of its own type and owner'],
   membership_member_fkey: ['1.3', 'a group holds only entities of its own type and owner'],
-  credential_login_key: ['5', 'another user logs in by this e-mail', 'email'],
+  credential_login_key: ['5', 'another user logs in by this e-mail'],
   group_permission_unique: ['1', 'this user group has this role on this entity group already'],
 };
 

@@ -180,6 +180,15 @@ async function bodyOf(c: Context, wrong: Wrong[]): Promise<() => unknown> {
   return () => value;
 }
 
+/** As clients that are made of the document call it: `patchUsersById`. */
+function operationOf(method: string, path: string): string {
+  const words = path.slice('/v1/'.length).split(/[/-]/);
+  return method + words.map((word) => (word.startsWith('{') ? `By${capital(word.slice(1, -1))}` : capital(word))).join('');
+}
+function capital(word: string): string {
+  return word.slice(0, 1).toUpperCase() + word.slice(1);
+}
+
 function documented<P, Q, B>({ method, path, summary, params, query, body, open, consumes, conditional, answer }: Route<P, Q, B>): RouteConfig {
   const { status, description, schema, media = 'application/json', tagged, changes } = answer;
   const headers = {
@@ -195,6 +204,8 @@ function documented<P, Q, B>({ method, path, summary, params, query, body, open,
   return {
     method,
     path,
+    operationId: operationOf(method, path),
+    tags: [path.split('/')[2] ?? ''],
     summary,
     security: open ? [] : [{ bearer: [] }],
     request: {
