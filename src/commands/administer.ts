@@ -48,7 +48,7 @@ export async function administerCommand(context: Context, asked: Asked): Promise
     if (asked.verb === 'list') return list(context, client, asked);
     const answer = await request(client, asked);
     const { body, etag, revision } = answer;
-    const text = textOf(asked, answer);
+    const text = textOf(asked, answer, client.address ?? '');
     // Of none there is nothing to say, not an empty line.
     if (context.json || text !== '') print(context, text, { ...body, ...(etag === null ? {} : { etag }), ...(revision === null ? {} : { revision }) });
     return 0;
@@ -134,13 +134,15 @@ function segment(id = ''): string {
   return encodeURIComponent(id);
 }
 
-function textOf({ verb, ids }: Asked, { body, etag, revision }: AdminAnswer): string {
+function textOf({ verb, ids }: Asked, { body, etag, revision }: AdminAnswer, address: string): string {
   const tail = revision === null ? '' : `\nrevision ${revision}`;
   if (verb === 'delete') return `removed ${ids[0] ?? ''}${tail}`;
   if (verb === 'unkey') return `removed ${ids[1] ?? ''}${tail}`;
   // Alone, so that it can be put where a token is wanted: GRANTGATE_CLIENT_TOKEN=$(grantgate user login-as ben)
   if (verb === 'login-as') return String(body['accessToken']);
-  if (verb === 'activate') return `${body['mailed'] === true ? 'mailed' : String(body['link'])}\ngood until ${String(body['expires'])}${tail}`;
+  // Without identity.local.linkUrl it is the path alone: of the listener that was asked.
+  const link = String(body['link']).replace(/^\//, `${address}/`);
+  if (verb === 'activate') return `${body['mailed'] === true ? 'mailed' : link}\ngood until ${String(body['expires'])}${tail}`;
   if (verb === 'end-session') return `${String(body['removed'])} ended${tail}`;
   if (verb === 'keys' || verb === 'sessions') return (body['items'] as readonly Readonly<Record<string, unknown>>[]).map(lineOf).join('\n');
   if (verb === 'add' || verb === 'remove') return `${String(body['added'])} added, ${String(body['removed'])} removed${tail}`;

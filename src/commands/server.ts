@@ -1,7 +1,7 @@
 // Which service does a command of the administration ask, and as whom? Or none: it is done straight on the database.
 
 import { InputError } from 'policy-cache';
-import { AdminRefusal, createAdminClient, type AdminClient, type AdminServer } from '../adminclient.ts';
+import { AdminRefusal, addressOf, createAdminClient, type AdminClient, type AdminServer } from '../adminclient.ts';
 import { printable } from '../printable.ts';
 import type { Context, ExitCode } from './host.ts';
 
@@ -15,7 +15,8 @@ export interface ServerFlags {
 /** To be closed. @throws InputError if there is no token, no such file, no database */
 async function clientOf(context: Context, flags: ServerFlags): Promise<AdminClient> {
   if (flags.direct === true) return (await import('./direct.ts')).directClient(context);
-  return { ...createAdminClient(serverOf(context, flags)), close: () => undefined };
+  const server = serverOf(context, flags);
+  return { ...createAdminClient(server), address: addressOf(server), close: () => undefined };
 }
 
 /** @throws InputError if there is no token, or no such file */
