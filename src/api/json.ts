@@ -50,22 +50,36 @@ function isDeep(text: string): boolean {
 /** A name that an object of this JSON has twice: one program goes by the first, another by the last. */
 function repeatedName(json: string): string | null {
   const open: (Set<string> | null)[] = []; // null: a list
-  const colon = /\s*:/y;
   for (let i = 0; i < json.length; i++) {
     const character = json[i];
     if (character === '{') open.push(new Set());
     else if (character === '[') open.push(null);
     else if (character === '}' || character === ']') open.pop();
-    else if (character === '"') {
-      const from = i;
-      for (i++; json[i] !== '"'; i++) if (json[i] === '\\') i++;
-      const names = open.at(-1) ?? null;
-      colon.lastIndex = i + 1;
-      if (names === null || !colon.test(json)) continue;
-      const name = JSON.parse(json.slice(from, i + 1)) as string;
-      if (names.has(name)) return name;
-      names.add(name);
-    }
+    if (character !== '"') continue;
+    const from = i;
+    i = endOfString(json, from);
+    const names = open.at(-1) ?? null;
+    if (names === null || !isName(json, i + 1)) continue;
+    const written = json.slice(from + 1, i);
+    const name = written.includes('\\') ? (JSON.parse(`"${written}"`) as string) : written;
+    if (names.has(name)) return name;
+    names.add(name);
   }
   return null;
+}
+
+/** Where the quote is that ends the string. */
+function endOfString(json: string, from: number): number {
+  for (let end = json.indexOf('"', from + 1); ; end = json.indexOf('"', end + 1)) {
+    let escapes = 0;
+    while (json[end - 1 - escapes] === '\\') escapes++;
+    if (escapes % 2 === 0) return end;
+  }
+}
+
+/** A colon is next. */
+function isName(json: string, behind: number): boolean {
+  let at = behind;
+  while (' \t\n\r'.includes(json[at] ?? ':')) at++;
+  return json[at] === ':';
 }
