@@ -108,6 +108,29 @@ test('the operator, who sees nothing inside of a tenant, is not shown a plan tha
   expect(await as(OPERATOR, 'diff -f tenants.yaml', { files: tenants })).toMatchObject({ code: 0 });
 });
 
+test('what an owner began with, and was taken away, comes back by a file of before; at another owner there is none of it', async () => {
+  await as('ada', 'customer create tower');
+  const file = {
+    'before.yaml': (
+      await cli(['export', '--tenant', 'acme', '--format', 'yaml'], { env: { ADMIN_DATABASE_URL: await behind.database.urlAs('grantgate_writer') } })
+    ).stdout,
+  };
+  for (const line of ['group delete users:tower', 'role delete role:user:tower']) expect(await as('ada', line), line).toMatchObject({ code: 0 });
+  expect((await as('ada', 'diff -f before.yaml', { files: file })).stdout).toContain('3 to make, 0 to change, 0 to move, 0 to remove');
+  expect(await as('ada', 'apply -f before.yaml --yes', { files: file })).toMatchObject({ code: 0, stderr: '' });
+  expect(await as('ada', 'diff -f before.yaml --prune', { files: file })).toMatchObject({ code: 0 });
+  for (const line of [
+    'group create users:tower2 --type USER',
+    'group create users:acme2 --type USER --owner tower',
+    'role create role:user:x --type GROUP --permissions []',
+  ])
+    expect(await as('ada', line), line).toMatchObject({ code: 1, stderr: expect.stringMatching(/reserved to the server.*rule 1\.1/) as string });
+  expect(await as('ada', 'group create users:tower --type USER --owner tower')).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('used already') as string,
+  });
+});
+
 test('bash completes files where a file is wanted, and the shells that there are', async () => {
   const { stdout } = await cli(['completion', 'bash']);
   const complete = (...words: readonly string[]): readonly string[] => {

@@ -48,6 +48,10 @@ function newIdProblem(id: string): string | null {
 const newId = anId(newIdProblem).openapi('NewId', {
   description: 'As Id, and not `*`, `.` or `..`, nor beginning with `all:`, `admins:`, `users:` or `role:`. Left out: one is made.',
 });
+/** What an owner began with may be made again, once it was taken away; that it is this owner's is seen where that is known (create.ts). */
+const againId = anId((given) => (/^(?:users|role):/.test(given) ? idProblem(given) : newIdProblem(given))).openapi('NewGroupId', {
+  description: 'As NewId, or that of a group or a role that its owner began with and has not any more: `users:<owner>`, `role:user:<owner>`.',
+});
 const newOwnerId = anId((given) => newIdProblem(given) ?? (utf8Length(given) > 200 ? 'has 200 bytes at most (others are derived from it)' : null)).openapi(
   'NewOwnerId',
   { description: 'As NewId, 200 bytes at most: the ids of predefined groups are derived from it.' },
@@ -124,14 +128,14 @@ export const objects = {
 } as const;
 
 const genericRole = z.strictObject({
-  id: newId.optional(),
+  id: againId.optional(),
   owner: owner.optional(),
   type: z.literal('GENERIC'),
   permissions,
   excluded: permissions.optional(),
   name: name.optional(),
 });
-const groupRole = z.strictObject({ id: newId.optional(), owner: owner.optional(), type: z.literal('GROUP'), permissions: operations, name: name.optional() });
+const groupRole = z.strictObject({ id: againId.optional(), owner: owner.optional(), type: z.literal('GROUP'), permissions: operations, name: name.optional() });
 
 /** What may be said of a new one. */
 export const created = {
@@ -151,7 +155,7 @@ export const created = {
       lastName: name.optional(),
     })
     .openapi('NewUser'),
-  groups: z.strictObject({ id: newId.optional(), type: word, owner: owner.optional(), name: name.optional() }).openapi('NewGroup'),
+  groups: z.strictObject({ id: againId.optional(), type: word, owner: owner.optional(), name: name.optional() }).openapi('NewGroup'),
   roles: z.discriminatedUnion('type', [genericRole, groupRole]).openapi('NewRole'),
   grants: z
     .strictObject({ id: newId.optional(), userGroup: id, role: id, entityGroup: id.optional(), name: name.optional() })
