@@ -60,4 +60,4 @@ export function refused({ host, json }: Context, { problem, message, status }: A
 }
 
 /** Understood, and not so; any other one was not understood, or cannot be done now. */
-const NO: ReadonlySet<number> = new Set([403, 404, 409, 412, 422]);
+const NO: ReadonlySet<number> = new Set([403, 404, 409, 412, 413, 422]);
