@@ -33,6 +33,8 @@ export interface AdminClient {
   items(path: string): AsyncGenerator<Readonly<Record<string, unknown>>>;
   /** Straight on the database every tenant is there; over the API what the token may see. */
   readonly everywhere?: Everywhere;
+  /** Of the service, without a slash at the end; absent: there is none. */
+  readonly address?: string;
   /** What it was opened for is done. */
   close(): void;
 }

@@ -3,7 +3,7 @@
 // 0: allow, or done · 1: deny, or not so · 2: cannot decide, or bad input (a wrong flag too). Results on stdout, problems on
 // stderr; with --json one JSON value each. What a command needs is loaded when it runs: the service does not wait for the demo, nor `generate` for the service.
 
-import { Command, CommanderError, Option } from 'commander';
+import { Argument, Command, CommanderError, Option } from 'commander';
 import { InputError, PolicyError } from 'policy-cache';
 import { addAdministration } from './commands/administer-cli.ts';
 import type { CheckQuestion } from './commands/check.ts';
@@ -218,7 +218,7 @@ Settings come from a file, the environment (GRANTGATE_*, DATABASE_URL) and flags
   addAdministration(program, { command: below, runs });
 
   command('completion', 'Completion for a shell, to be sourced', ['source <(grantgate completion bash)'])
-    .argument('<shell>', 'bash, zsh or fish')
+    .addArgument(new Argument('<shell>', 'whose').choices(['bash', 'zsh', 'fish']))
     .action(runs(async (context, shell: string) => (await import('./commands/completion.ts')).completionCommand(context, { shell, program })));
 
   command('healthcheck', 'Is the service of this configuration ready?', ['grantgate healthcheck', 'HEALTHCHECK CMD ["grantgate", "healthcheck"]']).action(

@@ -21,7 +21,9 @@ export function parseJsonObject(bytes: ArrayBuffer): Parsed {
   } catch {
     return { wrong: 'the body is not JSON' };
   }
-  return isObject(value) ? { value } : { wrong: 'the body must be a JSON object' };
+  if (!isObject(value)) return { wrong: 'the body must be a JSON object' };
+  const twice = repeatedName(text);
+  return twice === null ? { value } : { wrong: `the body has ${JSON.stringify(twice.slice(0, 80))} twice in one object: say it once` };
 }
 
 export function isObject(value: unknown): value is object {
@@ -43,4 +45,41 @@ function isDeep(text: string): boolean {
     } else if (character === '}' || character === ']') depth--;
   }
   return false;
+}
+
+/** A name that an object of this JSON has twice: one program goes by the first, another by the last. */
+function repeatedName(json: string): string | null {
+  const open: (Set<string> | null)[] = []; // null: a list
+  for (let i = 0; i < json.length; i++) {
+    const character = json[i];
+    if (character === '{') open.push(new Set());
+    else if (character === '[') open.push(null);
+    else if (character === '}' || character === ']') open.pop();
+    if (character !== '"') continue;
+    const from = i;
+    i = endOfString(json, from);
+    const names = open.at(-1) ?? null;
+    if (names === null || !isName(json, i + 1)) continue;
+    const written = json.slice(from + 1, i);
+    const name = written.includes('\\') ? (JSON.parse(`"${written}"`) as string) : written;
+    if (names.has(name)) return name;
+    names.add(name);
+  }
+  return null;
+}
+
+/** Where the quote is that ends the string. */
+function endOfString(json: string, from: number): number {
+  for (let end = json.indexOf('"', from + 1); ; end = json.indexOf('"', end + 1)) {
+    let escapes = 0;
+    while (json[end - 1 - escapes] === '\\') escapes++;
+    if (escapes % 2 === 0) return end;
+  }
+}
+
+/** A colon is next. */
+function isName(json: string, behind: number): boolean {
+  let at = behind;
+  while (' \t\n\r'.includes(json[at] ?? ':')) at++;
+  return json[at] === ':';
 }

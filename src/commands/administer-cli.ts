@@ -1,7 +1,7 @@
 // Which commands are there for the administration, one thing at a time or a whole file?
 
 import { Option, type Command } from 'commander';
-import { FIELDS, KINDS, type Kind } from './administer-fields.ts';
+import { FIELDS, FILTERS, KINDS, type Kind } from './administer-fields.ts';
 import type { Verb, VerbOptions } from './administer.ts';
 import type { ApplyFlags } from './apply.ts';
 import type { BootstrapOptions } from './bootstrap.ts';
@@ -28,10 +28,10 @@ function asked(command: Command): Command {
 }
 
 function fields(command: Command, kind: Kind, change: boolean): Command {
-  for (const { option, description, many, once } of FIELDS[kind]) {
+  for (const { option, description, many, once, clears } of FIELDS[kind]) {
     if (change && once) continue;
     if (many) command.addOption(new Option(option, description).argParser(repeated));
-    else command.option(option, description);
+    else command.option(option, change && clears ? `${description}; '' takes it away` : description);
   }
   return command;
 }
@@ -66,14 +66,11 @@ export function addAdministration(program: Command, { command, runs }: Registeri
           return (await import('./administer.ts')).administerCommand(context, { kind, verb: name, ids, options });
         }),
       );
-    const list = verb('list', '', 'Everything that you may read').option('--q <text>', 'whose name or id begins so');
-    if (kind !== 'tenant')
-      list
-        .option('--owner <id>', 'of this owner')
-        .option('--type <type>', 'of this type')
-        .addOption(new Option('--group <id>', 'in this group').argParser((id) => [id]));
+    const list = verb('list', '', 'Everything that you may read');
+    for (const { option, description, many } of FILTERS[kind])
+      list.addOption(many ? new Option(option, description).argParser((id) => [id]) : new Option(option, description));
     verb('get', ' <id>', 'As it is stored');
-    fields(verb('create', kind === 'grant' ? '' : ' [id]', 'Make one; an id is made when left out'), kind, false);
+    fields(verb('create', ' [id]', 'Make one; an id is made when left out'), kind, false);
     fields(verb('update', ' <id>', 'Change what is said'), kind, true).option('--if-match <tag>', 'only if it has this ETag');
     verb('delete', ' <id>', 'Remove it').option('--if-match <tag>', 'only if it has this ETag');
     if (kind === 'customer' || kind === 'user' || kind === 'entity')

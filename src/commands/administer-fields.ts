@@ -29,6 +29,8 @@ export interface Field {
   readonly many?: true;
   /** Not of a change: it never changes, or by another verb. */
   readonly once?: true;
+  /** An empty text takes it away. */
+  readonly clears?: true;
 }
 
 const parsed = (text: string, option: string): unknown => {
@@ -42,7 +44,7 @@ const flag = (text: string, option: string): boolean => {
 };
 
 const owner: Field = { option: '--owner <id>', description: 'a tenant or a customer; your own when left out', name: 'owner', once: true };
-const name: Field = { option: '--name <text>', description: "'' takes it away", name: 'name' };
+const name: Field = { option: '--name <text>', description: 'what people call it', name: 'name', clears: true };
 const groups: Field = { option: '--group <id>', description: 'that it is put into; may be repeated', name: 'groups', many: true, once: true };
 const type: Field = { option: '--type <type>', description: 'DEVICE, ASSET, …', name: 'type', once: true };
 
@@ -50,7 +52,7 @@ export const FIELDS: Readonly<Record<Kind, readonly Field[]>> = {
   tenant: [name],
   customer: [
     owner,
-    { option: '--title <text>', description: "'' takes it away", name: 'title' },
+    { option: '--title <text>', description: 'what people call it', name: 'title', clears: true },
     { option: '--details <yaml>', description: 'an object, YAML or JSON', name: 'details', read: parsed },
     groups,
   ],
@@ -58,9 +60,9 @@ export const FIELDS: Readonly<Record<Kind, readonly Field[]>> = {
     owner,
     groups,
     name,
-    { option: '--email <address>', description: "'' takes it away", name: 'email' },
-    { option: '--first-name <text>', description: "'' takes it away", name: 'firstName' },
-    { option: '--last-name <text>', description: "'' takes it away", name: 'lastName' },
+    { option: '--email <address>', description: 'where it gets mail, and by which it logs in', name: 'email', clears: true },
+    { option: '--first-name <text>', description: 'of the person', name: 'firstName', clears: true },
+    { option: '--last-name <text>', description: 'of the person', name: 'lastName', clears: true },
     { option: '--enabled <flag>', description: 'false: it may do nothing', name: 'enabled', read: flag },
   ],
   group: [{ ...type, description: 'of its members: USER, DEVICE, ASSET, CUSTOMER, …' }, owner, name],
@@ -80,15 +82,32 @@ export const FIELDS: Readonly<Record<Kind, readonly Field[]>> = {
   entity: [type, owner, groups, name],
 };
 
+type Filter = Pick<Field, 'option' | 'description' | 'many'>;
+const q: Filter = { option: '--q <text>', description: 'whose name or id begins so' };
+const ofOwner: Filter = { option: '--owner <id>', description: 'of this owner' };
+const ofType: Filter = { option: '--type <type>', description: 'of this type' };
+const inGroup: Filter = { option: '--group <id>', description: 'in this group', many: true };
+
+/** What a list of them may be narrowed by. */
+export const FILTERS: Readonly<Record<Kind, readonly Filter[]>> = {
+  tenant: [],
+  customer: [q, ofOwner, inGroup],
+  user: [{ ...q, description: 'whose name, id or e-mail begins so' }, ofOwner, inGroup],
+  group: [q, ofOwner, { ...ofType, description: 'of its members: USER, DEVICE, …' }],
+  role: [q, ofOwner, { ...ofType, description: 'GENERIC or GROUP' }],
+  grant: [q, ofOwner, { ...inGroup, description: 'given to the users of this group, or over it' }],
+  entity: [q, ofOwner, ofType, inGroup],
+};
+
 /** What the options say, as a body. `change`: an empty text takes a field away. */
 export function bodyOf(kind: Kind, options: Readonly<Record<string, unknown>>, change: boolean): Record<string, unknown> {
   const body: Record<string, unknown> = {};
-  for (const { option, name: field, read, many } of FIELDS[kind]) {
+  for (const { option, name: field, read, many, clears } of FIELDS[kind]) {
     const [flagName = ''] = option.split(' ');
     const given = options[camel(flagName.slice(2))];
     if (given === undefined) continue;
     if (many) body[field] = given;
-    else if (change && given === '') body[field] = null;
+    else if (change && clears && given === '') body[field] = null;
     else body[field] = read && typeof given === 'string' ? read(given, flagName) : given;
   }
   return body;

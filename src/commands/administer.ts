@@ -3,6 +3,7 @@
 import { InputError } from 'policy-cache';
 import type { AdminAnswer, AdminClient } from '../adminclient.ts';
 import { COLLECTION, bodyOf, type Kind } from './administer-fields.ts';
+import { printable } from '../printable.ts';
 import { lifetimeOf } from './lifetime.ts';
 import { print, type Context, type ExitCode } from './host.ts';
 import { refusable, type ServerFlags } from './server.ts';
@@ -46,7 +47,10 @@ export async function administerCommand(context: Context, asked: Asked): Promise
   return refusable(context, asked.options, async (client) => {
     if (asked.verb === 'list') return list(context, client, asked);
     const answer = await request(client, asked);
-    print(context, textOf(asked, answer), { ...answer.body, ...(answer.revision === null ? {} : { revision: answer.revision }) });
+    const { body, etag, revision } = answer;
+    const text = textOf(asked, answer, client.address ?? '');
+    // Of none there is nothing to say, not an empty line.
+    if (context.json || text !== '') print(context, text, { ...body, ...(etag === null ? {} : { etag }), ...(revision === null ? {} : { revision }) });
     return 0;
   });
 }
@@ -68,7 +72,7 @@ async function list({ host, json }: Context, client: AdminClient, { kind, option
 function request(client: AdminClient, { kind, verb, ids, options }: Asked): Promise<AdminAnswer> {
   const [id, ...rest] = ids;
   const collection = `/v1/${COLLECTION[kind]}`;
-  const at = `${collection}/${encodeURIComponent(id ?? '')}`;
+  const at = `${collection}/${verb === 'create' ? '' : segment(id)}`;
   const match = options.ifMatch === undefined ? {} : { ifMatch: options.ifMatch };
   switch (verb) {
     case 'get':
@@ -105,17 +109,17 @@ function request(client: AdminClient, { kind, verb, ids, options }: Asked): Prom
     case 'keys':
       return client.call('GET', `${at}/keys`);
     case 'unkey':
-      return client.call('DELETE', `${at}/keys/${encodeURIComponent(rest[0] ?? '')}`);
+      return client.call('DELETE', `${at}/keys/${segment(rest[0])}`);
     case 'activate':
       return kind === 'tenant'
-        ? client.call('POST', `${at}/administrator/${encodeURIComponent(rest[0] ?? '')}/activation`, { body: {} })
+        ? client.call('POST', `${at}/administrator/${segment(rest[0])}/activation`, { body: {} })
         : client.call('POST', `${at}/activation`, { body: options['mail'] === true ? { mail: true } : {} });
     case 'login-as':
       return client.call('POST', `${at}/login`, { body: { lifetime: lifetimeOf(options.ttl ?? '') } });
     case 'sessions':
       return client.call('GET', `${at}/sessions`);
     case 'end-session':
-      return client.call('DELETE', `${at}/sessions${rest[0] === undefined ? '' : `/${encodeURIComponent(rest[0])}`}`);
+      return client.call('DELETE', `${at}/sessions${rest[0] === undefined ? '' : `/${segment(rest[0])}`}`);
     case 'list':
       throw new Error('a list is no single request');
     default:
@@ -123,21 +127,31 @@ function request(client: AdminClient, { kind, verb, ids, options }: Asked): Prom
   }
 }
 
-function textOf({ verb, ids }: Asked, { body, revision }: AdminAnswer): string {
+/** @throws InputError if it would be taken for another part of the path */
+function segment(id = ''): string {
+  if (id === '') throw new InputError('id', 'is never empty');
+  if (id === '.' || id === '..') throw new InputError('id', `${JSON.stringify(id)} cannot be named in a path`);
+  return encodeURIComponent(id);
+}
+
+function textOf({ verb, ids }: Asked, { body, etag, revision }: AdminAnswer, address: string): string {
   const tail = revision === null ? '' : `\nrevision ${revision}`;
   if (verb === 'delete') return `removed ${ids[0] ?? ''}${tail}`;
   if (verb === 'unkey') return `removed ${ids[1] ?? ''}${tail}`;
   // Alone, so that it can be put where a token is wanted: GRANTGATE_CLIENT_TOKEN=$(grantgate user login-as ben)
   if (verb === 'login-as') return String(body['accessToken']);
-  if (verb === 'activate') return `${body['mailed'] === true ? 'mailed' : String(body['link'])}\ngood until ${String(body['expires'])}${tail}`;
+  // Without identity.local.linkUrl it is the path alone: of the listener that was asked.
+  const link = String(body['link']).replace(/^\//, `${address}/`);
+  if (verb === 'activate') return `${body['mailed'] === true ? 'mailed' : link}\ngood until ${String(body['expires'])}${tail}`;
   if (verb === 'end-session') return `${String(body['removed'])} ended${tail}`;
   if (verb === 'keys' || verb === 'sessions') return (body['items'] as readonly Readonly<Record<string, unknown>>[]).map(lineOf).join('\n');
   if (verb === 'add' || verb === 'remove') return `${String(body['added'])} added, ${String(body['removed'])} removed${tail}`;
-  return lineOf(body) + tail;
+  // The tag is what --if-match takes.
+  return lineOf(body) + (etag === null ? '' : `\netag ${etag}`) + tail;
 }
 
 /** The id, then the other fields. */
 function lineOf({ id, ...fields }: Readonly<Record<string, unknown>>): string {
   const words = Object.entries(fields).map(([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`);
-  return [String(id), ...words].join('  ');
+  return [String(id), ...words].map(printable).join('  ');
 }

@@ -4,6 +4,7 @@ import { InputError, parseAllGroup } from 'policy-cache';
 import { formatImportProblem, type ImportRow } from 'policy-cache/postgres';
 import type { AdminClient } from '../adminclient.ts';
 import { LISTS, planOf, type List, type Plan, type Row, type Step, type StoredWorld } from '../applyplan.ts';
+import { printable } from '../printable.ts';
 import { loadVocabulary } from '../policy.ts';
 import { worldRows } from '../worldstream.ts';
 import type { Context, ExitCode } from './host.ts';
@@ -17,7 +18,7 @@ export interface ApplyFlags extends ServerFlags {
 
 export async function diffCommand(context: Context, flags: ApplyFlags): Promise<ExitCode> {
   return refusable(context, flags, async (client) => {
-    const plan = await planned(context, client, flags);
+    const plan = await planned(context, client, { ...flags, asks: false });
     show(context, plan);
     return plan.steps.length === 0 ? 0 : 1;
   });
@@ -26,8 +27,10 @@ export async function diffCommand(context: Context, flags: ApplyFlags): Promise<
 export async function applyCommand(context: Context, flags: ApplyFlags): Promise<ExitCode> {
   const { host, json } = context;
   return refusable(context, flags, async (client) => {
-    const plan = await planned(context, client, flags);
+    const plan = await planned(context, client, { ...flags, asks: flags.yes !== true });
     if (!json || plan.steps.length === 0) show(context, plan);
+    // One JSON value goes to stdout, at the end; nobody says yes to what he has not seen.
+    else if (flags.yes !== true) host.stderr.write(planText(plan));
     if (plan.steps.length === 0) return 0;
     if (flags.yes !== true && !(await agreed(context))) {
       host.stderr.write('nothing was changed\n');
@@ -53,9 +56,9 @@ export async function applyCommand(context: Context, flags: ApplyFlags): Promise
   });
 }
 
-async function planned({ config, host }: Context, client: AdminClient, flags: ApplyFlags): Promise<Plan> {
-  if (flags.file.filter((file) => file === '-').length > 0 && flags.yes !== true)
-    throw new InputError('--file', '- is standard input, and nobody could be asked then: say --yes, or name a file');
+async function planned({ config, host }: Context, client: AdminClient, flags: ApplyFlags & { readonly asks: boolean }): Promise<Plan> {
+  const { asks } = flags;
+  if (asks && flags.file.includes('-')) throw new InputError('--file', '- is standard input, and nobody could be asked then: say --yes, or name a file');
   const { settings } = config();
   const vocabulary = loadVocabulary({ vocabulary: settings.vocabulary.file, readFile: host.readFile });
   const inputs = flags.file.map((file) => ({ file: file === '-' ? 'standard input' : file, pieces: file === '-' ? host.stdin : opened(file, host.openFile) }));
@@ -66,6 +69,11 @@ async function planned({ config, host }: Context, client: AdminClient, flags: Ap
   if (problems.length > 0)
     throw new InputError('--file', [...worlds.withFieldLines(problems).map(formatImportProblem), ...(omitted > 0 ? [`… and ${omitted} more`] : [])].join('\n'));
   const { world, operator, caller } = await storedWorld(client, rows);
+  const inside = operator && client.everywhere === undefined ? rows.find(({ kind, implied }) => kind !== 'tenant' && implied !== true) : undefined;
+  if (inside !== undefined) {
+    const message = 'is inside of a tenant, of which the operator sees and changes nothing: ask as one of its users, or straight on the database (--direct)';
+    throw new InputError('--file', formatImportProblem({ ...inside, field: '', message, fix: '' }));
+  }
   const whole = planOf(rows, world, { prune: flags.prune === true, caller });
   // A file may tell of the tenant that it is of; only the operator could change it.
   const plan = operator ? whole : { ...whole, steps: whole.steps.filter(({ list, kind }) => list !== 'tenants' || kind !== 'update') };
@@ -171,15 +179,17 @@ async function make(client: AdminClient, steps: readonly Step[]): Promise<string
 
 const MARKS: Readonly<Record<Step['kind'], string>> = { create: '+', share: '+', move: '>', update: '~', members: '~', delete: '-' };
 
-function show({ host, json }: Context, { steps }: Plan): void {
-  if (json) return void host.stdout.write(`${JSON.stringify({ steps })}\n`);
-  if (steps.length === 0) return void host.stdout.write('nothing to do: what is there is what the files say\n');
-  for (const step of steps) host.stdout.write(`${MARKS[step.kind]} ${step.list.padEnd(9)} ${step.id}${wordsOf(step)}\n`);
+function show({ host, json }: Context, plan: Plan): void {
+  host.stdout.write(json ? `${JSON.stringify({ steps: plan.steps })}\n` : planText(plan));
+}
+
+function planText({ steps }: Plan): string {
+  if (steps.length === 0) return 'nothing to do: what is there is what the files say\n';
+  const lines = steps.map((step) => `${MARKS[step.kind]} ${step.list.padEnd(9)} ${printable(step.id)}${wordsOf(step)}\n`);
   const count = (...kinds: readonly Step['kind'][]): number => steps.filter(({ kind }) => kinds.includes(kind)).length;
   const along = steps.reduce((sum, step) => sum + (step.kind === 'delete' ? (step.with ?? []).length : 0), 0);
-  host.stdout.write(
-    `${count('create', 'share')} to make, ${count('update', 'members')} to change, ${count('move')} to move, ${count('delete') + along} to remove\n`,
-  );
+  const sum = `${count('create', 'share')} to make, ${count('update', 'members')} to change, ${count('move')} to move, ${count('delete') + along} to remove\n`;
+  return lines.join('') + sum;
 }
 
 function wordsOf(step: Step): string {
@@ -190,18 +200,18 @@ function wordsOf(step: Step): string {
       return `  ${short(Object.fromEntries(fields))}`;
     }
     case 'move':
-      return `  ${step.from} → ${step.owner}`;
+      return `  ${printable(step.from)} → ${printable(step.owner)}`;
     case 'update':
       return `  ${Object.entries(step.change)
         .map(([field, value]) => `${field}: ${short(step.before[field])} → ${short(value)}`)
         .join('; ')}`;
     case 'members':
       return (
-        [...step.add.map((id) => `  +${id}`), ...step.remove.map((id) => `  -${id}`)].slice(0, 10).join('') +
+        [...step.add.map((id) => `  +${printable(id)}`), ...step.remove.map((id) => `  -${printable(id)}`)].slice(0, 10).join('') +
         (step.add.length + step.remove.length > 10 ? '  …' : '')
       );
     case 'delete':
-      return (step.with ?? []).map((id) => `\n- ${'grants'.padEnd(9)} ${id}  goes with ${step.id}`).join('');
+      return (step.with ?? []).map((id) => `\n- ${'grants'.padEnd(9)} ${printable(id)}  goes with ${printable(step.id)}`).join('');
     default:
       return step satisfies never;
   }
@@ -209,7 +219,7 @@ function wordsOf(step: Step): string {
 
 function short(value: unknown): string {
   const text = JSON.stringify(value) ?? 'nothing';
-  return text.length > 100 ? `${text.slice(0, 100)}…` : text;
+  return printable(text.length > 100 ? `${text.slice(0, 100)}…` : text);
 }
 
 /** Nothing but a yes is one: the end of the input is a no. */

@@ -8,10 +8,12 @@ export function completionCommand({ host }: Context, { shell, program }: { reado
   const words = wordsOf(program, '');
   switch (shell) {
     case 'bash':
-      host.stdout.write(bash(words));
+      host.stdout.write(bash(words, fileOptions(program)));
       return 0;
     case 'zsh':
-      host.stdout.write(`(( $+functions[compdef] )) || { autoload -U compinit && compinit }\nautoload -U +X bashcompinit && bashcompinit\n${bash(words)}`);
+      host.stdout.write(
+        `(( $+functions[compdef] )) || { autoload -U compinit && compinit }\nautoload -U +X bashcompinit && bashcompinit\n${bash(words, fileOptions(program))}`,
+      );
       return 0;
     case 'fish':
       host.stdout.write(fish(words));
@@ -25,12 +27,19 @@ export function completionCommand({ host }: Context, { shell, program }: { reado
 type Words = ReadonlyMap<string, readonly string[]>;
 
 function wordsOf(command: Command, at: string): Words {
-  const own = [...command.commands.map((each) => each.name()), ...command.options.flatMap(({ long }) => long ?? []), '--help'];
+  const arguments_ = command.registeredArguments.flatMap(({ argChoices }) => argChoices ?? []);
+  const own = [...arguments_, ...command.commands.map((each) => each.name()), ...command.options.flatMap(({ long }) => long ?? []), '--help'];
   const below = command.commands.flatMap((each) => [...wordsOf(each, at === '' ? each.name() : `${at} ${each.name()}`)]);
   return new Map([[at, own], ...below]);
 }
 
-function bash(words: Words): string {
+/** Options that take the name of a file. */
+function fileOptions(command: Command): readonly string[] {
+  const own = command.options.flatMap(({ flags, short, long }) => (flags.includes('<file') ? [short, long] : []));
+  return [...new Set([...own, ...command.commands.flatMap(fileOptions)])].filter((flag) => flag !== undefined);
+}
+
+function bash(words: Words, files: readonly string[]): string {
   const cases = [...words].map(([at, own]) => `    '${at}') words='${own.join(' ')}' ;;`);
   return `_grantgate() {
   local at='' word words=''
@@ -38,6 +47,9 @@ function bash(words: Words): string {
     case "$word" in -*) break ;; esac
     case " ${[...words.keys()].filter((at) => at !== '').join(' , ')} " in *" \${at:+$at }$word "*) at="\${at:+$at }$word" ;; *) break ;; esac
   done
+  case "\${COMP_WORDS[COMP_CWORD - 1]}" in
+    ${files.join('|')}) COMPREPLY=($(compgen -f -- "\${COMP_WORDS[COMP_CWORD]}")); return ;;
+  esac
   case "$at" in
 ${cases.join('\n')}
   esac

@@ -21,6 +21,7 @@ export async function loginCommand(context: Context, { email, server: flag }: Lo
     return 0;
   } catch (error) {
     if (!(error instanceof AdminRefusal)) throw error;
+    if (error.problem['reason'] === 'no-credential') throw new InputError('login', 'nobody logs in at this service: identity.local.enabled is not set there');
     return refused(context, error);
   }
 }

@@ -1,7 +1,8 @@
 // Which service does a command of the administration ask, and as whom? Or none: it is done straight on the database.
 
 import { InputError } from 'policy-cache';
-import { AdminRefusal, createAdminClient, type AdminClient, type AdminServer } from '../adminclient.ts';
+import { AdminRefusal, addressOf, createAdminClient, type AdminClient, type AdminServer } from '../adminclient.ts';
+import { printable } from '../printable.ts';
 import type { Context, ExitCode } from './host.ts';
 
 export interface ServerFlags {
@@ -14,7 +15,8 @@ export interface ServerFlags {
 /** To be closed. @throws InputError if there is no token, no such file, no database */
 async function clientOf(context: Context, flags: ServerFlags): Promise<AdminClient> {
   if (flags.direct === true) return (await import('./direct.ts')).directClient(context);
-  return { ...createAdminClient(serverOf(context, flags)), close: () => undefined };
+  const server = serverOf(context, flags);
+  return { ...createAdminClient(server), address: addressOf(server), close: () => undefined };
 }
 
 /** @throws InputError if there is no token, or no such file */
@@ -51,6 +53,11 @@ export async function refusable(context: Context, flags: ServerFlags, work: (cli
 }
 
 export function refused({ host, json }: Context, { problem, message, status }: AdminRefusal): ExitCode {
-  host.stderr.write(json ? `${JSON.stringify({ error: problem })}\n` : `grantgate: ${message}\n`);
-  return status === 400 || status === 401 || status >= 500 ? 2 : 1;
+  const isElsewhere = problem['code'] === 'no-path';
+  const why = isElsewhere ? '; the service has no such thing: its administration wants ADMIN_DATABASE_URL, logging in identity.local.enabled' : '';
+  host.stderr.write(json ? `${JSON.stringify({ error: problem })}\n` : `grantgate: ${printable(message)}${why}\n`);
+  return NO.has(status) && !isElsewhere ? 1 : 2;
 }
+
+/** Understood, and not so; any other one was not understood, or cannot be done now. */
+const NO: ReadonlySet<number> = new Set([403, 404, 409, 412, 413, 422]);

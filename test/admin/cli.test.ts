@@ -85,7 +85,8 @@ test('one thing at a time, with exit codes that scripts can use', async () => {
   });
   expect(await as('ada', ['customer', 'create', 'mill'])).toMatchObject({ code: 1, stderr: expect.stringContaining('is used already') as string });
   expect(await as('ada', ['customer', 'update', 'mill', '--title', '', '--details', '{floor: 3}', '--json'])).toMatchObject({ code: 0 });
-  expect(JSON.parse((await as('ada', ['customer', 'get', 'mill', '--json'])).stdout)).toEqual({ id: 'mill', owner: 'acme', groups: [], details: { floor: 3 } });
+  const mill = { id: 'mill', owner: 'acme', groups: [], details: { floor: 3 } };
+  expect(JSON.parse((await as('ada', ['customer', 'get', 'mill', '--json'])).stdout)).toEqual({ ...mill, etag: expect.any(String) as string });
   expect(await as('ada', ['user', 'create', 'mia', '--owner', 'mill', '--group', 'users:mill'])).toMatchObject({ code: 0 });
   expect(await as('mia', ['user', 'delete', 'ada'])).toMatchObject({ code: 1, stderr: expect.stringMatching(/rule 6e/) as string });
   expect(await as('mia', ['customer', 'list'])).toMatchObject({ code: 0, stdout: expect.stringMatching(/^mill {2}.*\n$/) as string });

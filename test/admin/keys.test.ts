@@ -87,7 +87,7 @@ describe('the calls', () => {
     for (const expires of ['tomorrow', '2100-01-01', 'infinity', 5]) expect(await ends({ expires })).toBe('400 expires');
     for (const lifetime of [0, -1, 1.5, 1e12, '60']) expect(await ends({ lifetime })).toBe('400 lifetime');
     expect(await ends({ lifetime: 60, expires: soon.toISOString() })).toBe('400 lifetime');
-    expect(await ends({ hash: 'mine' })).toBe('400 body');
+    expect(await ends({ hash: 'mine' })).toBe('400 hash');
   });
 
   test('to whom it may: WRITE on the user, and nobody is taken over who has more', async () => {

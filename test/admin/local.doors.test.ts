@@ -156,7 +156,10 @@ describe('at two sidecars', () => {
     expect((await cli(['login', '--email', 'ben@acme.example', ...at], { stdin: typed('') })).stderr).toContain('password: is missing');
     const env = { GRANTGATE_CLIENT_TOKEN: await tokenFor('ada') };
     const link = await cli(['user', 'activate', 'ben', ...at], { env });
-    expect(link).toMatchObject({ code: 0, stdout: expect.stringMatching(/^\/v1\/auth\/set-password#token=ga_[\w-]{43}\ngood until 20/) as unknown });
+    expect(link).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+\/v1\/auth\/set-password#token=ga_[\w-]{43}\ngood until 20/) as unknown,
+    });
     const mail = await cli(['user', 'activate', 'ben', '--mail', ...at], { env });
     expect([mail.code, mail.stderr]).toEqual([1, expect.stringContaining('identity.local.mail.url')]);
     const operator = { GRANTGATE_CLIENT_TOKEN: OPERATOR };

@@ -302,7 +302,8 @@ test('too often, and not there at all, are told as such', async () => {
 });
 
 test('a mail that cannot be sent is no link for anybody, and nothing of it is in a log', async () => {
-  await changed('ada', 'PATCH /v1/users/dan', { email: 'dan@acme.example, eve@acme.example' });
+  // As an import may have left it: the administration takes one address alone.
+  await behind.sql`update grantgate.user_account set email = 'dan@acme.example, eve@acme.example' where id = 'dan'`;
   const token = await tokenFor('ada');
   const sent = mail.arrived.length;
   expect(await ask('POST /v1/users/dan/activation', { mail: true }, token)).toMatchObject({ status: 422, body: { field: 'email' } });

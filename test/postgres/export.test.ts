@@ -13,6 +13,7 @@ import { FORMATS, type Format } from '../../src/exportformat.ts';
 import { textInput } from '../../src/worldstream.ts';
 import { startPair } from '../support/standby.ts';
 import { servers, startPostgres, type TestServer } from '../support/postgres.ts';
+import { until } from '../support/until.ts';
 import { dump, grantsOf, grantsOver, oddities, remove, treeOf, withoutGrants, type Dump } from './export.stored.ts';
 import { awkwardText, awkwardWorlds, changeBySql, draws } from './export.worlds.ts';
 import { entity, group, member, seed as seedWorld, tenant } from './fixture.ts';
@@ -230,6 +231,33 @@ describe.each(servers)('on %s', (kind) => {
         'the reader has gone',
       );
       expect((await exported(sql)).report.counts.entities).toBe(2);
+    });
+  });
+
+  test('rows that are slowly written: the last ones, and the end behind them, have come before they are asked for', async () => {
+    await inDatabases(1, async (sql) => {
+      const customers = Array.from({ length: 45 }, (_, i) => `{"kind":"customers","id":"c${i}","owner":"t"}`);
+      await loaded(sql, 'w.ndjson', ['{"kind":"tenants","id":"t"}', ...customers].join('\n'));
+      const [{ name }] = await sql<[{ name: string }]>`select current_database() as name`;
+      const watching = openPool({ url: server.url, max: 1 });
+      const hasAll = async (): Promise<boolean> => {
+        const [row] = await watching`select from pg_stat_activity where datname = ${name} and state = 'idle in transaction' and query like '%customer%'`;
+        return row !== undefined;
+      };
+      try {
+        let asked = 0;
+        const lines: string[] = [];
+        const rows = async (list: string, piece: Uint8Array): Promise<void> => {
+          if (list !== 'customers') return;
+          // The batch behind this one is the last: its rows, and that there are no more, are here before anybody wants them.
+          if (++asked === 2) await until(hasAll, 'the end of the customers');
+          lines.push(...Buffer.from(piece).toString().trimEnd().split('\n'));
+        };
+        await exportRows(sql, { begin: async () => undefined, rows });
+        expect([asked, lines.length]).toEqual([3, 45]);
+      } finally {
+        await watching.end({ timeout: 5 });
+      }
     });
   });
 

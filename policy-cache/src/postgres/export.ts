@@ -125,7 +125,8 @@ async function* ahead<T>(link: Link, batches: AsyncIterable<T>): AsyncGenerator<
   const ask = (): Promise<IteratorResult<T>> =>
     new Promise((resolve, reject) => {
       abandon = reject;
-      (link.alive ? iterator.next() : link.ended).then(resolve, reject);
+      // Not what an iterator owes: of a cursor that has ended meanwhile the client answers with a result that is no promise.
+      Promise.resolve(link.alive ? iterator.next() : link.ended).then(resolve, reject);
     });
   let next = ask();
   for (let got = await next; got.done !== true; got = await next) {

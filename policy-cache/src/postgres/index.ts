@@ -62,6 +62,7 @@ export {
   readGrants,
   readHangingGrants,
   readObjects,
+  readStray,
   removeMembers,
   removeObjects,
   updateObject,

@@ -270,6 +270,17 @@ export async function addMembers(db: Statements, group: StoredObject, ids: reado
   return rows.map(({ id }) => id);
 }
 
+/** The first of these that could not be a member of the group; null: each could. */
+export async function readStray(db: Statements, { tenant, type, owner }: StoredObject, ids: readonly string[]): Promise<string | null> {
+  const [row] = await db.rows<{ id: string }>(
+    `select m.id from unnest($4::text[]) with ordinality m (id, at)
+      where not exists (select from grantgate.object o where o.id = m.id and o.tenant = $1 and o.type = $2 and o.owner = $3 and o.kind <> 'group')
+      order by m.at limit 1`,
+    [tenant, type, owner, arrayLiteral(ids)],
+  );
+  return row?.id ?? null;
+}
+
 /** @returns those that were in it */
 export async function removeMembers(db: Statements, group: string, ids: readonly string[]): Promise<readonly string[]> {
   const rows = await db.rows<{ id: string }>('delete from grantgate.membership where group_id = $1 and member_id = any ($2::text[]) returning member_id id', [

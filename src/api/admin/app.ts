@@ -18,7 +18,7 @@ import { keyRoutes, type KeyParts } from './keys.ts';
 import { readOne } from './model.ts';
 import type { Caller } from './needs.ts';
 import { reported, type ReportParts } from './reported.ts';
-import { createRoutes, type AdminEnv } from './route.ts';
+import { createRoutes, isJson, type AdminEnv } from './route.ts';
 import * as schemas from './schemas.ts';
 import { tenantRoutes } from './tenants.ts';
 
@@ -45,7 +45,11 @@ const limited = (maxSize: number): MiddlewareHandler<AdminEnv> =>
 
 const jsonObject: MiddlewareHandler<AdminEnv> = async (c, next) => {
   if (!WITH_BODY.has(c.req.method)) return next();
-  const body = parseJsonObject(await c.req.arrayBuffer());
+  const bytes = await c.req.arrayBuffer();
+  // A form is told that it is none of what is read here, not where it is no JSON.
+  if (bytes.byteLength > 0 && !isJson(c))
+    return problem({ status: 415, code: 'media-type', detail: 'Content-Type: must be application/json', more: { field: 'Content-Type' } });
+  const body = parseJsonObject(bytes);
   return 'wrong' in body ? problem({ status: 400, code: 'bad-request', detail: body.wrong }) : next();
 };
 
@@ -107,5 +111,11 @@ export function adminRoutes(parts: AdminParts): Hono<AdminEnv> {
 
   let document: object | null = null;
   app.get('/v1/openapi.json', () => reply((document ??= routes.document(version))));
+  app.all('/v1/*', async (c, next) => {
+    const methods = routes.methodsOf(c.req.path);
+    if (methods.length === 0) return next();
+    const allow = methods.join(', ');
+    return problem({ status: 405, code: 'method', detail: `${c.req.method} is not asked here: ${allow}`, headers: { allow } });
+  });
   return app;
 }

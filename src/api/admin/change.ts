@@ -7,6 +7,7 @@ import {
   changeOwner,
   readGrants,
   readObjects,
+  readStray,
   removeMembers,
   removeObjects,
   updateObject,
@@ -206,6 +207,13 @@ export function membersAction(
         { kind: 'read-all', resource, owner: object.owner ?? '', targets: [...add, ...remove] },
         ...grants.map(coverOf),
       ];
+    },
+    async misfit(db, { object }) {
+      const stray = await readStray(db, object, add);
+      if (stray === null) return null;
+      // Not whose it is: whoever may add to a group need not be allowed to read it.
+      const words = `${JSON.stringify(stray)} is not of the type and the owner of the group, which holds nothing else`;
+      return new Violation(`add[${add.indexOf(stray)}]`, '1.3', words);
     },
     async apply(db, { object }) {
       const left = remove.length === 0 ? [] : await removeMembers(db, group, remove);

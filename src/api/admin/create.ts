@@ -1,6 +1,6 @@
 // What makes a new object, what is read for it, and what must the caller be allowed? (semantics 1.2, 4.7, 5)
 
-import { ANY, grantId, isReserved, predefinedOf, rowNameProblems } from 'policy-cache';
+import { ANY, grantId, isReserved, predefinedIds, predefinedOf, rowNameProblems } from 'policy-cache';
 import type { Permissions, Vocabulary } from 'policy-cache';
 import { insertObjects, readGrants, readObjects, type NewObject, type Statements, type StoredGrant, type StoredObject } from 'policy-cache/postgres';
 import { allUsersOf, coverOf, groupSide, handedGrant, readChain, readOwn, resourceOf, rowIdsOf, singular, type GroupSide } from './model.ts';
@@ -171,7 +171,10 @@ interface NeedsOf {
 function needsOf(vocabulary: Vocabulary, { each, i, basis, at, shared }: NeedsOf): readonly Need[] {
   const owner = basis.owners[i]!;
   const id = idOf(each);
-  if (isReserved(id)) throw new Violation(at(i, 'id'), '1.1', `${JSON.stringify(id)} is reserved to the server; choose another id`);
+  if (isReserved(id) && !isBegunWith(each, owner))
+    throw new Violation(at(i, 'id'), '1.1', `${JSON.stringify(id)} is reserved to the server; choose another id`);
+  // Before the names of the vocabulary are looked up: its refusal says which there are.
+  if (each.list === 'entities') resourceOf(vocabulary, { list: each.list, type: each.row.type }, at(i, 'type'));
   const [problem] =
     each.list === 'grants' ? [] : rowNameProblems(vocabulary, { list: each.list, row: { ...each.row, owner } } as Parameters<typeof rowNameProblems>[1], '');
   if (problem) throw new Violation(at(i, problem.path.replace(/^\./, '')), '2', problem.message);
@@ -188,6 +191,13 @@ function needsOf(vocabulary: Vocabulary, { each, i, basis, at, shared }: NeedsOf
     // All of its owner's users are in the All group, this one too: nobody makes a user who has more than it has itself.
     ...(each.list === 'users' ? basis.grants.filter(({ userGroup }) => userGroup === allUsersOf(owner) || named.includes(userGroup)).map(coverOf) : []),
   ];
+}
+
+/** It is what the owner had to begin with (semantics 1.2): once gone it may come back, as from an import. */
+function isBegunWith(each: NewRow, owner: string): boolean {
+  const { groups, roles } = predefinedIds(owner);
+  if (each.list === 'groups') return each.row.type === 'USER' && groups.some((id) => id === each.row.id);
+  return each.list === 'roles' && each.row.type === 'GENERIC' && roles.some((id) => id === each.row.id);
 }
 
 /** An explicit group of this type and owner. */

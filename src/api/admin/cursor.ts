@@ -4,12 +4,12 @@
 // encrypted, and bound to who asked for what. It proves nothing: every row of every page is judged.
 
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
-import { HTTPException } from 'hono/http-exception';
+import { Malformed } from './refusals.ts';
 
 export interface Cursors {
   /** `of`: the caller and the question, which the next request must repeat. */
   seal(place: object, of: readonly unknown[]): string;
-  /** @throws HTTPException 400 if it is none of ours, or was given to another question */
+  /** @throws Malformed if it is none of ours, or was given to another question */
   open(cursor: string, of: readonly unknown[]): unknown;
 }
 
@@ -35,7 +35,7 @@ export function createCursors(secrets: readonly string[]): Cursors {
         const place: unknown = JSON.parse(Buffer.concat([decipher.update(bytes.subarray(IV + TAG)), decipher.final()]).toString('utf8'));
         return place;
       } catch (cause) {
-        throw new HTTPException(400, { message: 'cursor: it is not one that an answer to this question had as its `next`; begin anew without it', cause });
+        throw new Malformed('cursor', 'it is not one that an answer to this question had as its `next`; begin anew without it', { cause });
       }
     },
   };

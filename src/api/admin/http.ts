@@ -6,7 +6,7 @@ import { PolicyError, formatRevision } from 'policy-cache';
 import type { StoredObject } from 'policy-cache/postgres';
 import { problem, reply } from '../problems.ts';
 import { etagOf, type Done } from './perform.ts';
-import { Changed, Exists, Forbidden, MailFailed, NotFound, Throttled, Unauthenticated, Unconfirmed, Violation } from './refusals.ts';
+import { Changed, Exists, Forbidden, MailFailed, Malformed, NotFound, Throttled, Unauthenticated, Unconfirmed, Violation } from './refusals.ts';
 
 /** What was thrown on the way, as an answer; null: it is nobody's refusal. */
 export function refusalAnswer(error: unknown): Response | null {
@@ -36,6 +36,7 @@ export function refusalAnswer(error: unknown): Response | null {
   if (error instanceof MailFailed) return problem({ status: 503, code: 'mail', detail: error.message });
   if (error instanceof PolicyError)
     return problem({ status: 503, code: error.code, detail: error.message, headers: error.code === 'overload' ? { 'retry-after': '1' } : {} });
+  if (error instanceof Malformed) return problem({ status: 400, code: 'bad-request', detail: error.message, more: { field: error.field } });
   if (error instanceof HTTPException) {
     const { status } = error;
     return problem({ status, code: status === 415 ? 'media-type' : 'bad-request', detail: error.message });
@@ -70,12 +71,12 @@ export function changeAnswer(body: object, { revision }: Done<unknown>, status: 
 
 /**
  * The tags of `If-Match`; null where there is none, or `*`, which whatever is there matches (RFC 9110, 13.1.1).
- * @throws HTTPException 400: taken for a tag that matches nothing, a misspelt one would be a puzzle
+ * @throws Malformed: taken for a tag that matches nothing, a misspelt one would be a puzzle
  */
 export function ifMatchOf(c: Context): readonly string[] | null {
   const given = c.req.header('if-match');
   if (given === undefined || given.trim() === '*') return null;
-  const tags = given.split(',').map((tag) => tag.trim());
-  if (!tags.every((tag) => /^(?:W\/)?"[^"]*"$/.test(tag))) throw new HTTPException(400, { message: 'If-Match: must be * or tags as ETag has them: "…"' });
-  return tags;
+  // A tag of somebody else's may have a comma in it.
+  if (!/^\s*(?:W\/)?"[^"]*"(?:\s*,\s*(?:W\/)?"[^"]*")*\s*$/.test(given)) throw new Malformed('If-Match', 'must be * or tags as ETag has them: "…"');
+  return given.match(/(?:W\/)?"[^"]*"/g) ?? [];
 }

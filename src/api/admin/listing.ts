@@ -40,8 +40,10 @@ function collectionList(routes: Routes, list: Collection, parts: ListParts): voi
     answer: { status: 200, description: PAGE, schema: schemas.pageOf(schemas.objects[list]) },
     async handle({ c, query: { limit, cursor, owner = null, group = null, type, q: search = null } }) {
       const who = c.get('who');
-      const types = typesOf(parts.vocabulary, list).filter((one) => type === undefined || one === type);
-      const question = { list, types, owner, group, search, limit };
+      // A role's type is not that of a thing: it says what its permissions are.
+      const role = list === 'roles' ? type : undefined;
+      const types = typesOf(parts.vocabulary, list).filter((one) => role !== undefined || type === undefined || one === type);
+      const question = { list, types, owner, group, search, limit, ...(role === undefined ? {} : { role }) };
       const inside = await inTenantOf(parts, who, group ?? owner);
       return answered(parts, inside, { question: group === null ? question : await ofOneGroup(parts, inside, question, group), cursor });
     },
@@ -68,7 +70,7 @@ function queryOf(vocabulary: Vocabulary, list: Collection): z.ZodObject & z.ZodT
     case 'grants':
       return query.extend({ group: given });
     case 'roles':
-      return query;
+      return query.extend({ type: z.enum(['GENERIC', 'GROUP']).optional() });
     default:
       return list satisfies never;
   }
@@ -136,8 +138,8 @@ async function answered(
   { question, cursor }: { readonly question: ListQuestion; readonly cursor: string | undefined },
 ): Promise<Response> {
   const { cursors } = parts;
-  const { list, types, owner, group, search } = question;
-  const of = [who.caller.kind === 'user' ? who.caller.subject : '', list, types, owner, group, search];
+  const { list, types, owner, group, search, role = null } = question;
+  const of = [who.caller.kind === 'user' ? who.caller.subject : '', list, types, owner, group, search, role];
   const place = cursor === undefined ? null : (cursors.open(cursor, of) as PagePlace);
   const { items, next } = await readPage(parts, who, { question, place });
   return reply({ items, ...(next === null ? {} : { next: cursors.seal(next, of) }) });

@@ -43,7 +43,7 @@ export function resourceOf(vocabulary: Vocabulary, { list, type }: { readonly li
       const name = resource === undefined ? undefined : vocabulary.resources[resource];
       if (name !== undefined) return name;
       const possible = list === 'groups' ? vocabulary.groupableTypes : vocabulary.entityTypes;
-      throw new Violation(field, '1', `${JSON.stringify(type)} is no type of ${list === 'groups' ? 'group' : 'entity'}; there are ${[...possible].join(', ')}`);
+      throw new Violation(field, '2', `${JSON.stringify(type)} is no type of ${list === 'groups' ? 'group' : 'entity'}; there are ${[...possible].join(', ')}`);
     }
     default:
       return list satisfies never;
@@ -88,7 +88,11 @@ export async function readEach(db: Statements, who: Who, named: readonly Named[]
 
 function foundOf(known: ReadonlyMap<string, StoredObject>, { list, id }: Named): StoredObject {
   const found = known.get(id);
-  if (found?.list !== list) throw new NotFound(`there is no ${singular(list)} ${JSON.stringify(id)}`);
+  if (found?.list !== list) {
+    const all =
+      list === 'groups' && parseAllGroup(id) !== null ? ' that is read or changed: an All group holds everything of its type and owner by itself' : '';
+    throw new NotFound(`there is no ${singular(list)} ${JSON.stringify(id)}${all}`);
+  }
   return found;
 }
 

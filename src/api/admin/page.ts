@@ -49,6 +49,8 @@ export interface ListQuestion {
   readonly group: string | null;
   /** Beginning of a name, an id or an e-mail. */
   readonly search: string | null;
+  /** Of roles: GENERIC or GROUP ones; absent: both. */
+  readonly role?: string;
   readonly limit: number;
 }
 
@@ -118,7 +120,8 @@ export async function readPage(
       let asked = 0;
       while (asked < worth.length && items.length < limit) {
         const some = worth.slice(asked, asked + limit - items.length);
-        items.push(...(await shown(parts, who, { list, candidates: some })));
+        const rows = await shown(parts, who, { list, candidates: some });
+        items.push(...(question.role === undefined ? rows : rows.filter((row) => row['type'] === question.role)));
         asked += some.length;
       }
       const last = worth[asked - 1];

@@ -30,6 +30,8 @@ export interface Action<B, T> {
   needs(basis: B, who: Who): readonly Need[];
   /** What `If-Match` is about. */
   current?(basis: B): StoredObject;
+  /** Which of what was given the database would not have: looked for afterwards, so that nobody waits for it where all is well. Null: none of it. */
+  misfit?(db: Statements, basis: B): Promise<Violation | null>;
   /** Its value is a secret without which what was before is no good any more: it is told although this process has not seen it yet. */
   readonly toldOnce?: true;
   apply(db: Statements, basis: B): Promise<{ readonly value: T; readonly effects: readonly Effect[] }>;
@@ -81,8 +83,9 @@ export function createPerformer({ writer, authority, applied }: PerformerParts):
         }
         const done = await writer
           .write(async (db) => attempt(db, { asked, action, basis }))
-          .catch((error: unknown) => {
-            throw explained(error);
+          .catch(async (error: unknown) => {
+            const isMisfit = error instanceof Refusal && error.code.startsWith('23');
+            throw (isMisfit ? await writer.read(async (db) => action.misfit?.(db, basis) ?? null) : null) ?? explained(error);
           });
         if (done !== null) {
           await applied(done.revision).catch((cause: unknown) => {
@@ -136,20 +139,21 @@ function explained(error: unknown): unknown {
   if (code === '55P03' || code.startsWith('40'))
     return new PolicyError('deadline', 'somebody else is changing the same thing and does not end; ask again', { cause: error });
   // The server's own words show whole rows, and what other rows they clash with: not everybody who may write may read those.
-  const [number, words] = Object.hasOwn(RULES, constraint) ? RULES[constraint]! : (['1', 'the database cannot store it as it is'] as const);
-  return new Violation('', number, constraint === '' || Object.hasOwn(RULES, constraint) ? words : `${words} (${constraint})`);
+  const [number, words, field = ''] = Object.hasOwn(RULES, constraint) ? RULES[constraint]! : (['1', 'the database cannot store it as it is'] as const);
+  return new Violation(field, number, constraint === '' || Object.hasOwn(RULES, constraint) ? words : `${words} (${constraint})`);
 }
 
-/** Constraint → rule of the model, and its words. */
-const RULES: Readonly<Record<string, readonly [rule: string, words: string]>> = {
+/** Constraint → rule of the model, its words, and the field that it is about. */
+const RULES: Readonly<Record<string, readonly [rule: string, words: string, field?: string]>> = {
   object_id_reserved: ['1.1', 'the id is reserved to the server; choose another one'],
   object_id_bytes: ['1.1', 'the id is too long: 255 bytes at most, 200 of a tenant or customer'],
   object_id_no_control: ['1.1', 'an id has no control characters'],
   object_label_length: ['1', 'a name has 1,000 bytes at most'],
   object_type: ['1', 'there can be no such type'],
   object_owner_fkey: ['1.5', 'an owner that owns anything but its predefined groups, roles and grants cannot be deleted: remove or move that first'],
-  object_no_cycle: ['1', 'a customer would be above itself'],
-  object_depth: ['1', 'a customer would be more than 1,000 deep'],
+  object_no_cycle: ['1', 'a customer would be above itself: it cannot go to one that is below it', 'owner'],
+  object_not_own_owner: ['1', 'a customer cannot be its own owner', 'owner'],
+  object_depth: ['1', 'a customer would be more than 1,000 deep', 'owner'],
   object_fixed: ['1.1', 'tenant and type of an id never change, nor does the owner of a group'],
   membership_group_fkey: ['1.3', 'a group holds only entities of its own type and owner'],
   membership_member_fkey: ['1.3', 'a group holds only entities of its own type and owner'],

@@ -23,6 +23,16 @@ export function usersOnly(): Forbidden {
   return new Forbidden('users-only', '1.6', 'this is for users: the operator sees and changes nothing inside of a tenant');
 }
 
+/** 400: it means nothing. */
+export class Malformed extends Error {
+  override readonly name = 'Malformed';
+  readonly field: string;
+  constructor(field: string, message: string, options?: { cause?: unknown }) {
+    super(`${field}: ${message}`, options);
+    this.field = field;
+  }
+}
+
 /** 401: the caller is nobody here (unknown, disabled, of a tenant that its issuer does not speak for), or has shown nothing that opens. */
 export class Unauthenticated extends Error {
   override readonly name = 'Unauthenticated';

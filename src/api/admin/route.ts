@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { problem } from '../problems.ts';
 import type { Who } from './needs.ts';
 import { problemSchema } from './schemas.ts';
+import { checkedBy } from './wording.ts';
 
 export interface AdminEnv {
   Variables: { who: Who };
@@ -42,6 +43,8 @@ export interface Route<P, Q, B> {
 
 export interface Routes {
   add<P, Q, B>(route: Route<P, Q, B>): void;
+  /** Methods by which a path that was added is asked; none: there is no such path. */
+  methodsOf(path: string): readonly string[];
   /** The OpenAPI document of what was added. */
   document(version: string): object;
 }
@@ -71,17 +74,19 @@ export function createRoutes(app: Hono<AdminEnv>): Routes {
     scheme: 'bearer',
     description: "A user's credential, as at the doors (a token, an API key), or the operator's secret.",
   });
+  const paths: { readonly method: string; readonly pattern: RegExp }[] = [];
   return {
     add(route) {
       registry.registerPath(documented(route));
+      paths.push({ method: route.method.toUpperCase(), pattern: new RegExp(`^${route.path.replaceAll('.', '\\.').replaceAll(/\{\w+\}/g, '[^/]+')}$`) });
       app.on(route.method.toUpperCase(), route.path.replaceAll(/\{(\w+)\}/g, ':$1'), async (c) => {
         const { params, query, body } = route;
-        const wrong: Wrong[] = [];
+        const wrong: Wrong[] = isEncoded(c.req.raw.url) ? [] : [NOT_ENCODED];
         const read = {
           c,
-          params: parsed(params, () => c.req.param(), wrong),
-          query: parsed(query, () => c.req.query(), wrong),
-          body: parsed(body, body === undefined ? () => undefined : await bodyOf(c, wrong), wrong),
+          params: parsed({ schema: params, given: () => c.req.param(), whole: 'path' }, wrong),
+          query: parsed({ schema: query, given: () => queryOf(c, wrong), whole: 'query' }, wrong),
+          body: parsed({ schema: body, given: body === undefined ? () => undefined : await bodyOf(c, wrong), whole: 'body' }, wrong),
         };
         // Made all the same, a change would look as if its condition had held.
         if (route.method !== 'get' && route.conditional !== true && c.req.header('if-match') !== undefined)
@@ -95,6 +100,10 @@ export function createRoutes(app: Hono<AdminEnv>): Routes {
         }
         return route.handle(read as Parameters<typeof route.handle>[0]);
       });
+    },
+    methodsOf(path) {
+      const methods = paths.filter(({ pattern }) => pattern.test(path)).map(({ method }) => method);
+      return [...new Set(methods.flatMap((method) => (method === 'GET' ? ['GET', 'HEAD'] : [method])))].toSorted();
     },
     document(version) {
       return new OpenApiGeneratorV31(registry.definitions).generateDocument({
@@ -116,23 +125,52 @@ interface Wrong {
   readonly message: string;
 }
 
-function parsed<T>(schema: z.ZodType<T> | undefined, given: () => unknown, wrong: Wrong[]): T | undefined {
+interface Parsing<T> {
+  readonly schema: z.ZodType<T> | undefined;
+  readonly given: () => unknown;
+  /** What a mistake of no field is said of. */
+  readonly whole: string;
+}
+
+function parsed<T>({ schema, given, whole }: Parsing<T>, wrong: Wrong[]): T | undefined {
   if (schema === undefined || wrong.length > 0) return undefined;
-  const { success, data, error } = schema.safeParse(given());
-  if (success) return data;
-  for (const { path, message } of error.issues) wrong.push({ status: 400, field: path.map(String).join('.') || 'body', message });
+  const checked = checkedBy(schema, given(), whole);
+  if ('value' in checked) return checked.value;
+  for (const mistake of checked.mistakes) wrong.push({ status: 400, ...mistake });
   return undefined;
+}
+
+const NOT_ENCODED: Wrong = { status: 400, field: 'path', message: 'the path, or the query, is not percent-encoded UTF-8: write % as %25' };
+
+/** Else it would be taken as it stands: `%` and `%25` would be the same id, and `%ff` one. */
+function isEncoded(url: string): boolean {
+  try {
+    decodeURIComponent(url);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Who reads the first of two, and who the last, is not to be guessed. */
+function queryOf(c: Context, wrong: Wrong[]): Readonly<Record<string, string>> {
+  const all = Object.entries(c.req.queries());
+  for (const [field, { length }] of all) if (length > 1) wrong.push({ status: 400, field, message: `is there ${length} times: say it once` });
+  return Object.fromEntries(all.map(([field, [first = '']]) => [field, first]));
 }
 
 function isOfType(c: Context, type: string): boolean {
   return (c.req.header('content-type') ?? '').split(';')[0]!.trim().toLowerCase() === type;
 }
 
+/** By what it says of itself. */
+export function isJson(c: Context): boolean {
+  return /^application\/(?:json|merge-patch\+json)[ \t]*(?:;|$)/i.test(c.req.header('content-type') ?? '');
+}
+
 /** That it is JSON was seen before (app.ts). */
 async function bodyOf(c: Context, wrong: Wrong[]): Promise<() => unknown> {
-  const type = c.req.header('content-type') ?? '';
-  if (!/^application\/(?:json|merge-patch\+json)[ \t]*(?:;|$)/i.test(type))
-    wrong.push({ status: 415, field: 'Content-Type', message: 'must be application/json' });
+  if (!isJson(c)) wrong.push({ status: 415, field: 'Content-Type', message: 'must be application/json' });
   if (wrong.length > 0) return () => undefined;
   // As a key it is one that no program expects: the schemas leave it out without a word.
   const value: unknown = JSON.parse(await c.req.text(), (key, inner: unknown) => {
@@ -140,6 +178,15 @@ async function bodyOf(c: Context, wrong: Wrong[]): Promise<() => unknown> {
     return inner;
   });
   return () => value;
+}
+
+/** As clients that are made of the document call it: `patchUsersById`. */
+function operationOf(method: string, path: string): string {
+  const words = path.slice('/v1/'.length).split(/[/-]/);
+  return method + words.map((word) => (word.startsWith('{') ? `By${capital(word.slice(1, -1))}` : capital(word))).join('');
+}
+function capital(word: string): string {
+  return word.slice(0, 1).toUpperCase() + word.slice(1);
 }
 
 function documented<P, Q, B>({ method, path, summary, params, query, body, open, consumes, conditional, answer }: Route<P, Q, B>): RouteConfig {
@@ -157,6 +204,8 @@ function documented<P, Q, B>({ method, path, summary, params, query, body, open,
   return {
     method,
     path,
+    operationId: operationOf(method, path),
+    tags: [path.split('/')[2] ?? ''],
     summary,
     security: open ? [] : [{ bearer: [] }],
     request: {

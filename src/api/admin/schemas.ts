@@ -25,7 +25,7 @@ function idProblem(id: string): string | null {
 }
 const anId = (message: (id: string) => string | null) =>
   z
-    .string('must be a string')
+    .string()
     .min(1, 'an id is never empty')
     .max(255, 'an id has 255 bytes at most')
     .superRefine((id, context) => {
@@ -39,18 +39,23 @@ export const id = anId(idProblem).openapi('Id', {
 });
 /** One segment, percent-encoded. */
 export const inPath = z.object({ id });
-const newId = anId((given) => idProblem(given) ?? (isReserved(given) ? 'is reserved to the server; choose another id' : null)).openapi('NewId', {
-  description: 'As Id, and not `*`, nor beginning with `all:`, `admins:`, `users:` or `role:`. Left out: one is made.',
+/** What is wrong with the id of something new, or null. */
+function newIdProblem(id: string): string | null {
+  if (isReserved(id)) return 'is reserved to the server; choose another id';
+  // Every client takes those for a part of the path, in whatever spelling: nobody could read it, change it or take it away.
+  return id === '.' || id === '..' ? 'cannot be named in a path: choose another id' : idProblem(id);
+}
+const newId = anId(newIdProblem).openapi('NewId', {
+  description: 'As Id, and not `*`, `.` or `..`, nor beginning with `all:`, `admins:`, `users:` or `role:`. Left out: one is made.',
 });
-const newOwnerId = anId(
-  (given) =>
-    idProblem(given) ??
-    (isReserved(given)
-      ? 'is reserved to the server; choose another id'
-      : utf8Length(given) > 200
-        ? 'has 200 bytes at most (others are derived from it)'
-        : null),
-).openapi('NewOwnerId', { description: 'As NewId, 200 bytes at most: the ids of predefined groups are derived from it.' });
+/** What an owner began with may be made again, once it was taken away; that it is this owner's is seen where that is known (create.ts). */
+const againId = anId((given) => (/^(?:users|role):/.test(given) ? idProblem(given) : newIdProblem(given))).openapi('NewGroupId', {
+  description: 'As NewId, or that of a group or a role that its owner began with and has not any more: `users:<owner>`, `role:user:<owner>`.',
+});
+const newOwnerId = anId((given) => newIdProblem(given) ?? (utf8Length(given) > 200 ? 'has 200 bytes at most (others are derived from it)' : null)).openapi(
+  'NewOwnerId',
+  { description: 'As NewId, 200 bytes at most: the ids of predefined groups are derived from it.' },
+);
 
 /** Postgres stores no U+0000, and half a character is none. */
 // oxlint-disable-next-line no-control-regex
@@ -70,11 +75,13 @@ function unescaped(given: unknown): string {
   return texts.join(' ');
 }
 export const name = z
-  .string('must be a string')
+  .string()
   .max(1000, 'has 1,000 bytes at most')
   .refine((given) => utf8Length(given) <= 1000, 'has 1,000 bytes at most')
   .refine((given) => !UNSTORABLE.test(given), 'cannot be stored: it has U+0000 or half a character');
 const email = name.openapi({ format: 'email' });
+/** What mail can be sent to, and somebody can log in by; whether it is anybody's only a mail shows. */
+const newEmail = name.regex(/^[^\s@\p{Cc}]+@[^\s@\p{Cc}]+$/u, 'must be an address, as ada@acme.example').openapi({ format: 'email' });
 const details = z
   .record(z.string(), z.unknown())
   .refine((given) => !UNSTORABLE.test(unescaped(given)), 'cannot be stored: it has U+0000 or half a character')
@@ -121,14 +128,14 @@ export const objects = {
 } as const;
 
 const genericRole = z.strictObject({
-  id: newId.optional(),
+  id: againId.optional(),
   owner: owner.optional(),
   type: z.literal('GENERIC'),
   permissions,
   excluded: permissions.optional(),
   name: name.optional(),
 });
-const groupRole = z.strictObject({ id: newId.optional(), owner: owner.optional(), type: z.literal('GROUP'), permissions: operations, name: name.optional() });
+const groupRole = z.strictObject({ id: againId.optional(), owner: owner.optional(), type: z.literal('GROUP'), permissions: operations, name: name.optional() });
 
 /** What may be said of a new one. */
 export const created = {
@@ -143,12 +150,12 @@ export const created = {
       enabled: z.boolean().optional(),
       groups: groups.optional(),
       name: name.optional(),
-      email: email.optional(),
+      email: newEmail.optional(),
       firstName: name.optional(),
       lastName: name.optional(),
     })
     .openapi('NewUser'),
-  groups: z.strictObject({ id: newId.optional(), type: word, owner: owner.optional(), name: name.optional() }).openapi('NewGroup'),
+  groups: z.strictObject({ id: againId.optional(), type: word, owner: owner.optional(), name: name.optional() }).openapi('NewGroup'),
   roles: z.discriminatedUnion('type', [genericRole, groupRole]).openapi('NewRole'),
   grants: z
     .strictObject({ id: newId.optional(), userGroup: id, role: id, entityGroup: id.optional(), name: name.optional() })
@@ -166,7 +173,7 @@ export const changed = {
     .strictObject({
       enabled: z.boolean().optional(),
       name: nullable(name),
-      email: nullable(email),
+      email: nullable(newEmail),
       firstName: nullable(name),
       lastName: nullable(name),
     })
@@ -193,7 +200,7 @@ export const administrator = z
   .strictObject({
     id: newId.optional(),
     name: name.optional(),
-    email: email.optional(),
+    email: newEmail.optional(),
     firstName: name.optional(),
     lastName: name.optional(),
     activation: z.boolean().optional().openapi({ description: 'Make a link, too, by which it sets its password (where users log in here).' }),
@@ -239,7 +246,7 @@ export const problemSchema = z
 
 /** Of every list. */
 export const page = z.strictObject({
-  limit: z.coerce.number('must be a number').int('must be a whole number').min(1, 'must be 1 at least').max(1000, 'must be 1,000 at most').default(50),
+  limit: z.coerce.number().int().min(1).max(1000).default(50),
   cursor: z.string().max(4096, 'is too long').optional().openapi({ description: 'The `next` of the page before, of the same question.' }),
 });
 export type PageQuery = z.infer<typeof page>;
