@@ -5,14 +5,17 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { PolicyError, type TreeRow } from 'policy-cache';
 import { openPool, postgresSource, type PostgresSourceOptions } from 'policy-cache/postgres';
 import { startProxy, type FreezableProxy } from '../support/frozen-link.ts';
-import { servers, startPostgres, type TestDatabase, type TestServer } from '../support/postgres.ts';
+import { PATIENT, servers, startPostgres, type TestDatabase, type TestServer } from '../support/postgres.ts';
 import { until } from '../support/until.ts';
 
 type Attached = Awaited<ReturnType<typeof attach>>;
 
 async function attach(url: string, options: Partial<PostgresSourceOptions> = {}) {
   const seen = { rings: 0, closed: [] as Error[] };
-  const attachment = await postgresSource({ url, ...options }).attach({ ring: () => void seen.rings++, closed: (cause) => void seen.closed.push(cause) });
+  const attachment = await postgresSource({ url, limits: PATIENT, ...options }).attach({
+    ring: () => void seen.rings++,
+    closed: (cause) => void seen.closed.push(cause),
+  });
   return { ...attachment, seen };
 }
 

@@ -47,6 +47,7 @@ async function start(sets: Record<string, string | number> = {}, url = reader): 
     'log.allowSample': 1,
     'identity.thingsboard.signingKey': SIGNING_KEY,
     'doors.deadline': '2s',
+    'overload.delay': '10s', // it shares a loop with the tests
     ...sets,
   };
   const { settings } = loadConfig({ env: { DATABASE_URL: url }, sets: Object.entries(all).map(([path, value]) => `${path}=${value}`), readFile: () => '' });

@@ -12,7 +12,7 @@ import { hostClock } from '../../src/clock.ts';
 import { createPdp } from '../../src/pdp.ts';
 import { settings } from '../../src/settings.ts';
 import { vocabulary as thingsboard } from './doors.ts';
-import type { TestDatabase } from './postgres.ts';
+import { PATIENT, type TestDatabase } from './postgres.ts';
 
 export const OPERATOR = 'the-operator-of-the-tests.0123456789abcdef';
 
