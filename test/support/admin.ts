@@ -42,7 +42,7 @@ export async function startTestAdministration(
   const { vocabulary = thingsboard } = more;
   const cache = new PolicyCache({
     vocabulary,
-    source: postgresSource({ url: await database.urlAs('grantgate_reader') }),
+    source: postgresSource({ url: await database.urlAs('grantgate_reader'), limits: PATIENT }),
     clock: hostClock(),
     random: Math.random,
   });
