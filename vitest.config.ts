@@ -7,8 +7,9 @@ import { LongestFirst } from './test/support/sequencer.ts';
 const shared = {
   runner: './test/support/runner.ts',
   pool: 'forks',
-  testTimeout: 30_000,
-  hookTimeout: 60_000,
+  // For what hangs. On a machine that others use too, seconds become half a minute.
+  testTimeout: 60_000,
+  hookTimeout: 120_000,
 } as const;
 
 /** They count on a lease or a pull of seconds, or do what they can in a given time: what else runs would be felt. */

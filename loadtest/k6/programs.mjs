@@ -12,7 +12,7 @@ const PROGRAMS = {
   // The program itself: what lies in `bin` is a script that starts it.
   envoy: { find: () => inPython('envoy/_bin/envoy'), fix: 'npm run programs' },
   traefik: { find: () => executable(join(ours, 'bin/traefik')), fix: 'npm run programs' },
-  caddy: { find: () => executable(join(ours, 'bin/caddy')) ?? onPath('caddy'), fix: 'npm run programs' },
+  caddy: { find: () => executable(join(ours, 'bin/caddy')), fix: 'npm run programs' },
   nginx: { find: () => onPath('nginx'), fix: 'apt-get install nginx' },
   haproxy: { find: () => onPath('haproxy'), fix: 'apt-get install haproxy' },
   wrk: { find: () => onPath('wrk'), fix: 'apt-get install wrk' },

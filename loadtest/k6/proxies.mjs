@@ -71,6 +71,10 @@ export const PROXIES = {
       ['addresses.caddyfile', 'unix//run/grantgate/doors.sock', `unix/${door.socket}`],
       ['addresses.caddyfile', 'to 127.0.0.1:8080', `to 127.0.0.1:${application}`],
       ['addresses.caddyfile', 'http_port 8088', `http_port ${port}`],
+      // A current one, which may keep its connections.
+      ['addresses.caddyfile', '\tkeepalive off\n', ''],
+      ['addresses.caddyfile', '#keepalive 60s', 'keepalive 60s'],
+      ['addresses.caddyfile', '#keepalive_idle', 'keepalive_idle'],
     ],
     args: ({ directory }) => ['run', '--config', join(directory, 'Caddyfile')],
     env: ({ directory }) => ({ HOME: directory, XDG_DATA_HOME: directory, XDG_CONFIG_HOME: directory }),

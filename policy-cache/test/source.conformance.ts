@@ -318,7 +318,7 @@ export function sourceConformance(make: () => Promise<SourceUnderTest>): void {
   test('a commit rings; one that fails is not in the log', async () => {
     const rings = seen.rings;
     const before = await under.commit({ do: 'setEnabled', user: 'bob', enabled: false });
-    await expect.poll(() => seen.rings).toBeGreaterThan(rings);
+    await expect.poll(() => seen.rings, { timeout: 20_000 }).toBeGreaterThan(rings);
     await expect(under.commit({ do: 'setEnabled', user: 'bob', enabled: true }, { do: 'addMember', member: 'bob', group: 'no such group' })).rejects.toThrow();
     expect((await pull(before.version)).changes).toEqual([]);
     expect((await attachment.objects(['bob'])).rows).toMatchObject([{ enabled: false }]);
@@ -364,7 +364,7 @@ export function sourceConformance(make: () => Promise<SourceUnderTest>): void {
       await rejects(call());
     expect(seen.closed).toEqual([]);
     await under.endSessions();
-    await expect.poll(() => seen.closed.length).toBe(1);
+    await expect.poll(() => seen.closed.length, { timeout: 20_000 }).toBe(1);
     await rejects(attachment.pull({ cursor: 0, limit: 1_001, ask: [] }));
     await rejects(attachment.objects(['t']));
     attachment.close();

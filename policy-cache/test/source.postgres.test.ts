@@ -145,7 +145,9 @@ describe.each(servers)('on %s', (kind) => {
         await attachment.pull({ cursor: head.version, limit: 1_001, ask: [1, head.version] });
       }
       attachment.close();
-      await expect.poll(async () => (await under.sql`select 1 from pg_stat_activity where usename = ${new URL(under.url).username}`).length).toBe(0);
+      await expect
+        .poll(async () => (await under.sql`select 1 from pg_stat_activity where usename = ${new URL(under.url).username}`).length, { timeout: 20_000 })
+        .toBe(0);
       const after = await scans();
       const perKey = (after.read - before.read) / (20 * 100);
       console.log(`${kind}: ${after.scans - before.scans} sequential scans, ${perKey.toFixed(1)} index tuples per user and class`);

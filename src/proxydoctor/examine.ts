@@ -88,7 +88,7 @@ export async function examineProxy(given: ProxyExamination): Promise<ProxyReport
     if (mendFirst !== null) looks.push(...left(given, looks, kind).map((code) => unknown(code, mendFirst)));
     else {
       // The door first: a proxy may take a while to come back to it.
-      if (door !== null) looks.push(...(await lookFromTheDoor(on, door, base)));
+      if (door !== null) looks.push(...(await lookFromTheDoor(on, door, { ...base, kind })));
       if (application !== null) looks.push(...(await lookFromTheApplication(on, base, kind)));
       looks.push(...(await lookFromOutside(on, base)));
       looks.push(...left(given, looks, kind).map((code) => unknown(code, base.reason)));

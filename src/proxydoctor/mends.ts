@@ -248,7 +248,7 @@ const MENDS: Readonly<Record<Code, Mend>> = {
     'ingress-nginx': 'nginx.ingress.kubernetes.io/auth-keepalive: "64"',
     envoy: 'no max_requests_per_connection in the cluster of the sidecar',
     traefik: 'nothing between it and the sidecar that ends connections: it keeps two by itself',
-    caddy: '`keepalive_idle_conns_per_host 256`, and no keepalive off',
+    caddy: 'Caddy 2.11.5 or later, and `keepalive_idle_conns_per_host 256` in the place of `keepalive off`',
     haproxy: 'the sidecar by TCP: its HTTP client keeps no connection to a Unix socket',
     apisix: '"keepalive": true',
   },

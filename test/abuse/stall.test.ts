@@ -29,7 +29,7 @@ let behind: Behind;
 beforeAll(async () => {
   server = await startOwnPostgres('embedded18');
   // A lease that outlives the stall: what is in memory is answered for as long as it runs, which is another suite's subject.
-  const set = { 'doors.deadline': DEADLINE_MS, 'overload.inFlight': MOST, 'cache.maxStaleness': '20s', 'log.allowSample': 0 };
+  const set = { 'doors.deadline': DEADLINE_MS, 'overload.inFlight': MOST, 'cache.maxStaleness': '20s', 'log.allowSample': 0, 'overload.delay': '50ms' };
   behind = await startBehind({ server, world, set });
 });
 afterAll(async () => {

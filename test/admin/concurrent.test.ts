@@ -7,6 +7,7 @@ import { PolicyError, type WorldFile } from 'policy-cache';
 import { openWriter, type Writer } from 'policy-cache/postgres';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createPerformer, type Action } from '../../src/api/admin/perform.ts';
+import { Forbidden, Violation } from '../../src/api/admin/refusals.ts';
 import { insertWorld, prefixed, readWorld } from '../support/admin-worlds.ts';
 import { startTestAdministration, type TestAdministration } from '../support/admin.ts';
 import { startPostgres, type TestServer } from '../support/postgres.ts';
@@ -154,6 +155,27 @@ test.each(SCENES)('%s', { timeout: 120_000 }, async (what, calls) => {
   }
   const counts = [...seen].map(([statuses, times]) => `${times} × ${statuses}`).join(', ');
   console.log(`at once, ${what}: ${counts}; ${((performance.now() - began) / ROUNDS).toFixed(0)} ms each`);
+});
+
+test('what goes after it was read, and before it is judged, is missing and not forbidden', async () => {
+  await writer.write((db) => db.rows("insert into grantgate.object (id, tenant, kind, type) values ('going', 'going', 'tenant', 'TENANT')"));
+  const goes = async (): Promise<never> => {
+    await writer.write((db) => db.rows("delete from grantgate.object where id = 'going'"));
+    throw new Forbidden('out-of-scope', '7', 'of an owner that is in no chain any more');
+  };
+  const performer = createPerformer({ writer, authority: { require: goes }, applied: () => Promise.resolve() });
+  const action: Action<readonly unknown[], null> = {
+    name: 'nothing',
+    read: (db) => db.rows("select from grantgate.object where id = 'going'"),
+    locks: () => ({ update: [], share: [] }),
+    needs(found) {
+      if (found.length === 0) throw new Violation('owner', '1', 'there is no such owner');
+      return [];
+    },
+    apply: () => Promise.resolve({ value: null, effects: [] }),
+  };
+  const who = { caller: { kind: 'operator' }, tenant: '', owner: '' } as const;
+  await expect(performer.perform({ who, ifMatch: null, requestId: '' }, action)).rejects.toBeInstanceOf(Violation);
 });
 
 test('what somebody else holds, or keeps changing, cannot be done now: no rule is against it', async () => {

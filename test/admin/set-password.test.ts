@@ -150,7 +150,7 @@ async function fill(tab: Awaited<ReturnType<typeof open>>, first: string, second
 
 /** What is read out, when there is something. */
 async function status({ page: opened }: Tab, words: RegExp): Promise<void> {
-  await opened.getByRole('status').filter({ hasText: words }).waitFor({ timeout: 5_000 });
+  await opened.getByRole('status').filter({ hasText: words }).waitFor();
 }
 
 const focused = async ({ page: opened }: Tab): Promise<string> => opened.evaluate('document.activeElement.id || document.activeElement.tagName');

@@ -4,7 +4,7 @@
 import { performance } from 'node:perf_hooks';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { openPool, postgresSource } from 'policy-cache/postgres';
-import { servers, startPostgres, type TestDatabase, type TestServer } from '../support/postgres.ts';
+import { PATIENT, servers, startPostgres, type TestDatabase, type TestServer } from '../support/postgres.ts';
 import { until } from '../support/until.ts';
 import { changesSince, entity, headOf, seed, type Sql } from './fixture.ts';
 import { CALM, follow, without } from './following.ts';
@@ -155,7 +155,7 @@ describe.each(servers)('on %s', (kind) => {
         );
       };
       const before = await scans();
-      const attachment = await postgresSource({ url: reader }).attach({ ring: () => undefined, closed: () => undefined });
+      const attachment = await postgresSource({ url: reader, limits: PATIENT }).attach({ ring: () => undefined, closed: () => undefined });
       const times: number[] = [];
       try {
         let { head } = await attachment.pull({ cursor: 0, limit: null, ask: [], report: null });

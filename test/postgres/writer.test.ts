@@ -81,7 +81,7 @@ test('a read that finds nothing keeps its connection, and a statement that is gi
     ] as number;
   for (const way of ['read', 'write'] as const) {
     expect(await writer[way](async (db) => db.rows('select pg_sleep(60)')).catch(code)).toBe('source');
-    await until(async () => (await sleeping()) === 0, 'nothing goes on in the database', 3_000);
+    await until(async () => (await sleeping()) === 0, 'nothing goes on in the database');
   }
   expect(await writer.write(pid)).toBeGreaterThan(0);
   writer.close();

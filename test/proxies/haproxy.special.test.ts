@@ -139,7 +139,7 @@ describe('a door that does not answer', () => {
     expect([status, reached, standIn.checks.length]).toEqual([503, null, 4]);
     console.log(`haproxy: a door that hangs: ${status} after ${ms} ms, ${standIn.checks.length} checks`);
     expect(ms).toBeGreaterThan(900);
-    expect(ms).toBeLessThan(4000);
+    expect(ms).toBeLessThan(10_000); // the client's patience is 20 s
   });
   test('resets: asked four times, at once', async () => {
     standIn.answer = (req) => void req.socket.resetAndDestroy();

@@ -83,7 +83,7 @@ test('a database that is not there is "cannot decide", not a deny', async () => 
   });
   expect(run.code).toBe(2);
   expect(JSON.parse(run.stderr)).toMatchObject({ error: { code: 'starting' } });
-}, 30_000);
+});
 
 describe('check --world', () => {
   test('runs the checks of every world of the corpus and of the demo, and none fails', async () => {

@@ -191,4 +191,4 @@ test('a real pipe that nobody reads blocks neither the event loop nor the shutdo
     reader.kill('SIGKILL');
     await once(reader, 'exit');
   }
-}, 20_000);
+});

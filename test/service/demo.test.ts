@@ -82,7 +82,8 @@ async function expectOnce({ child, lines }: Demo): Promise<void> {
   const how = await child.ended;
   expect(how, [...lines, child.stderr()].join('\n')).toBe('exit 0');
   expect(lines.at(-1)).toBe('11 lines run, 0 wrong');
-  expect(lines.slice(-4, -1)).toEqual([
+  // What the service says beside them (that a machine stood still, say) is none of the demo's lines.
+  expect(lines.filter((line) => !line.startsWith('{')).slice(-4, -1)).toEqual([
     expect.stringMatching(/^ok {4}200 Ivo/),
     expect.stringMatching(/^ok {4}The grant .*: DELETE 1 at revision \d+-/),
     expect.stringMatching(/^ok {4}403 .*refused {2}\(deny, no-grant, rule 6e\)$/),

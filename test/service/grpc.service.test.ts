@@ -106,4 +106,4 @@ test('SIGTERM: not serving at once, checks answered all the while, then every li
   expect(await sidecar.line(`during-${answered - 2}`)).toMatchObject({ decision: 'allow' });
   expect(told).toEqual(['SERVING', 'NOT_SERVING', 14]);
   expect(sidecar.log()).toMatch(/"event":"stopped","detail":"every check is answered/);
-}, 30_000);
+});

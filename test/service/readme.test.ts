@@ -153,7 +153,7 @@ test.skipIf(isMissing('nginx') || isMissing('root'))(
         Promise.reject(new Error(`${String(error)}\n${said()}`)),
       );
       expect(said()).not.toMatch(/^ended/m);
-      await until(async () => (await cli(['healthcheck', '--set', `api.port=${apiPort}`])).code === 0, 'ready', 10_000);
+      await until(async () => (await cli(['healthcheck', '--set', `api.port=${apiPort}`])).code === 0, 'ready');
       expect(await shell(`${exports}\n${healthcheck.join('\n')}`)).toMatch(/^ready: \{"state":"following"/);
 
       const [application = '', nginx = '', key = '', curl = ''] = third.trim().split('\n');

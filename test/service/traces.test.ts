@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { asksForTraces } from '../../src/traces-asked.ts';
 import { API_KEY, evaluation } from '../support/api.ts';
-import { startClient } from '../support/ask.ts';
+import { startClient, type Client } from '../support/ask.ts';
 import { ALLOWED, checkRequest, verdictOf } from '../support/check-requests.ts';
 import { call, connectHttp2, encodeRequest, frame, messageOf } from '../support/grpc.ts';
 import { loadedModules } from '../support/modules.ts';
@@ -24,6 +24,7 @@ const world = JSON.stringify({
   roles: [{ id: 'reader', owner: 't', type: 'GENERIC', permissions: { DEVICE: ['READ'] } }],
   grants: [{ userGroup: 'staff', role: 'reader' }],
 });
+const CALM = { 'doors.deadline': '5s' }; // a machine that does other work is no news here
 
 let collector: Collector;
 let server: TestServer;
@@ -100,8 +101,8 @@ describe('who is the parent', () => {
     const { trace, traceparent } = newTrace();
     expect(await ask(behind.sidecar, { traceparent, 'x-authz-at-least': '' })).toBe(200);
     expect(await checkOf(trace)).toMatchObject({ status: 'unset' });
+    const alone = await startSidecar({ databaseUrl: 'postgres://nobody@127.0.0.1:1/none', ready: false, set: CALM, env: exportingTo(collector.port) });
     const dead = newTrace();
-    const alone = await startSidecar({ databaseUrl: 'postgres://nobody@127.0.0.1:1/none', ready: false, env: exportingTo(collector.port) });
     expect(await ask(alone, { traceparent: dead.traceparent })).toBe(503);
     expect(await checkOf(dead.trace)).toMatchObject({ status: 'error', attributes: { 'grantgate.verdict': 'unavailable', 'error.type': 'starting' } });
     const attach = await collector.first(({ name, status }) => name === 'grantgate attach' && status === 'error', 'the attach that failed');
@@ -194,20 +195,31 @@ describe('a collector that is not there', () => {
     await new Promise((resolve) => silent.close(resolve));
   });
 
-  /** Of sampled checks, 16 at once: the median and the slowest of a hundred, ms; how long the stop took; what was said. */
-  async function figures(env: Record<string, string>) {
-    const sidecar = await startSidecar({ databaseUrl, set: { 'shutdown.timeout': '500ms' }, env });
-    const client = startClient(sidecar.doors);
+  interface Asked {
+    readonly sidecar: ServedSidecar;
+    readonly client: Client;
+    /** Of each counted check, ms. */
+    readonly times: number[];
+  }
+  const begin = async (env: Record<string, string>): Promise<Asked> => {
+    const sidecar = await startSidecar({ databaseUrl, set: { ...CALM, 'shutdown.timeout': '500ms' }, env });
+    return { sidecar, client: startClient(sidecar.doors), times: [] };
+  };
+  /** Sampled checks, 16 at once and at each in turn: what else the machine does is felt by all. */
+  async function askInTurn(all: readonly Asked[]): Promise<void> {
     const token = await tokenFor('ada');
-    const times: number[] = [];
-    const one = async (counted: boolean): Promise<void> => {
+    const one = async ({ client, times }: Asked, counted: boolean): Promise<void> => {
       const begun = performance.now();
       const headers = { 'x-original-method': 'GET', 'x-original-uri': '/api/device/d1', traceparent: newTrace().traceparent };
       const { status } = await client.ask({ path: '/auth/nginx', token, headers });
       if (counted) times.push(performance.now() - begun);
       expect(status).toBe(200);
     };
-    for (const counted of [false, true]) for (let i = 0; i < CHECKS; i += 16) await Promise.all(Array.from({ length: 16 }, () => one(counted)));
+    for (const counted of [false, true])
+      for (let i = 0; i < CHECKS; i += 16) for (const each of all) await Promise.all(Array.from({ length: 16 }, () => one(each, counted)));
+  }
+  /** The median and the slowest of a hundred, ms; how long the stop took; what was said. */
+  async function end({ sidecar, client, times }: Asked) {
     client.close();
     const begun = performance.now();
     await sidecar.stop();
@@ -217,15 +229,19 @@ describe('a collector that is not there', () => {
   }
 
   test('slows no check and no stop, and is told of once', { timeout: 90_000 }, async () => {
-    const none = await figures({});
-    const refusing = await figures(exportingTo(1, { OTEL_EXPORTER_OTLP_TIMEOUT: '200' })); // else it tries again for ten seconds
-    const silence = await figures(exportingTo((silent.address() as { port: number }).port));
+    const begun = [
+      await begin({}),
+      await begin(exportingTo(1, { OTEL_EXPORTER_OTLP_TIMEOUT: '200' })), // else it tries again for ten seconds
+      await begin(exportingTo((silent.address() as { port: number }).port)),
+    ] as const;
+    await askInTurn(begun);
+    const [none, refusing, silence] = [await end(begun[0]), await end(begun[1]), await end(begun[2])];
     for (const [name, { median, p99, stop }] of Object.entries({ 'no traces': none, refuses: refusing, 'is silent': silence }))
       console.log(`a collector that ${name}: ${median.toFixed(1)} ms median, ${p99.toFixed(1)} ms p99, stopped in ${Math.round(stop)} ms`);
     for (const away of [refusing, silence]) {
       // A span costs its microseconds; to wait for somebody would be his ten seconds.
       expect(away.median).toBeLessThan(none.median * 3 + 10);
-      expect(away.stop).toBeLessThan(4_000);
+      expect(away.stop).toBeLessThan(9_000);
       const said = away.log.split('\n').filter((line) => line.includes('"event":"traces"'));
       console.log(said.join('\n'));
       expect(said).toHaveLength(1);

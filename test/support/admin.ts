@@ -12,7 +12,7 @@ import { hostClock } from '../../src/clock.ts';
 import { createPdp } from '../../src/pdp.ts';
 import { settings } from '../../src/settings.ts';
 import { vocabulary as thingsboard } from './doors.ts';
-import type { TestDatabase } from './postgres.ts';
+import { PATIENT, type TestDatabase } from './postgres.ts';
 
 export const OPERATOR = 'the-operator-of-the-tests.0123456789abcdef';
 
@@ -42,7 +42,7 @@ export async function startTestAdministration(
   const { vocabulary = thingsboard } = more;
   const cache = new PolicyCache({
     vocabulary,
-    source: postgresSource({ url: await database.urlAs('grantgate_reader') }),
+    source: postgresSource({ url: await database.urlAs('grantgate_reader'), limits: PATIENT }),
     clock: hostClock(),
     random: Math.random,
   });

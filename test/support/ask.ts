@@ -26,15 +26,20 @@ export interface Client {
 /** The id under which the decided request is in the log. */
 export type Decided = Answer & { readonly requestId: string };
 
+const DECIDED_WITHIN_MS = 20_000;
+
 /**
- * Asks until somebody decided, five times at most. On a machine that does other work a check that has to read the database may take
- * longer than nginx waits, and is a 500 then (503 at the door itself): refused, but by nobody. For suites in which nothing is taken away.
+ * Asks until somebody decided. On a machine that does other work a check that has to read the database may take longer than nginx waits,
+ * and when all has stood still for long, no lease is left: a 500 then (503 at the door itself), refused, but by nobody. For suites in
+ * which nothing is taken away.
  */
 export async function askDecided(client: Client, what: Ask): Promise<Decided> {
+  const limit = performance.now() + DECIDED_WITHIN_MS;
   for (let attempt = 1; ; attempt++) {
     const requestId = `${what.requestId ?? 'request'}.${attempt}`;
     const answer = await client.ask({ ...what, requestId });
-    if ((answer.status !== 500 && answer.status !== 503) || attempt === 5) return { ...answer, requestId };
+    if ((answer.status !== 500 && answer.status !== 503) || performance.now() > limit) return { ...answer, requestId };
+    await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }
 

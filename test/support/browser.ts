@@ -26,7 +26,7 @@ export async function startBrowser(): Promise<Browser> {
     async open(url, { width = 1024, dark = false, scripts = true } = {}) {
       const context = await browser.newContext({ viewport: { width, height: 640 }, colorScheme: dark ? 'dark' : 'light', javaScriptEnabled: scripts });
       const page = await context.newPage();
-      page.setDefaultTimeout(5_000);
+      page.setDefaultTimeout(20_000);
       const said: string[] = [];
       const asked: string[] = [];
       page.on('console', (message) => void (['error', 'warning'].includes(message.type()) && said.push(message.text())));

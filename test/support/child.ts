@@ -46,7 +46,7 @@ export function startChild(command: string, args: readonly string[], options: Ch
     ended,
     stderr: () => errors,
     say: (line) => void child.stdin.write(`${line}\n`),
-    async stop(signal = 'SIGTERM', ms = 5000) {
+    async stop(signal = 'SIGTERM', ms = 20_000) {
       child.kill('SIGCONT'); // a stopped process hears no other signal
       child.kill(signal);
       const timer = setTimeout(() => child.kill('SIGKILL'), ms);

@@ -55,6 +55,9 @@ export async function startPostgres(kind: ServerKind): Promise<TestServer> {
   return testServer(kind, url);
 }
 
+/** Limits of a source, for suites that are about something else: on a machine that others use too, a fill may take longer than 250 ms. */
+export const PATIENT = { connectMs: 10_000, pullMs: 10_000, fillMs: 10_000 } as const;
+
 /** A server for one suite: 0.7 s. */
 export async function startOwnPostgres(kind: ServerKind, options: ClusterOptions = {}): Promise<OwnServer> {
   const cluster = await startCluster(kind, options);

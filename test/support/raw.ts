@@ -24,7 +24,8 @@ export interface RawConnection {
   destroy(): void;
 }
 
-const DEADLINE_MS = 5000;
+/** As `until`: for what never comes. */
+const DEADLINE_MS = 20_000;
 
 export function connectRaw(to: NetConnectOpts): Promise<RawConnection> {
   return new Promise((resolve, reject) => {

@@ -17,7 +17,7 @@ const run = promisify(execFile);
 /** The group of Debian's nginx workers. */
 const SOCKET_GROUP = 'www-data';
 
-const LINE_LIMIT_MS = 10_000;
+const LINE_LIMIT_MS = 20_000;
 
 export const SIGNING_KEY = Buffer.alloc(64, 'a key of the tests ').toString('base64');
 
@@ -175,7 +175,7 @@ export async function startSidecar({ databaseUrl, routes, set = {}, ready = true
     },
   };
   try {
-    await until(async () => over !== null || (api !== undefined && (!ready || (await readyz()).status === 200)), `/readyz; it says ${child.stderr()}`, 20_000);
+    await until(async () => over !== null || (api !== undefined && (!ready || (await readyz()).status === 200)), `/readyz; it says ${child.stderr()}`, 40_000);
     await readyz();
   } catch (error) {
     await sidecar.stop('SIGKILL');

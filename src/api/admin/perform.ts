@@ -77,8 +77,8 @@ export function createPerformer({ writer, authority, applied }: PerformerParts):
         try {
           await authority.require(who, action.needs(basis, who));
         } catch (error) {
-          // It was there when it was read: what has gone since is not forbidden but not found.
-          if (error instanceof Forbidden && error.reason === 'unknown-target') await writer.read((db) => action.read(db, who));
+          // What was there when it was read, an owner too, and has gone since, is not forbidden but not found.
+          if (error instanceof Forbidden && round < ROUNDS && printed(await writer.read((db) => action.read(db, who))) !== printed(basis)) continue;
           throw error;
         }
         const done = await writer

@@ -2,4 +2,4 @@
 
 import { caddyKit } from './caddy-files.ts';
 
-export const caddyCurrent = caddyKit('caddy-2.11', 'caddyCurrent');
+export const caddyCurrent = caddyKit('caddy-2.11', 'caddyCurrent', { keeps: true });

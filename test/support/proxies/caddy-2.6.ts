@@ -2,4 +2,4 @@
 
 import { caddyKit } from './caddy-files.ts';
 
-export const caddy = caddyKit('caddy-2.6', 'caddy');
+export const caddy = caddyKit('caddy-2.6', 'caddy', { keeps: false });

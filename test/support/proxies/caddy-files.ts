@@ -4,8 +4,20 @@ import { requirePart, type PartName } from '../require.ts';
 import { ANY_2XX, type Kit } from './kit.ts';
 import { startConfigured, versionOf } from './start.ts';
 
+export interface CaddyOptions {
+  /** Is it one that may keep connections to the sidecar? The files have those lines, too, for whoever has a current one. */
+  readonly keeps: boolean;
+}
+
+/** In addresses.caddyfile. */
+export const KEPT: readonly (readonly [from: string, to: string])[] = [
+  ['\tkeepalive off\n', ''],
+  ['#keepalive 60s', 'keepalive 60s'],
+  ['#keepalive_idle', 'keepalive_idle'],
+];
+
 /** @throws MissingPart if this Caddy is not here, so a module that calls it skips the files that import it */
-export function caddyKit(name: string, part: PartName): Kit {
+export function caddyKit(name: string, part: PartName, { keeps }: CaddyOptions): Kit {
   const program = requirePart(part);
   return {
     name,
@@ -17,7 +29,7 @@ export function caddyKit(name: string, part: PartName): Kit {
     hangs: 504,
     refuses: 502,
     matrix: ANY_2XX,
-    pools: true,
+    pools: keeps,
     verbatim: false,
     trailers: false,
     constants: true,
@@ -30,6 +42,7 @@ export function caddyKit(name: string, part: PartName): Kit {
           ['unix//run/grantgate/doors.sock', `unix/${socket}`],
           ['to 127.0.0.1:8080', `to 127.0.0.1:${applicationPort}`],
           ['http_port 8088', `http_port ${port}`],
+          ...(keeps ? KEPT : []),
         ],
         command: (directory) => [program, 'run', '--config', `${directory}/Caddyfile`],
         // It keeps things at home, whatever it is told.

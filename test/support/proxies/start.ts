@@ -40,7 +40,7 @@ export interface Started extends RunningProxy {
   readonly directory: string;
 }
 
-const START_LIMIT_MS = 10_000;
+const START_LIMIT_MS = 30_000;
 
 export async function startConfigured(what: Configured): Promise<Started> {
   for (let attempt = 1; ; attempt++) {

@@ -19,7 +19,7 @@ export interface TellOptions {
 }
 
 /** One connection to a port of loopback, these bytes. A string's characters are UTF-8. */
-export function tell(port: number, bytes: string | Buffer, { head: headOnly = false, ms = 8000 }: TellOptions = {}): Promise<Heard> {
+export function tell(port: number, bytes: string | Buffer, { head: headOnly = false, ms = 20_000 }: TellOptions = {}): Promise<Heard> {
   return new Promise((resolve, reject) => {
     let text = '';
     const socket = connect(port, '127.0.0.1', () => socket.write(bytes));
