@@ -34,6 +34,8 @@ function fedInPieces(socket: Socket): Connection {
   let held: Buffer = EMPTY;
   let waiting = 0;
   let last: IncomingMessage | null = null;
+  /** Of its body, at the most: that is fed at once ([measured] 4 MiB took 1.8 times the processor time in small pieces, 1.3 so). */
+  let owed = 0;
   let feeding = false;
   /** Asked for by whoever does not read a body as fast as it comes: what has come is fed all the same, as node:http does it. */
   let full = false;
@@ -44,9 +46,11 @@ function fedInPieces(socket: Socket): Connection {
     if (feeding) return;
     feeding = true;
     while (held.length > 0 && waiting < MOST_WAITING && !stopped && !socket.destroyed) {
-      const piece = held.subarray(0, PIECE_BYTES);
-      held = held.subarray(PIECE_BYTES);
+      const under = last;
+      const piece = held.subarray(0, under?.complete === false ? Math.max(PIECE_BYTES, owed) : PIECE_BYTES);
+      held = held.subarray(piece.length);
       for (const feed of feeds) feed.call(socket, piece);
+      if (last === under) owed -= piece.length;
     }
     feeding = false;
     if (held.length > 0 || waiting >= MOST_WAITING || stopped || full) pause();
@@ -72,6 +76,7 @@ function fedInPieces(socket: Socket): Connection {
   return {
     begun(incoming) {
       last = incoming;
+      owed = Number(incoming.headers['content-length'] ?? 0);
       waiting++;
     },
     answered() {

@@ -50,7 +50,8 @@ test('of 8,000 requests no more are begun than may wait, and when those are answ
   let begun = 0;
   let answer: () => void = () => undefined;
   const answers = new Promise<void>((resolve) => (answer = resolve));
-  const app = new Hono().get('/:id', async (c) => {
+  const app = new Hono().all('/:id', async (c) => {
+    await c.req.text();
     begun++;
     await answers;
     return c.text(`<${c.req.param('id')}>`);
