@@ -2,6 +2,7 @@
 
 import { InputError } from 'policy-cache';
 import type { AdminClient } from '../adminclient.ts';
+import { printable } from '../printable.ts';
 import { lifetimeOf } from './lifetime.ts';
 import type { Context, ExitCode } from './host.ts';
 import { refusable, type ServerFlags } from './server.ts';
@@ -199,9 +200,4 @@ function short(value: unknown): string {
 
 function cut(text: string): string {
   return text.length > 200 ? `${text.slice(0, 200)}…` : text;
-}
-
-/** Names are anybody's: none of them is to steer the terminal. */
-function printable(text: string): string {
-  return text.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }

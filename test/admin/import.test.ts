@@ -294,7 +294,7 @@ test('whoever sends a little now and then is not waited for, and the next one ma
       { highWaterMark: 0 },
     );
     const headers = { authorization: `Bearer ${OPERATOR}`, 'content-type': 'application/x-ndjson' };
-    return (await other.admin.routes.request('/v1/import', { method: 'POST', headers, body, duplex: 'half' } as RequestInit)).status;
+    return (await other.admin.routes.request('/v1/import', { method: 'POST', headers, body, duplex: 'half' })).status;
   };
   const slow = Array.from({ length: 15 }, () => 8192);
   expect(await sent(slow)).toBe(200);
