@@ -29,8 +29,8 @@ export class AdminRefusal extends Error {
 export interface AdminClient {
   /** Rejects with AdminRefusal, or with InputError where nobody answers. */
   call(method: string, path: string, more?: { readonly body?: unknown; readonly ifMatch?: string }): Promise<AdminAnswer>;
-  /** Every item of a list, page by page. */
-  items(path: string): AsyncGenerator<Readonly<Record<string, unknown>>>;
+  /** Every item of a list, page by page; `page`: so many at a time, 1,000 when left out. */
+  items(path: string, page?: number): AsyncGenerator<Readonly<Record<string, unknown>>>;
   /** Straight on the database every tenant is there; over the API what the token may see. */
   readonly everywhere?: Everywhere;
   /** Of the service, without a slash at the end; absent: there is none. */
@@ -126,10 +126,10 @@ export function clientOver({ name, send }: Transport): Pick<AdminClient, 'call' 
         throw new InputError('client.server', `${name} answered ${method} ${path} with something that is no JSON object: is it the api listener?`);
       return { status: response.status, body: parsed, etag: response.headers.get('etag'), revision: response.headers.get('x-authz-revision') };
     },
-    async *items(path) {
+    async *items(path, page = PAGE) {
       const join = path.includes('?') ? '&' : '?';
       for (let cursor: string | null = ''; cursor !== null;) {
-        const { body } = await client.call('GET', `${path}${join}limit=${PAGE}${cursor === '' ? '' : `&cursor=${encodeURIComponent(cursor)}`}`);
+        const { body } = await client.call('GET', `${path}${join}limit=${page}${cursor === '' ? '' : `&cursor=${encodeURIComponent(cursor)}`}`);
         yield* body['items'] as readonly Readonly<Record<string, unknown>>[];
         cursor = typeof body['next'] === 'string' ? body['next'] : null;
       }

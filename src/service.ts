@@ -224,6 +224,7 @@ export async function startService(parts: ServiceParts): Promise<Service> {
           vocabulary: policy.vocabulary,
           deadline: ADMIN_DEADLINE_MS,
           appliedWithin: settings.cache.maxStaleness,
+          clock,
           decisions: { clock, nextId, report },
           importWorld: (await import('./worldimport.ts')).worldImporter({ ...database, url: adminUrl }, policy.vocabulary),
           newId: parts.uuid,

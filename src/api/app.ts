@@ -11,6 +11,7 @@ import { authzenRoutes, type AuthzenParts } from './authzen.ts';
 import { barrierRoutes, type Barrier } from './barrier.ts';
 import { callers, type CallerSettings } from './credentials.ts';
 import { healthRoutes, type Readiness } from './health.ts';
+import { boundWaiting } from './pipelined.ts';
 import { problem } from './problems.ts';
 
 export interface ApiParts {
@@ -64,6 +65,7 @@ export function apiServer(app: Hono, bodyMs = BODY_MS): Server {
   // As at the doors: whoever is slow is ended, whoever keeps a pool (60 s at most proxies and clients) is the one that closes.
   const limits = { headersTimeout: 5000, requestTimeout: 0, connectionsCheckingInterval: 1000, keepAliveTimeout: 75_000, maxHeaderSize: 16 * 1024 };
   const server = createAdaptorServer({ fetch: app.fetch, serverOptions: limits }) as Server;
+  boundWaiting(server);
   server.prependListener('request', (incoming, outgoing) => endSlowBody(incoming, outgoing, bodyMs));
   server.maxConnections = 1000;
   return server;
@@ -90,4 +92,9 @@ function endSlowBody(incoming: IncomingMessage, outgoing: ServerResponse, ms: nu
     socket.destroy();
   }, ms);
   incoming.once('close', () => clearTimeout(late));
+  // What is left of a body that is refused is read and dropped, or the connection ends when its client sends the next request. For this
+  // nobody may listen any more: a web stream that nobody reads stops it again with each piece.
+  outgoing.once('close', () => {
+    if (!incoming.complete) incoming.removeAllListeners('data').resume();
+  });
 }

@@ -25,6 +25,7 @@ export type ProblemCode =
   /** Too often: a wrong password, or from one address. */
   | 'throttled'
   | 'too-large'
+  | 'too-slow'
   | 'no-key'
   | 'bad-key'
   | 'method'

@@ -4,6 +4,7 @@ import { Option, type Command } from 'commander';
 import { FIELDS, FILTERS, KINDS, type Kind } from './administer-fields.ts';
 import type { Verb, VerbOptions } from './administer.ts';
 import type { ApplyFlags } from './apply.ts';
+import type { AuditFlags } from './audit.ts';
 import type { BootstrapOptions } from './bootstrap.ts';
 import type { Context, ExitCode } from './host.ts';
 import type { LoginFlags } from './login.ts';
@@ -128,6 +129,28 @@ export function addAdministration(program: Command, { command, runs }: Registeri
   )
     .option('--yes', 'do not ask')
     .action(runs(async (context, flags: ApplyFlags) => (await import('./apply.ts')).applyCommand(context, flags)));
+
+  asked(
+    command(program, 'audit', 'Who changed what, as whom, and when: the newest first, of what you may read', [
+      'grantgate audit --about bob --from 1d',
+      'grantgate audit --acting --limit 10',
+      'grantgate audit --action user.delete --from 2026-01-01 --to 2026-02-01 --json',
+      'grantgate audit --direct --tenant acme --follow',
+    ]),
+  )
+    .option('--about <id>', 'done to it, by it or as it; of a user also what groups it came into and left')
+    .option('--target <id>', 'done to it')
+    .option('--actor <id>', 'done by this user')
+    .option('--as <id>', 'done as this user, by whomever')
+    .option('--acting', 'done by somebody who had logged in as another')
+    .option('--action <name>', 'as user.create, group.members, entity.owner')
+    .option('--revision <revision>', 'what made this revision')
+    .option('--from <time>', 'at or after: 2026-01-31T12:00:00Z, a day (2026-01-31, UTC), or so long ago: 90s, 15m, 2h, 7d')
+    .option('--to <time>', 'before, likewise')
+    .option('--limit <n>', 'how many at the most', '50')
+    .option('--follow', 'the oldest of these first, and then what comes, until it is ended')
+    .option('--tenant <id>', 'with --direct: of this tenant alone')
+    .action(runs(async (context, flags: AuditFlags) => (await import('./audit.ts')).auditCommand(context, flags)));
 
   command(program, 'login', 'Log in by e-mail and password (identity.local), and print the token; the password is typed, or comes by standard input', [
     'export GRANTGATE_CLIENT_TOKEN=$(grantgate login --email ada@acme.example)',

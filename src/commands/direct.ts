@@ -46,17 +46,17 @@ export async function directClient({ config, host }: Context): Promise<AdminClie
   const anywhere = inTenant('');
   return {
     call: anywhere.call,
-    async *items(path) {
-      if (namesTenant(path)) yield* anywhere.items(path);
-      else for await (const { id } of anywhere.items('/v1/tenants')) yield* inTenant(String(id)).items(path);
+    async *items(path, page) {
+      if (namesTenant(path)) yield* anywhere.items(path, page);
+      else for await (const { id } of anywhere.items('/v1/tenants')) yield* inTenant(String(id)).items(path, page);
     },
     everywhere: { inTenant, tenantsOf: (ids) => direct.tenantsOf(ids) },
     close: () => direct.close(),
   };
 }
 
-/** A list that is of one tenant by what it names, or of the tenants themselves; else it is asked of each. */
+/** A list that is of one tenant by what it names, or of all of them at once; else it is asked of each. */
 function namesTenant(path: string): boolean {
   const { pathname, searchParams } = new URL(path, 'http://localhost');
-  return pathname === '/v1/tenants' || searchParams.has('owner') || searchParams.has('group') || pathname.split('/').length > 3;
+  return pathname === '/v1/tenants' || pathname === '/v1/audit' || searchParams.has('owner') || searchParams.has('group') || pathname.split('/').length > 3;
 }

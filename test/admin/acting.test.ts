@@ -152,6 +152,8 @@ describe('logged in as another', () => {
     expect((await admin.ask('ada', 'GET /v1/audit?actor=ada&action=entity.create')).body).toMatchObject({ items: [ofTower] });
     expect((await admin.ask('ada', 'GET /v1/audit?target=by-both')).body).toMatchObject({ items: [ofTower] });
     expect((await admin.ask('ada', 'GET /v1/audit?actor=hana&target=by-both')).body, 'hana has done nothing').toMatchObject({ items: [] });
+    for (const query of ['acting=true', 'asUser=hana&action=entity.create', 'about=hana&acting=true'])
+      expect((await admin.ask('ada', `GET /v1/audit?${query}`)).body, query).toMatchObject({ items: [ofTower] });
     // Of the permissions of the user, and no others.
     expect(words(await admin.ask(token, 'POST /v1/customers', { id: 'x', owner: 'mill' }))).toMatch(/^403/);
   });

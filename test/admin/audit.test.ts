@@ -84,7 +84,12 @@ test('filters take away, and show nobody more', async () => {
   const at = encodeURIComponent(m2!.at);
   expect(await targetsOf('bob', `&from=${at}`)).toEqual(['m2']);
   expect(await targetsOf('bob', `&to=${at}`)).toEqual(['m1', 'cy', 'bob', 'annex']);
-  for (const wrong of ['from=yesterday', 'limit=0', 'target=', 'cursor=x', 'sort=at'])
+  expect(await targetsOf('bob', `&revision=${m2!.revision}`)).toEqual(['m2']);
+  expect(await targetsOf('admin-of-acme', '&about=bob')).toEqual(['m2', 'm1', 'bob']);
+  expect(await targetsOf('admin-of-acme', '&asUser=bob')).toEqual(['m2', 'm1']);
+  expect(await targetsOf('admin-of-acme', '&acting=true')).toEqual([]);
+  expect(await targetsOf('admin-of-other', '&about=bob')).toEqual([]);
+  for (const wrong of ['from=yesterday', 'limit=0', 'target=', 'cursor=x', 'sort=at', 'acting=false', 'revision=5', 'about='])
     expect(await admin.ask('bob', `GET /v1/audit?${wrong}`), wrong).toMatchObject({ status: 400 });
 });
 
@@ -131,6 +136,6 @@ test('lists and the audit log are in the OpenAPI document', async () => {
   const { paths } = answer.body as { paths: Record<string, { get?: { parameters?: { name: string }[] } }> };
   const parameters = (path: string): unknown => paths[path]?.get?.parameters?.map(({ name }) => name);
   expect(parameters('/v1/entities')).toEqual(['limit', 'cursor', 'owner', 'q', 'group', 'type']);
-  expect(parameters('/v1/audit')).toEqual(['limit', 'cursor', 'target', 'actor', 'action', 'from', 'to']);
+  expect(parameters('/v1/audit')).toEqual([...['limit', 'cursor', 'target', 'actor', 'asUser', 'acting', 'about', 'action', 'revision', 'from', 'to']]);
   expect(parameters('/v1/groups/{id}/members')).toEqual(['id', 'limit', 'cursor']);
 });

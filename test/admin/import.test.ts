@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import type { Server } from 'node:http';
 import { openPool } from 'policy-cache/postgres';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { IMPORT_BOUNDS } from '../../src/api/admin/imports.ts';
 import { apiServer, createApi } from '../../src/api/app.ts';
 import { listen } from '../../src/listen.ts';
 import { worldImporter } from '../../src/worldimport.ts';
@@ -11,7 +12,7 @@ import { OPERATOR, startTestAdministration, type TestAdministration } from '../s
 import { cli, type CliOptions, type CliRun } from '../support/cli.ts';
 import { vocabulary } from '../support/doors.ts';
 import { startPostgres, type TestDatabase, type TestServer } from '../support/postgres.ts';
-import { connectRaw, type RawConnection } from '../support/raw.ts';
+import { connectRaw, type RawAnswer, type RawConnection } from '../support/raw.ts';
 import { until } from '../support/until.ts';
 
 const BYTES = 2_000_000;
@@ -40,11 +41,15 @@ afterAll(async () => {
 });
 
 /** The api listener, as it is served. */
-async function serve({ idle = IDLE_MS, bodyMs }: { readonly idle?: number; readonly bodyMs?: number } = {}): Promise<Served> {
+async function serve({
+  idle = IDLE_MS,
+  bodyMs,
+  now = () => 0,
+}: { readonly idle?: number; readonly bodyMs?: number; readonly now?: () => number } = {}): Promise<Served> {
   const database = await server.database();
   const pool = openPool({ url: database.url, max: 1 });
   const importWorld = worldImporter({ url: await database.urlAs('grantgate_writer') }, vocabulary);
-  const admin = await startTestAdministration(database, { importWorld, importBounds: { bytes: BYTES, idle } });
+  const admin = await startTestAdministration(database, { importWorld, importBounds: { ...IMPORT_BOUNDS, bytes: BYTES, idle }, clock: { now } });
   const state = { state: 'following', fresh: true, revision: null, ageMs: 0, cause: null } as const;
   const app = createApi({ readiness: () => ({ cache: state, draining: false, overloaded: false }), administration: admin.routes });
   const api: Server = apiServer(app, bodyMs);
@@ -253,6 +258,47 @@ test('whoever sends nothing more is not waited for', async () => {
   connection.destroy();
   await until(async () => (await locks(other)) === 0, 'the import is over');
   expect(await other.admin.ask(OPERATOR, 'GET /v1/tenants/half')).toMatchObject({ status: 404 });
+  await other.close();
+});
+
+test('whoever sends a little now and then is not waited for, and the next one may; a slow line is', async () => {
+  let now = 0;
+  const other = await serve({ now: () => now });
+  const connection = await begun(other);
+  let answer: RawAnswer | null = null;
+  void connection.answer(20_000).then((given) => (answer = given));
+  await until(() => {
+    now += 20_000;
+    connection.send(chunk('\n'));
+    return answer !== null;
+  }, 'it is told so');
+  expect(answer).toMatchObject({ status: 408, body: expect.stringContaining('less than 4096 bytes a second') as string });
+  connection.destroy();
+  await until(async () => (await locks(other)) === 0, 'the import is over');
+  expect(await other.admin.ask(OPERATOR, 'GET /v1/tenants/half')).toMatchObject({ status: 404 });
+
+  // 8 KiB a second, for a quarter of an hour; then the same a tenth as fast, however fast it was before.
+  const sent = async (rates: readonly number[]): Promise<number> => {
+    let count = 0;
+    const pieces = rates.values();
+    const body = new ReadableStream<Uint8Array>(
+      {
+        pull(controller) {
+          const { value: rate } = pieces.next();
+          if (rate === undefined) return controller.close();
+          now += 15_000;
+          const row = Buffer.from(`{"kind":"tenants","id":"t-${rates.length}-${count++}"}\n`);
+          controller.enqueue(Buffer.concat([row, Buffer.alloc(15 * rate - row.length, '\n')]));
+        },
+      },
+      { highWaterMark: 0 },
+    );
+    const headers = { authorization: `Bearer ${OPERATOR}`, 'content-type': 'application/x-ndjson' };
+    return (await other.admin.routes.request('/v1/import', { method: 'POST', headers, body, duplex: 'half' })).status;
+  };
+  const slow = Array.from({ length: 15 }, () => 8192);
+  expect(await sent(slow)).toBe(200);
+  expect(await sent([...slow, 819, 819, 819, 819, 819, 819, 819, 819])).toBe(408);
   await other.close();
 });
 

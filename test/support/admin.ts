@@ -37,7 +37,7 @@ export interface TestAdministration {
 /** Every bearer token but the operator's, an API key and that of a session is a user id, as if somebody had proved it. */
 export async function startTestAdministration(
   database: TestDatabase,
-  more: Partial<Pick<AdminSettings, 'bounds' | 'decisions' | 'vocabulary' | 'addition' | 'importWorld' | 'importBounds'>> = {},
+  more: Partial<Pick<AdminSettings, 'bounds' | 'decisions' | 'vocabulary' | 'addition' | 'importWorld' | 'importBounds' | 'clock'>> = {},
 ): Promise<TestAdministration> {
   const { vocabulary = thingsboard } = more;
   const cache = new PolicyCache({
@@ -65,6 +65,7 @@ export async function startTestAdministration(
     appliedWithin: 5_000,
     newId: randomUUID,
     newKey: newApiKey,
+    clock: hostClock(),
     version: '0',
     ...more,
   });

@@ -21,7 +21,7 @@ export { examine } from './doctor.ts';
 export type { DoctorOptions, Finding } from './finding.ts';
 export { gatherObjects, lowerCased, readRows, readTenants, scanObjects } from './listing.ts';
 export type { Candidate, ListOrder, ListPlace, ListSources, Listing } from './listing.ts';
-export { readAuditRows, readOwnersBegun, scanAudit } from './audit.ts';
+export { NEWEST, auditIdAt, readAuditRows, readOwnersBegun, scanAudit } from './audit.ts';
 export type { AuditFilter, AuditRow, AuditScan } from './audit.ts';
 export { Refusal, openWriter, writeAudit } from './writer.ts';
 export type { AuditEntry, Statements, Writer, WriterOptions } from './writer.ts';

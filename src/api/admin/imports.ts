@@ -31,16 +31,23 @@ export interface ImportParts {
   /** Whoever imports is ended with the administration. */
   readonly stopping: AbortSignal;
   readonly bounds: ImportBounds;
+  /** Milliseconds of a clock that never goes back. */
+  readonly now: () => number;
 }
 
 export interface ImportBounds {
   readonly bytes: number;
   /** Milliseconds that nothing may come for: whoever sends is gone, and others wait for their turn. */
   readonly idle: number;
+  /**
+   * Bytes a second that come at the least, of each so many milliseconds that were waited for them: not of all the time, which is as long as a
+   * line is slow and the database at work, nor since the beginning, or whoever was fast once could be as slow afterwards as he liked.
+   */
+  readonly least: { readonly rate: number; readonly over: number };
 }
 
-/** Fifteen million entities. */
-export const IMPORT_BOUNDS: ImportBounds = { bytes: 2 ** 31, idle: 60_000 };
+/** Fifteen million entities, also by a line of 64 kbit/s. */
+export const IMPORT_BOUNDS: ImportBounds = { bytes: 2 ** 31, idle: 60_000, least: { rate: 4096, over: 60_000 } };
 
 /** [measured] 45 rows, read in 0.14 ms (p99 1.6): of what comes in one piece, 64 KiB, a check would wait for 1.3 ms (p99 10). */
 const TURN_BYTES = 8 * 1024;
@@ -51,7 +58,7 @@ interface ImportQuery {
   readonly unknownNames: 'true' | 'false';
 }
 
-export function importRoutes(routes: Routes, { importWorld, applied, stopping, bounds }: ImportParts): void {
+export function importRoutes(routes: Routes, { importWorld, applied, stopping, bounds, now }: ImportParts): void {
   routes.add<unknown, ImportQuery, unknown>({
     method: 'post',
     path: '/v1/import',
@@ -83,13 +90,18 @@ export function importRoutes(routes: Routes, { importWorld, applied, stopping, b
       const { body, signal: gone } = c.req.raw;
       const unfit = new AbortController();
       const signal = AbortSignal.any([gone, stopping, unfit.signal]);
-      const pieces = body === null ? nothing() : inTurns(body, bounds, (why) => unfit.abort(why));
+      const pieces = body === null ? nothing() : inTurns(body, { ...bounds, now, unfit: (why) => unfit.abort(why) });
       let result: ImportResult;
       try {
         const asked = { mode, unknownNames: unknownNames === 'true', requestId, signal, ...(batch === undefined ? {} : { batch }) };
         result = await importWorld(pieces, asked);
       } catch (error) {
         if (unfit.signal.reason === TOO_LONG) return tooLong;
+        if (unfit.signal.reason === TOO_SLOW) {
+          const { rate, over } = bounds.least;
+          const detail = `less than ${rate} bytes a second came, of ${over / 1000} s that were waited for them; nothing was imported, and others may`;
+          return problem({ status: 408, code: 'too-slow', detail });
+        }
         if (unfit.signal.aborted) throw unfit.signal.reason;
         throw error instanceof InputError || (error instanceof Error && signal.aborted) ? new PolicyError('source', error.message, { cause: error }) : error;
       }
@@ -115,18 +127,34 @@ function told({ file, line, path, field, message, fix }: ImportProblem): Omit<Im
 
 const TOO_LONG = new Error('the body is too long');
 
-/** What comes, so little at a time that whatever else there is to do is done between. `unfit`: no more of it is wanted. */
-async function* inTurns(body: ReadableStream<Uint8Array>, { bytes, idle }: ImportBounds, unfit: (why: Error) => void): AsyncGenerator<Uint8Array> {
+const TOO_SLOW = new Error('the body comes too slowly');
+
+interface Taking extends ImportBounds, Pick<ImportParts, 'now'> {
+  /** No more of it is wanted. */
+  readonly unfit: (why: Error) => void;
+}
+
+/** What comes, so little at a time that whatever else there is to do is done between. */
+async function* inTurns(body: ReadableStream<Uint8Array>, { bytes, idle, least, now, unfit }: Taking): AsyncGenerator<Uint8Array> {
   const reader = body.getReader();
   let came = 0;
+  let waited = 0;
+  let meanwhile = 0;
   for (;;) {
     const late = setTimeout(() => unfit(new PolicyError('deadline', `nothing came for ${idle} ms; nothing was imported`)), idle);
+    const from = now();
     const { done, value } = await reader.read().finally(() => clearTimeout(late));
     if (done) return;
     came += value.length;
     if (came > bytes) return unfit(TOO_LONG);
-    for (let from = 0; from < value.length; from += TURN_BYTES) {
-      yield value.subarray(from, from + TURN_BYTES);
+    waited += now() - from;
+    meanwhile += value.length;
+    if (waited >= least.over) {
+      if (meanwhile * 1000 < least.rate * waited) return unfit(TOO_SLOW);
+      waited = meanwhile = 0;
+    }
+    for (let at = 0; at < value.length; at += TURN_BYTES) {
+      yield value.subarray(at, at + TURN_BYTES);
       await new Promise((resolve) => setImmediate(resolve));
     }
   }

@@ -56,6 +56,7 @@ const PROBLEMS: Readonly<Record<number, string>> = {
   401: 'Nobody is known by this credential.',
   403: 'The caller may not: `reason` and `rule` say why.',
   404: 'There is no such thing, as far as the caller can know.',
+  408: 'The body comes too slowly.',
   409: 'The id is used already.',
   412: 'It is not as `If-Match` says: `current` is what it is.',
   413: 'The body is too large.',

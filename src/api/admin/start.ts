@@ -1,7 +1,7 @@
 // What does the administration need of the rest, and how is it put together?
 
 import type { Hono } from 'hono';
-import type { CheckOptions, PolicyCache, Revision, Vocabulary } from 'policy-cache';
+import type { CheckOptions, Clock, PolicyCache, Revision, Vocabulary } from 'policy-cache';
 import { openWriter, type WriterOptions } from 'policy-cache/postgres';
 import type { Pdp } from '../../pdp.ts';
 import type { Addition, AdditionParts } from './addition.ts';
@@ -31,6 +31,7 @@ export interface AdminSettings extends CallerParts {
   readonly decisions?: ReportParts;
   /** Absent: nothing is imported over the API. */
   readonly importWorld?: ImportWorld;
+  readonly clock: Pick<Clock, 'now'>;
   /** Of imports; default: IMPORT_BOUNDS (imports.ts). */
   readonly importBounds?: ImportBounds;
   readonly newId: () => string;
@@ -67,6 +68,7 @@ export function startAdministration(settings: AdminSettings): Administration {
   const imports = importWorld && {
     importWorld,
     bounds: importBounds,
+    now: () => settings.clock.now(),
     stopping: stopping.signal,
     applied: (revision: Revision) => applied(revision, IMPORT_APPLIED_MS),
   };
