@@ -43,6 +43,8 @@ const TAKE_OVER_LOOK_MS = 50;
 const WAITING_LOOK_MS = 10;
 /** Beyond what a worker may take for its HTTP checks, its gRPC calls and its lines, before it is killed. */
 const STOP_GRACE_MS = 2_000;
+/** How much later than a worker's this process may get its own. */
+const OWN_SIGNAL_MS = 1_000;
 
 /** One place for a worker, whoever has it at the moment. */
 interface Place {
@@ -230,7 +232,7 @@ export async function startWorkers(parts: Parts): Promise<Serving> {
   const where = { api: '', doors: [] as string[], grpc: [] as string[] };
   try {
     where.api = await accept(listeners[0], 0);
-    await allUp(places.map(run), parts.cancelled);
+    await allUp(places.map(run), { pause, cancelled: parts.cancelled });
     started = true;
     if (settings.doors.takeOver) await readyToTakeOver({ readiness, pause, now: () => clock.now(), cancelled: parts.cancelled });
     for (const [index, listener] of listeners.entries()) {
@@ -285,13 +287,14 @@ function beginOf({ settings, version, hostname, traces = false, readFile }: Part
 }
 
 /** @throws what the first one says that does not get there */
-async function allUp(processes: readonly WorkerProcess[], cancelled: AbortSignal | undefined): Promise<void> {
+async function allUp(processes: readonly WorkerProcess[], { pause, cancelled }: Pick<TakeOver, 'pause' | 'cancelled'>): Promise<void> {
   await Promise.all(
     processes.map(async (process) => {
       const said = await process.up;
       if (said === 'up') return;
       if (process.refused !== null) throw refusal(process.refused);
-      // A signal to the whole group ends a worker that is only loading its program.
+      // A signal to the whole group ends a worker that is only loading its program, and this process may see that before its own signal.
+      if (said.how === 'SIGTERM' || said.how === 'SIGINT') await pause(OWN_SIGNAL_MS);
       if (cancelled?.aborted === true) throw new PolicyError('starting', 'told to stop before its workers were up');
       throw new Error(`a worker ended before it was up: ${said.how}`);
     }),

@@ -354,7 +354,8 @@ test('a signal to the whole group while the workers load their program is a stop
   onTestFinished(() => child.stop('SIGKILL'));
   let workers: readonly number[] = [];
   await until(() => (workers = childrenOf(child.pid)).length === 2, 'both processes');
-  for (const pid of [child.pid, ...workers]) process.kill(pid, 'SIGTERM');
+  // The supervisor's own comes last, so that it may see the end of a worker first.
+  for (const pid of [...workers, child.pid]) process.kill(pid, 'SIGTERM');
   expect(await child.ended, child.stderr()).toBe('exit 0');
   expect(child.stderr()).toContain('told to stop before its workers were up');
 });
