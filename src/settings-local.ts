@@ -46,7 +46,7 @@ export const local = z
     passwordLength: integer(8, 64).default(12).register(notes, { description: 'Characters that a password must have at least; at most 256.' }),
     lockAfter: integer(3, 1000).default(10).register(notes, {
       description:
-        'Wrong passwords in a row after which nobody logs in by that e-mail for a minute, and twice as long each further time. A network (of IPv6 a /64) from which its user has logged in within 30 days has a count of its own: nobody elsewhere locks it out there.',
+        'Wrong passwords in a row after which nobody logs in by that e-mail for a minute, and twice as long each further time. Each of the eight networks (of IPv6 a /64) from which its user has logged in last has a count of its own: nobody elsewhere locks it out there.',
     }),
     lockFor: duration(60_000, 86_400_000).default(900_000).register(notes, { description: 'The longest that this takes.', time: true }),
     rate: integer(1, 1_000_000).default(120).register(notes, {

@@ -57,7 +57,7 @@ create table grantgate.session (
   constraint session_id_bytes check (octet_length(id) between 1 and 255),
   constraint session_hash check (hash ~ '^[0-9a-f]{64}$'),
   constraint session_refresh check ((family is null) = (refresh is null) and family ~ '^[0-9a-f]{64}$' and refresh ~ '^[0-9a-f]{64}$'),
-  constraint session_lately check (array_to_string(lately, '', '?') ~ '^([0-9a-f]{64})*$' and cardinality(lately) <= 8),
+  constraint session_lately check (array_to_string(lately, '', '?') ~ '^([0-9a-f]{64})*$' and cardinality(lately) <= 32),
   constraint session_expires check (expires between '1970-01-01 00:00:00+00' and '9999-12-31 23:59:59+00' and ends between expires and '9999-12-31 23:59:59+00'),
   -- Whoever has logged in as somebody else logs in again after a while, and not as itself.
   constraint session_actor check (actor is null or (actor <> user_id and family is null)),

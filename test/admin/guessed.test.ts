@@ -71,10 +71,14 @@ test('random ones are not, whatever they are made of', async () => {
 test('256 characters cost little more than 32, whatever they are', async () => {
   const spent = async (password: string): Promise<number> => {
     await setImmediate();
-    const before = process.cpuUsage();
-    for (let i = 0; i < 3; i++) await problemOf(password);
-    const { user, system } = process.cpuUsage(before);
-    return (user + system) / 3_000;
+    const each = [];
+    for (let i = 0; i < 5; i++) {
+      const before = process.cpuUsage();
+      await problemOf(password);
+      const { user, system } = process.cpuUsage(before);
+      each.push((user + system) / 1_000);
+    }
+    return Math.min(...each);
   };
   const most = { short: 0, long: 0 };
   for (const piece of [
@@ -89,12 +93,20 @@ test('256 characters cost little more than 32, whatever they are', async () => {
     '\\/\\/',
     '|_||-|/-\\',
     'p455w0rd1',
+    // Found by a search for the dearest.
+    '+p4$$w0rd@|p4$$w0rd\u00e9|\\/\\/',
+    '!\\1p4$$w0rd6/-\\',
   ]) {
     const whole = piece.repeat(256);
     await spent(whole.slice(0, 256)); // compiled by then
     most.short = Math.max(most.short, await spent(whole.slice(0, 32)));
     most.long = Math.max(most.long, await spent(whole.slice(0, 256)));
   }
-  console.log(`guessed: ${most.short.toFixed(1)} ms of processor for 32 characters, ${most.long.toFixed(1)} ms for 256, at the worst`);
+  const plain = await spent('qwertzuiop'.repeat(26).slice(0, 256));
+  console.log(
+    `guessed: ${most.short.toFixed(1)} ms of processor for 32 characters, ${most.long.toFixed(1)} ms for 256, at the worst; ${plain.toFixed(1)} ms for 256 letters`,
+  );
   expect(most.long).toBeLessThan(10 * most.short);
+  // Each way to read a digit as a letter is another password to be judged [measured: 2.3 of 4 ways, 4.5 of 16].
+  expect(most.long).toBeLessThan(3.3 * plain);
 });

@@ -56,11 +56,11 @@ describe('a link', () => {
     expect(answers.map(words).toSorted()).toEqual(['200', '401 bad-link', '401 bad-link']);
     const chosen = answers.findIndex(({ status }) => status === 200);
     for (let i = 0; i < 3; i++) expect(words(await login('tim@acme.example', `password number ${i}`))).toBe(i === chosen ? '200' : '401 bad-login');
-    expect(words(await activate(toms, PASSWORD))).toBe('422 violation');
+    expect(words(await activate(toms, PASSWORD))).toBe('422 violation email');
     await made('ada', 'DELETE /v1/users/tim');
     await made('ada', 'POST /v1/users', { id: 'tam', email: 'Tim@acme.example' });
     const both = await Promise.all([toms, await link('tam')].map((each) => activate(each, PASSWORD)));
-    expect(both.map(words).toSorted()).toEqual(['200', '422 violation']);
+    expect(both.map(words).toSorted()).toEqual(['200', '422 violation email']);
     const { user } = (await login('tim@acme.example', PASSWORD)).body as { readonly user: string };
     expect(user).toBe(both[0]!.status === 200 ? 'tom' : 'tam');
   });

@@ -42,7 +42,7 @@ describe('a user', () => {
     expect(words(await login(one.email, PASSWORD))).toBe('401 bad-login');
     expect(words(await login('new@ACME.example', PASSWORD))).toBe('200');
     const taken = await ask('ada', `PATCH /v1/users/${one.id}`, { email: two.email.toUpperCase() });
-    expect(words(taken)).toBe('422 violation');
+    expect(words(taken)).toBe('422 violation email');
     expect(bodyOf(taken).detail).toContain('another user logs in by this e-mail');
     await made('ada', `PATCH /v1/users/${one.id}`, { email: null });
     expect(words(await login('new@acme.example', PASSWORD))).toBe('401 bad-login');

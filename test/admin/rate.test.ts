@@ -72,6 +72,6 @@ test('of IPv6 a network is one address, and IPv4 in its clothes is IPv4', () => 
   expect(placeOf('2001:db8::1')).toBe('2001:db8:0:0');
   expect(placeOf('::1')).toBe('0:0:0:0');
   expect(placeOf('fe80::1%eth0')).toBe('fe80:0:0:0');
-  expect(placeOf('::ffff:192.0.2.1')).toBe('192.0.2.1');
+  for (const mapped of ['::ffff:192.0.2.1', '::FFFF:c000:201', '0:0:0:0:0:ffff:c000:0201']) expect(placeOf(mapped)).toBe('192.0.2.1');
   for (const none of ['', 'unknown', '192.0.2', '192.0.2.1:80', '[::1]']) expect(placeOf(none)).toBe(null);
 });

@@ -225,7 +225,7 @@ export const REFUSED: readonly (readonly [constraint: string, statements: string
   ['session_actor_fkey', SESSION({ actor: 'd' })],
   ['session_lately', `${SESSION({ family: '3' })}; update grantgate.session set lately = array[repeat('A', 64)]`],
   ['session_lately', `${SESSION({ family: '3' })}; update grantgate.session set lately = array[null]`],
-  ['session_lately', `${SESSION({ family: '3' })}; update grantgate.session set lately = array_fill(repeat('a', 64), array[9])`],
+  ['session_lately', `${SESSION({ family: '3' })}; update grantgate.session set lately = array_fill(repeat('a', 64), array[33])`],
   ['known_network_pkey', `${CREDENTIAL({})}; ${NETWORK({})}; ${NETWORK({})}`],
   ['known_network_hash', `${CREDENTIAL({})}; ${NETWORK({ hash: 'A' })}`],
   ['known_network_user_fkey', NETWORK({})], // nobody who logs in here

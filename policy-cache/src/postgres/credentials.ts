@@ -20,13 +20,13 @@ export interface Account {
 const COLUMNS = 'o.id "user", o.tenant, o.owner, u.enabled, coalesce(u.email, \'\') email, c.password';
 
 /**
- * By the name it logs in by.
+ * Who logs in by this e-mail. What is the same e-mail the database says alone: its Unicode may be another one than ours.
  * @returns null: nobody does
  */
-export async function findAccount(db: Statements, login: string): Promise<Account | null> {
+export async function findAccount(db: Statements, email: string): Promise<Account | null> {
   const [row] = await db.rows<Account>(
     `select ${COLUMNS} from grantgate.credential c join grantgate.object o on o.id = c.user_id join grantgate.user_account u on u.id = o.id where c.login = grantgate.log_in_name($1)`,
-    [login],
+    [email],
   );
   return row ?? null;
 }

@@ -134,8 +134,8 @@ export interface Renewal {
   readonly leeway: number;
 }
 
-/** So often a session is renewed by tokens of before; then they are no good. */
-const MOST_LATELY = 8;
+/** So often a session is renewed by tokens of before; then they are no good. A browser that opens again may have so many windows. */
+const MOST_LATELY = 32;
 
 /**
  * The access token before is no good any more, by whichever refresh token it goes on: there is one pair of a session. The time for those of before begins

@@ -157,7 +157,8 @@ const RULES: Readonly<Record<string, readonly [rule: string, words: string, fiel
   object_fixed: ['1.1', 'tenant and type of an id never change, nor does the owner of a group'],
   membership_group_fkey: ['1.3', 'a group holds only entities of its own type and owner'],
   membership_member_fkey: ['1.3', 'a group holds only entities of its own type and owner'],
-  credential_login_key: ['5', 'another user logs in by this e-mail'],
+  credential_login_key: ['5', 'another user logs in by this e-mail', 'email'],
+  credential_login: ['5', 'nobody can log in by an e-mail that is so long: it has more than 1,000 bytes in the spelling that counts (NFC)', 'email'],
   group_permission_unique: ['1', 'this user group has this role on this entity group already'],
 };
 

@@ -8,7 +8,7 @@ import type { FreshLink } from '../admin/addition.ts';
 import { makeLink, assertMails, type MadeLink } from './activation.ts';
 import * as answers from './answers.ts';
 import { effectOf } from './login.ts';
-import { loginOf, whoIs, type LocalParts } from './parts.ts';
+import { whoIs, type LocalParts } from './parts.ts';
 
 /** Of one user: whoever asks for one again and again leaves its user so much time for the last one. */
 const BETWEEN_SECONDS = 300;
@@ -32,8 +32,8 @@ function forgottenAction(user: string, link: FreshLink): Action<null, MadeLink |
 export function forgottenRoutes(routes: Routes, { writer, performer, newLink, mailer, failed }: LocalParts): void {
   let waiting = 0;
   let last = Promise.resolve();
-  const mail = async (login: string, requestId: string): Promise<void> => {
-    const account = await writer.read((db) => findAccount(db, login));
+  const mail = async (email: string, requestId: string): Promise<void> => {
+    const account = await writer.read((db) => findAccount(db, email));
     if (mailer === undefined || account === null || !account.enabled) return;
     const link = newLink();
     try {
@@ -58,7 +58,7 @@ export function forgottenRoutes(routes: Routes, { writer, performer, newLink, ma
         waiting++;
         const requestId = (c.req.header('x-request-id') ?? '').slice(0, 200);
         last = last
-          .then(() => mail(loginOf(email), requestId))
+          .then(() => mail(email, requestId))
           .catch(failed)
           .finally(() => waiting--);
       }

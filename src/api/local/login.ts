@@ -6,7 +6,7 @@ import { Throttled, Unauthenticated } from '../admin/refusals.ts';
 import type { Routes } from '../admin/route.ts';
 import * as answers from './answers.ts';
 import { beginSession, type BegunSession } from './begin.ts';
-import { askedBy, loginOf, placeIn, whoIs, type LocalParts, type Times } from './parts.ts';
+import { askedBy, placeIn, whoIs, type LocalParts, type Times } from './parts.ts';
 
 export function badLogin(): Unauthenticated {
   return new Unauthenticated('bad-login', 'no user logs in by this e-mail and this password');
@@ -31,7 +31,7 @@ export async function tryPassword(
   const place = placeIn(email, from);
   const { counted, seconds } = await writer.write((db) => countAttempt(db, { ...place, ...lock }));
   if (seconds > 0) throw new Throttled('locked', seconds, 'too many wrong passwords for this e-mail: wait, or ask for a link to set another one');
-  const account = await writer.read((db) => findAccount(db, loginOf(email)));
+  const account = await writer.read((db) => findAccount(db, email));
   const right = await passwords.isRight(account?.password ?? null, password);
   if (!right || account === null || account.password === null) throw badLogin();
   return { ...account, password: account.password, counted, network: place.network };

@@ -73,8 +73,8 @@ export function sessionHashOf(c: Context<AdminEnv>): string {
   return hashOf(token);
 }
 
-/** Whoever logs in by it is found by this. As grantgate.log_in_name: by whatever keyboard, in any case. */
-export function loginOf(email: string): string {
+/** What guesses at it are counted by. As grantgate.log_in_name: by whatever keyboard, in any case. */
+function loginOf(email: string): string {
   return email
     .normalize('NFC')
     .replaceAll(/[A-Z]/g, (letter) => letter.toLowerCase())

@@ -59,10 +59,14 @@ export function createRate({ clock, perMinute, header, most = MOST_ADDRESSES }: 
 
 /** Of IPv6 the network, for whoever has one address has 2^64 of them; null: no address. */
 export function placeOf(address: string): string | null {
-  const plain = address.replace(/^::ffff:(?=\d+\.)/i, '').replace(/%.*$/, '');
+  const plain = address.replace(/%.*$/, '');
   if (isIPv4(plain)) return plain;
   if (!isIPv6(plain)) return null;
-  const [head = '', tail] = new URL(`http://[${plain}]`).hostname.slice(1, -1).split('::');
+  const { hostname } = new URL(`http://[${plain}]`);
+  // IPv4 in its clothes, however it is written.
+  const [, ...mapped] = /^\[::ffff:([0-9a-f]+):([0-9a-f]+)\]$/.exec(hostname) ?? [];
+  if (mapped.length > 0) return mapped.flatMap((group) => [parseInt(group, 16) >> 8, parseInt(group, 16) & 255]).join('.');
+  const [head = '', tail] = hostname.slice(1, -1).split('::');
   const groups = (part: string): readonly string[] => (part === '' ? [] : part.split(':'));
   const filled =
     tail === undefined ? groups(head) : [...groups(head), ...Array<string>(8 - groups(head).length - groups(tail).length).fill('0'), ...groups(tail)];
