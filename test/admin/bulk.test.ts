@@ -311,6 +311,8 @@ test(`${MANY} at once: one transaction, one ring`, { timeout: 120_000 }, async (
   const ids = Array.from({ length: MANY }, (_, i) => `n${i}`);
   await done('ada', 'POST /v1/groups', { id: 'many', type: 'USER', owner: 'mill' });
   await done('ada', 'POST /v1/users/bulk', { items: ids.map((id) => ({ id, owner: 'tower' })) });
+  // As the server does by itself within a minute: [measured] by what it knew of a table of 30 rows, each check of a foreign key reads all 5,000.
+  await sql`analyze`;
   const spent: string[] = [];
   for (const [what, body] of [
     ['bulk-update', { items: ids.map((id, i) => ({ id, name: `Name ${i}`, enabled: i % 2 === 0 })) }],
