@@ -50,6 +50,25 @@ test('--if-match takes what get has shown', async () => {
   expect(await as('ada', ['group', 'delete', 'meters', '--if-match', etag])).toMatchObject({ code: 1, stderr: expect.stringContaining('(changed)') as string });
 });
 
+test('several are changed or moved as one change, of all or of none', async () => {
+  for (const id of ['one', 'two']) await as('ada', ['entity', 'create', id, '--type', 'DEVICE']);
+  await as('ada', 'customer create barn');
+  expect(await as('ada', 'entity update one two --name Both')).toMatchObject({
+    code: 0,
+    stdout: expect.stringMatching(/^one {2}.*name=Both.*\ntwo {2}.*name=Both.*\nrevision \S+\n$/) as string,
+  });
+  expect(await as('ada', 'entity update one three --name Other')).toMatchObject({ code: 1, stderr: expect.stringContaining('"three"') as string });
+  expect((await as('ada', 'entity get one')).stdout).toContain('name=Both');
+  const moved = JSON.parse((await as('ada', 'entity move two one --owner barn --json')).stdout) as { readonly items: readonly object[] };
+  expect(moved.items).toMatchObject([
+    { id: 'two', owner: 'barn' },
+    { id: 'one', owner: 'barn' },
+  ]);
+  const tagged = await as('ada', ['entity', 'move', 'one', 'two', '--owner', 'acme', '--if-match', '"x"']);
+  expect(tagged).toMatchObject({ code: 2, stderr: expect.stringContaining('--if-match: is the tag of one thing') as string });
+  expect(await as('ada', 'tenant update acme other --name x')).toMatchObject({ code: 2 });
+});
+
 test('a list takes what it offers, and offers what it takes', async () => {
   for (const line of ['user list --group admins:acme', 'role list --type GENERIC --owner acme', 'group list --type USER', 'grant list --group users:acme'])
     expect((await as('ada', line)).stdout, line).not.toBe('');
