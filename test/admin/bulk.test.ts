@@ -190,6 +190,21 @@ test('each hands on, or takes over, no more than whoever asks has', async () => 
   await refused('clerk', 'POST /v1/users/bulk-owner', { ids: ['u1', 'u2'], owner: 'cafe' }, uncovered);
 });
 
+test('an e-mail by which another one logs in is said with its place', async () => {
+  const hash = '$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA';
+  for (const [user, login] of [
+    ['u1', 'u1@acme.example'],
+    ['u3', 'u3@acme.example'],
+  ] as const)
+    await sql`insert into grantgate.credential (user_id, tenant, login, password) values (${user}, 'acme', ${login}, ${hash})`;
+  const items = [
+    { id: 'u2', email: 'u2@acme.example' },
+    { id: 'u1', name: 'One' },
+    { id: 'u3', email: 'U1@acme.example' },
+  ];
+  await refused('bob', 'POST /v1/users/bulk-update', { items }, { status: 422, body: { rule: '5', field: 'items[2].email' } });
+});
+
 test('named twice: refused, with both places', async () => {
   const items = ['m1', 'm2', 'm3', 'm2', 'm1'].map((id) => ({ id, name: 'x' }));
   await refused(
@@ -305,6 +320,21 @@ test('rows are locked in one order, whichever way each is: nobody waits with one
     });
     await waiting;
   }
+});
+
+test('an owner that goes is locked with what goes with it, in the same order', async () => {
+  await done('ada', 'POST /v1/customers', { id: 'zoo' });
+  let gone: Promise<AdminAnswer> | null = null;
+  await sql.begin(async (holder) => {
+    await holder`select from grantgate.object where id = 'users:zoo' for share`;
+    gone = admin.ask('ada', 'DELETE /v1/customers/zoo');
+    await until(
+      async () => (await sql`select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`).length > 0,
+      'the lock that is waited for',
+    );
+    expect(await holder`select id from grantgate.object where id = 'zoo' for share nowait`).toHaveLength(1);
+  });
+  expect(await gone).toMatchObject({ status: 200 });
 });
 
 test(`${MANY} at once: one transaction, one ring`, { timeout: 120_000 }, async () => {

@@ -205,7 +205,7 @@ function onlyOnce(ids: readonly string[], context: z.RefinementCtx, more: readon
   }
 }
 /** Each with what the change of one takes. */
-export const bulkUpdate = <L extends keyof typeof changed>(list: L): z.ZodType<{ readonly items: readonly BulkUpdate[] }> =>
+export const bulkUpdate = (list: keyof typeof changed): z.ZodType<{ readonly items: readonly BulkUpdate[] }> =>
   z.strictObject({
     items: z
       .array(z.strictObject({ id, etag: tag.optional(), ...changed[list].shape }) as z.ZodType as z.ZodType<BulkUpdate>)
