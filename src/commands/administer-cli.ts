@@ -40,7 +40,7 @@ function fields(command: Command, kind: Kind, change: boolean): Command {
 const EXAMPLES: Readonly<Record<Kind, readonly string[]>> = {
   tenant: ['grantgate tenant create acme --name Acme', 'grantgate tenant administrator acme ada --email ada@acme.example'],
   customer: ['grantgate customer create tower --title Tower', 'grantgate customer move tower --owner north'],
-  user: ['grantgate user create bob --owner tower --group users:tower', 'grantgate user update bob --enabled false'],
+  user: ['grantgate user create bob --owner tower --group users:tower', 'grantgate user update bob ben --enabled false'],
   group: [
     'grantgate group create meters --type DEVICE --owner tower',
     'grantgate group add meters m1 m2',
@@ -48,7 +48,7 @@ const EXAMPLES: Readonly<Record<Kind, readonly string[]>> = {
   ],
   role: ["grantgate role create look --type GROUP --permissions '[READ, READ_TELEMETRY]'"],
   grant: ['grantgate grant create --user-group night --role look --entity-group meters'],
-  entity: ['grantgate entity create m1 --type DEVICE --group meters', 'grantgate entity list --q m'],
+  entity: ['grantgate entity create m1 --type DEVICE --group meters', 'grantgate entity list --q m', 'grantgate entity move m1 m2 --owner tower'],
 };
 
 export function addAdministration(program: Command, { command, runs }: Registering): void {
@@ -72,10 +72,14 @@ export function addAdministration(program: Command, { command, runs }: Registeri
       list.addOption(many ? new Option(option, description).argParser((id) => [id]) : new Option(option, description));
     verb('get', ' <id>', 'As it is stored');
     fields(verb('create', ' [id]', 'Make one; an id is made when left out'), kind, false);
-    fields(verb('update', ' <id>', 'Change what is said'), kind, true).option('--if-match <tag>', 'only if it has this ETag');
+    fields(
+      kind === 'tenant' ? verb('update', ' <id>', 'Change what is said') : verb('update', ' <id...>', 'Change what is said, of all that are named or of none'),
+      kind,
+      true,
+    ).option('--if-match <tag>', 'only if it has this ETag');
     verb('delete', ' <id>', 'Remove it').option('--if-match <tag>', 'only if it has this ETag');
     if (kind === 'customer' || kind === 'user' || kind === 'entity')
-      verb('move', ' <id>', 'Give it to another owner; it leaves its groups')
+      verb('move', ' <id...>', 'Give it to another owner; it leaves its groups. Several: all of them, or none')
         .requiredOption('--owner <id>', 'a tenant or a customer')
         .addOption(new Option('--group <id>', 'of the new owner, that it enters; may be repeated').argParser(repeated))
         .option('--if-match <tag>', 'only if it has this ETag');

@@ -74,6 +74,8 @@ function request(client: AdminClient, { kind, verb, ids, options }: Asked): Prom
   const collection = `/v1/${COLLECTION[kind]}`;
   const at = `${collection}/${verb === 'create' ? '' : segment(id)}`;
   const match = options.ifMatch === undefined ? {} : { ifMatch: options.ifMatch };
+  const many = isOfMany({ verb, ids });
+  if (many && options.ifMatch !== undefined) throw new InputError('--if-match', 'is the tag of one thing: name one id, or leave it out');
   switch (verb) {
     case 'get':
       return client.call('GET', at);
@@ -82,12 +84,16 @@ function request(client: AdminClient, { kind, verb, ids, options }: Asked): Prom
     case 'update': {
       const body = bodyOf(kind, options, true);
       if (Object.keys(body).length === 0) throw new InputError('options', `say what is to be changed (grantgate ${kind} update --help shows what there is)`);
+      if (many) return client.call('POST', `${collection}/bulk-update`, { body: { items: ids.map((each) => ({ id: each, ...body })) } });
       return client.call('PATCH', at, { body, ...match });
     }
     case 'delete':
       return client.call('DELETE', at, match);
-    case 'move':
-      return client.call('PUT', `${at}/owner`, { body: { owner: options.owner, ...(options.group === undefined ? {} : { groups: options.group }) }, ...match });
+    case 'move': {
+      const to = { owner: options.owner, ...(options.group === undefined ? {} : { groups: options.group }) };
+      if (many) return client.call('POST', `${collection}/bulk-owner`, { body: { ids, ...to } });
+      return client.call('PUT', `${at}/owner`, { body: to, ...match });
+    }
     case 'add':
       return client.call('POST', `${at}/members`, { body: { add: rest } });
     case 'remove':
@@ -127,6 +133,11 @@ function request(client: AdminClient, { kind, verb, ids, options }: Asked): Prom
   }
 }
 
+/** All of them, or none, in one change. */
+function isOfMany({ verb, ids }: Pick<Asked, 'verb' | 'ids'>): boolean {
+  return (verb === 'update' || verb === 'move') && ids.length > 1;
+}
+
 /** @throws InputError if it would be taken for another part of the path */
 function segment(id = ''): string {
   if (id === '') throw new InputError('id', 'is never empty');
@@ -136,6 +147,7 @@ function segment(id = ''): string {
 
 function textOf({ verb, ids }: Asked, { body, etag, revision }: AdminAnswer, address: string): string {
   const tail = revision === null ? '' : `\nrevision ${revision}`;
+  if (isOfMany({ verb, ids })) return (body['items'] as readonly Readonly<Record<string, unknown>>[]).map(lineOf).join('\n') + tail;
   if (verb === 'delete') return `removed ${ids[0] ?? ''}${tail}`;
   if (verb === 'unkey') return `removed ${ids[1] ?? ''}${tail}`;
   // Alone, so that it can be put where a token is wanted: GRANTGATE_CLIENT_TOKEN=$(grantgate user login-as ben)

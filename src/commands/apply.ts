@@ -129,7 +129,7 @@ export function* batchesOf(steps: readonly Step[]): Generator<readonly Step[]> {
   let characters = 0;
   for (const step of steps) {
     const [first] = batch;
-    const joins = first !== undefined && first.kind === step.kind && first.list === step.list && (step.kind === 'create' || step.kind === 'delete');
+    const joins = first !== undefined && first.list === step.list && isAlike(first, step);
     // Customers one by one: what owns another is there before it.
     if (!joins || step.list === 'customers' || step.list === 'tenants' || batch.length >= BATCH || characters >= BATCH_CHARACTERS) {
       if (batch.length > 0) yield batch;
@@ -140,6 +140,24 @@ export function* batchesOf(steps: readonly Step[]): Generator<readonly Step[]> {
     characters += JSON.stringify(step).length;
   }
   if (batch.length > 0) yield batch;
+}
+
+function isAlike(first: Step, step: Step): boolean {
+  switch (step.kind) {
+    case 'create':
+    case 'delete':
+      return first.kind === step.kind;
+    case 'update':
+      // An e-mail that one of them gives up can be another's only after that.
+      return first.kind === 'update' && !('email' in step.change) && !('email' in first.change);
+    case 'move':
+      return first.kind === 'move' && first.owner === step.owner && first.groups.join('\n') === step.groups.join('\n');
+    case 'share':
+    case 'members':
+      return false;
+    default:
+      return step satisfies never;
+  }
 }
 
 /** @returns the revision of it */
@@ -157,10 +175,16 @@ async function make(client: AdminClient, steps: readonly Step[]): Promise<string
       const { entityGroup, ...body } = step.row;
       return (await client.call('POST', `/v1/groups/${encodeURIComponent(String(entityGroup))}/share`, { body })).revision;
     }
-    case 'move':
-      return (await client.call('PUT', `${at}/owner`, { body: { owner: step.owner, groups: step.groups } })).revision;
-    case 'update':
-      return (await client.call('PATCH', at, { body: step.change })).revision;
+    case 'move': {
+      const { owner, groups } = step;
+      if (one) return (await client.call('PUT', `${at}/owner`, { body: { owner, groups } })).revision;
+      return (await client.call('POST', `/v1/${step.list}/bulk-owner`, { body: { ids: steps.map(({ id }) => id), owner, groups } })).revision;
+    }
+    case 'update': {
+      if (one) return (await client.call('PATCH', at, { body: step.change })).revision;
+      const items = steps.flatMap((each) => (each.kind === 'update' ? [{ id: each.id, ...each.change }] : []));
+      return (await client.call('POST', `/v1/${step.list}/bulk-update`, { body: { items } })).revision;
+    }
     case 'members': {
       let revision: string | null = null;
       for (let from = 0; from < Math.max(step.add.length, step.remove.length); from += MEMBERS) {

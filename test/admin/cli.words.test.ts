@@ -50,6 +50,33 @@ test('--if-match takes what get has shown', async () => {
   expect(await as('ada', ['group', 'delete', 'meters', '--if-match', etag])).toMatchObject({ code: 1, stderr: expect.stringContaining('(changed)') as string });
 });
 
+test('several are changed or moved as one change, of all or of none', async () => {
+  for (const id of ['left', 'right']) await as('ada', ['entity', 'create', id, '--type', 'DEVICE']);
+  await as('ada', 'customer create barn');
+  expect(await as('ada', 'entity update left right --name Both')).toMatchObject({
+    code: 0,
+    stdout: expect.stringMatching(/^left {2}.*name=Both.*\nright {2}.*name=Both.*\nrevision \S+\n$/) as string,
+  });
+  expect(await as('ada', 'entity update left three --name Other')).toMatchObject({ code: 1, stderr: expect.stringContaining('"three"') as string });
+  expect((await as('ada', 'entity get left')).stdout).toContain('name=Both');
+  const moved = JSON.parse((await as('ada', 'entity move right left --owner barn --json')).stdout) as { readonly items: readonly object[] };
+  expect(moved.items).toMatchObject([
+    { id: 'right', owner: 'barn' },
+    { id: 'left', owner: 'barn' },
+  ]);
+  const rows = ['left', 'right'].map((id) => ({ id, type: 'DEVICE', owner: 'barn', name: `Named ${id}` }));
+  const away = rows.map((row) => ({ ...row, owner: 'acme' }));
+  const files = { 'named.json': JSON.stringify({ entities: rows }), 'away.json': JSON.stringify({ entities: away }) };
+  for (const file of ['named.json', 'away.json']) {
+    const applied = await as('ada', ['apply', '-f', file, '--yes'], { files });
+    expect(applied, file).toMatchObject({ code: 0, stdout: expect.stringContaining('applied 2 steps') as string });
+    expect(await as('ada', ['diff', '-f', file], { files }), file).toMatchObject({ code: 0 });
+  }
+  const tagged = await as('ada', ['entity', 'move', 'left', 'right', '--owner', 'acme', '--if-match', '"x"']);
+  expect(tagged).toMatchObject({ code: 2, stderr: expect.stringContaining('--if-match: is the tag of one thing') as string });
+  expect(await as('ada', 'tenant update acme other --name x')).toMatchObject({ code: 2 });
+});
+
 test('a list takes what it offers, and offers what it takes', async () => {
   for (const line of ['user list --group admins:acme', 'role list --type GENERIC --owner acme', 'group list --type USER', 'grant list --group users:acme'])
     expect((await as('ada', line)).stdout, line).not.toBe('');

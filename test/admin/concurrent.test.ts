@@ -49,6 +49,8 @@ interface Call {
   readonly body?: object;
   /** The tag of what stands there. */
   readonly tagOf?: string;
+  /** The same, where the body says `~tag`. */
+  readonly tagged?: string;
 }
 const call = (by: string, request: string, body?: object): Call => ({ by, request, ...(body === undefined ? {} : { body }) });
 
@@ -105,6 +107,60 @@ const SCENES: readonly (readonly [string, readonly Call[]])[] = [
     ],
   ],
   [
+    'many are changed while one of them goes',
+    [
+      call('chief', 'POST /v1/users/bulk-update', { items: ['~joe', '~clerk', '~aide'].map((id) => ({ id, name: 'Named' })) }),
+      call('chief', 'POST /v1/users/bulk-delete', { ids: ['~joe', '~aide-too'] }),
+    ],
+  ],
+  [
+    'many roles are widened while one of them is given',
+    [
+      call('clerk', 'POST /v1/roles/bulk-update', { items: ['~r-unused', '~r-new'].map((id) => ({ id, permissions: { DEVICE: ['ALL'] } })) }),
+      call('clerk', 'POST /v1/grants', { userGroup: '~office', role: '~r-new' }),
+    ],
+  ],
+  [
+    'many users are taken over while one of them comes into a group',
+    [
+      call('chief', 'POST /v1/groups/~chiefs/members', { add: ['~joe'] }),
+      call('clerk', 'POST /v1/users/bulk-update', { items: ['~aide', '~joe'].map((id) => ({ id, enabled: false })) }),
+    ],
+  ],
+  [
+    'many change that both have seen',
+    [
+      { ...call('chief', 'PATCH /v1/groups/~boxes', { name: 'One' }), tagOf: '/v1/groups/~boxes' },
+      {
+        ...call('chief', 'POST /v1/groups/bulk-update', {
+          items: [
+            { id: '~crew', name: 'Crew' },
+            { id: '~boxes', etag: '~tag', name: 'Other' },
+          ],
+        }),
+        tagged: '/v1/groups/~boxes',
+      },
+    ],
+  ],
+  [
+    'many customers come below one that goes below one of them',
+    [call('chief', 'POST /v1/customers/bulk-owner', { ids: ['~side', '~c1'], owner: '~c2' }), call('chief', 'PUT /v1/customers/~c2/owner', { owner: '~c1' })],
+  ],
+  [
+    'many come to an owner that goes',
+    [
+      call('chief', 'POST /v1/entities/bulk-owner', { ids: ['~box', '~one-of-meters'], owner: '~c1' }),
+      call('chief', 'POST /v1/customers/bulk-delete', { ids: ['~c2', '~c1'] }),
+    ],
+  ],
+  [
+    'many move while one of them is put into a group',
+    [
+      call('chief', 'POST /v1/entities/bulk-owner', { ids: ['~one-of-meters', '~box'], owner: '~c1' }),
+      call('chief', 'POST /v1/groups/~boxes/members', { add: ['~box'] }),
+    ],
+  ],
+  [
     'three at once in one group',
     [
       call('clerk', 'POST /v1/groups/~crew/members', { add: ['~joe'] }),
@@ -121,13 +177,18 @@ async function played(calls: readonly Call[], order: readonly number[] | 'at onc
   await writer.write((db) => insertWorld(db, prefixed(world, prefix)));
   const named = (text: string): string => text.replaceAll('~', prefix);
   const tags = await Promise.all(
-    calls.map(async ({ by, tagOf }) => (tagOf === undefined ? null : (await admin.ask(`${prefix}${by}`, `GET ${named(tagOf)}`)).headers.get('etag'))),
+    calls.map(async ({ by, tagOf, tagged }) => {
+      const of = tagOf ?? tagged;
+      return of === undefined ? null : (await admin.ask(`${prefix}${by}`, `GET ${named(of)}`)).headers.get('etag');
+    }),
   );
   const statuses = calls.map(() => 0);
   const make = async (i: number): Promise<void> => {
-    const { by, request, body } = calls[i]!;
-    const headers = tags[i] ? { 'if-match': tags[i] } : {};
-    const { status } = await admin.ask(`${prefix}${by}`, named(request), body === undefined ? undefined : named(JSON.stringify(body)), {
+    const { by, request, body, tagOf } = calls[i]!;
+    const tag = tags[i] ?? '';
+    const headers = tagOf === undefined ? {} : { 'if-match': tag };
+    const said = body === undefined ? undefined : named(JSON.stringify(body).replaceAll('"~tag"', JSON.stringify(tag)));
+    const { status } = await admin.ask(`${prefix}${by}`, named(request), said, {
       'content-type': 'application/json',
       ...headers,
     });

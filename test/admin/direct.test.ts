@@ -86,6 +86,9 @@ test('every rule on what may be stored holds, with its number', async () => {
   await refused('user create u --owner acme --group all:USER:other', /there is no group "all:USER:other"/);
   await refused('entity move m1-acme --owner other', /there is no tenant or customer "other"/);
   await refused('customer move tower-acme --owner tower-acme', /rule 1/);
+  await refused('customer move mill-acme tower-other --owner acme', /ids\[1\]: "tower-other" is of another tenant than "acme" .*rule 1\.1/);
+  await refused('customer update mill-acme nobody --title x', /there is no customer "nobody"/);
+  expect(await done('customer update mill-acme tower-other --title Both')).toMatch(/^mill-acme {2}owner=acme.*\ntower-other {2}owner=other.*\nrevision/);
   await refused('customer delete tower-acme', /rule 1\.5/);
   await refused('tenant delete acme', /rule 1\.5/);
   await refused('group delete admins:acme', /rule 1\.2/);
@@ -182,6 +185,8 @@ test('no request is this caller: the operator of the api listener sees nothing o
       ['POST /v1/groups/night-acme/members', { add: ['ben-acme'] }],
       ['PUT /v1/users/ben-acme/owner', { owner: 'acme' }],
       ['POST /v1/entities/bulk-delete', { ids: ['m1-acme'] }],
+      ['POST /v1/entities/bulk-update', { items: [{ id: 'm1-acme', name: 'x' }] }],
+      ['POST /v1/entities/bulk-owner', { ids: ['m1-acme'], owner: 'acme' }],
       ['DELETE /v1/users/ben-acme'],
     ];
     for (const headers of sent)

@@ -50,6 +50,11 @@ describe('another tenant', () => {
     ['DELETE /v1/grants/{id}', () => undefined],
     ['PUT /v1/entities/{id}/owner', () => ({ owner: 'acme' })],
     ['POST /v1/entities/bulk-delete', (id) => ({ ids: ['e-acme', id] })],
+    ['POST /v1/entities/bulk-update', (id) => ({ items: [{ id: 'e-acme', name: 'x' }, { id }] })],
+    ['POST /v1/users/bulk-update', (id) => ({ items: [{ id, enabled: false, etag: '"x"' }] })],
+    ['POST /v1/entities/bulk-owner', (id) => ({ ids: ['e-acme', id], owner: 'acme' })],
+    ['POST /v1/entities/bulk-owner', (id) => ({ ids: ['e-acme'], owner: id })],
+    ['POST /v1/entities/bulk-owner', (id) => ({ ids: ['e-acme'], owner: 'acme', groups: [id] })],
     ['POST /v1/groups/{id}/members', () => ({ add: ['e-acme'] })],
     ['POST /v1/groups/g-acme/members', (id) => ({ add: [id] })],
     ['POST /v1/groups/g-acme/members', (id) => ({ add: ['e-acme', id], remove: ['e-acme'] })],
@@ -217,6 +222,8 @@ test('a condition that is not looked at refuses the change', async () => {
   const requests = [
     ['POST /v1/groups/g-acme/members', { add: ['e-acme'] }],
     ['POST /v1/entities/bulk-delete', { ids: ['e-acme'] }],
+    ['POST /v1/entities/bulk-update', { items: [{ id: 'e-acme', name: 'x' }] }],
+    ['POST /v1/entities/bulk-owner', { ids: ['e-acme'], owner: 'acme' }],
   ] as const;
   for (const [request, body] of requests)
     expect(await admin.ask(ADMIN, request, body, { 'if-match': '"another"' }), request).toMatchObject({ status: 400, body: { field: 'If-Match' } });
@@ -258,6 +265,11 @@ describe('who may do nothing', () => {
       expect((await admin.ask('user-acme', 'POST /v1/groups/g-acme/members', body)).status).toBe(400);
     for (const body of [{ add: ['e-acme'] }, { remove: ['nobody'] }])
       expect((await admin.ask('user-acme', 'POST /v1/groups/g-acme/members', body)).status).toBe(403);
+    for (const [list, id] of [
+      ['users', 'user-acme'],
+      ['groups', 'g-acme'],
+    ])
+      expect((await admin.ask('user-acme', `POST /v1/${list}/bulk-update`, { items: [{ id }] })).status, list).toBe(403);
     for (const request of ['PATCH /v1/users/user-acme', 'PATCH /v1/groups/g-acme'])
       expect((await admin.ask('user-acme', request, {})).status, request).toBe(403);
     for (const request of ['POST /v1/tenants', 'POST /v1/tenants/acme/administrator']) expect((await admin.ask(ADMIN, request, {})).status, request).toBe(403);

@@ -226,6 +226,21 @@ test('rows that are large are sent by fewer at once', () => {
   expect(batches.length).toBeLessThan(15);
 });
 
+test('what is alike is one change: a move to the same place, another name, but no e-mail that another may give up', () => {
+  const moved = (id: string, owner: string, groups: readonly string[] = []) => ({ kind: 'move', list: 'users', id, owner, from: 't', groups }) as const;
+  const changed = (id: string, change: object, list: 'users' | 'entities' | 'customers' = 'users') =>
+    ({ kind: 'update', list, id, change: { ...change }, before: {} }) as const;
+  const batches = batchesOf([
+    ...[changed('a', { name: 'A' }), changed('b', { enabled: false })],
+    ...[changed('c', { email: 'b@x.example' }), changed('d', { email: 'c@x.example', name: 'D' }), changed('e', { name: 'E' })],
+    ...[changed('f', { name: 'F' }, 'entities'), changed('g', { title: 'G' }, 'customers'), changed('h', { title: 'H' }, 'customers')],
+    ...[moved('i', 'x'), moved('j', 'x'), moved('k', 'y'), moved('l', 'y', ['m']), moved('n', 'y', ['m'])],
+    { kind: 'members', list: 'groups', id: 'o', add: ['a'], remove: [] },
+    { kind: 'members', list: 'groups', id: 'p', add: ['a'], remove: [] },
+  ]);
+  expect([...batches].map((batch) => batch.map(({ id }) => id).join(''))).toEqual(['ab', 'c', 'd', 'e', 'f', 'g', 'h', 'ij', 'k', 'ln', 'o', 'p']);
+});
+
 test('without prune nothing goes; with it, what the named owners have beside, and nothing of others', () => {
   const stored = storedOf({
     ...{ defaults: false, users: [], roles: [], grants: [], groups: [], checks: [], tenants: [{ id: 't' }] },

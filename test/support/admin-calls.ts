@@ -23,6 +23,8 @@ export interface Call {
   readonly about: {
     readonly list: string;
     readonly id?: string;
+    /** Of a change of many: the others. */
+    readonly more?: readonly string[];
     readonly does: 'create' | 'update' | 'delete' | 'owner' | 'members' | 'act' | 'credential' | 'end';
   };
 }
@@ -124,6 +126,14 @@ export function callOf(scene: Scene, numbers: readonly number[], { kinds, aims }
     const id = (body as { id?: string }).id;
     return { by, request: `POST /v1/${list}`, body, about: { list, does: 'create', ...(id === undefined ? {} : { id }) } };
   };
+  /** One in three as the change of many, of one or of two: for each the same is asked as if it were alone. */
+  const update = (list: string, ids: readonly [string, string | undefined], body: object): Call => {
+    const [id, other] = ids;
+    if (d % 3 > 0) return { by, request: `PATCH ${path(list, id)}`, body, about: { list, id, does: 'update' } };
+    const more = other === undefined || other === id || d % 12 > 0 ? [] : [other];
+    const items = [id, ...more].map((each, i) => ({ id: each, ...body, ...('email' in body && i > 0 ? { email: `${each}@example.com` } : {}) }));
+    return { by, request: `POST /v1/${list}/bulk-update`, body: { items }, about: { list, id, more, does: 'update' } };
+  };
   const grantRow = (): { userGroup: string; role: string; entityGroup?: string } | null => {
     const mine = userGroups.filter(({ owner }) => owner === self?.owner);
     const userGroup =
@@ -186,13 +196,13 @@ export function callOf(scene: Scene, numbers: readonly number[], { kinds, aims }
       const used = pick([...scene.roles.values()], a);
       if (used === undefined) return null;
       const body = used.type === 'GROUP' ? { permissions: operations(b) } : c % 3 === 0 ? { excluded: {} } : { permissions: permissions(b) };
-      return { by, request: `PATCH ${path('roles', used.id)}`, body, about: { list: 'roles', id: used.id, does: 'update' } };
+      return update('roles', [used.id, pick([...scene.roles.values()], e)?.id], body);
     }
     case 'account': {
       const user = choose(users, a);
       if (user === undefined) return null;
       const body = b % 2 === 0 ? { email: `${user.id}@example.com` } : { enabled: b % 5 !== 1 };
-      return { by, request: `PATCH ${path('users', user.id)}`, body, about: { list: 'users', id: user.id, does: 'update' } };
+      return update('users', [user.id, choose(users, e)?.id], body);
     }
     case 'owner': {
       const list = pick(['users', 'users', 'entities', 'customers'] as const, a)!;
@@ -200,7 +210,11 @@ export function callOf(scene: Scene, numbers: readonly number[], { kinds, aims }
       const owner = pick(owners, c)!;
       if (id === undefined) return null;
       const type = list === 'users' ? 'USER' : list === 'customers' ? 'CUSTOMER' : (scene.entities.get(id)?.type ?? '');
-      return { by, request: `PUT ${path(list, id, '/owner')}`, body: { owner, groups: ownGroups(type, owner, d) }, about: { list, id, does: 'owner' } };
+      const to = { owner, groups: ownGroups(type, owner, d) };
+      if (e % 3 > 0) return { by, request: `PUT ${path(list, id, '/owner')}`, body: to, about: { list, id, does: 'owner' } };
+      const other = list === 'users' ? somebody(e) : pick([...scene[list].keys()], e);
+      const more = other === undefined || other === id || e % 12 > 0 ? [] : [other];
+      return { by, request: `POST /v1/${list}/bulk-owner`, body: { ids: [id, ...more], ...to }, about: { list, id, more, does: 'owner' } };
     }
     case 'delete': {
       const list = pick(['users', 'groups', 'roles', 'grants', 'entities', 'customers'] as const, a)!;
@@ -229,7 +243,7 @@ export function callOf(scene: Scene, numbers: readonly number[], { kinds, aims }
     case 'rename': {
       const list = pick(['groups', 'entities', 'roles', 'grants'] as const, a)!;
       const id = pick([...scene[list].keys()], b);
-      return id === undefined ? null : { by, request: `PATCH ${path(list, id)}`, body: { name: 'Another name' }, about: { list, id, does: 'update' } };
+      return id === undefined ? null : update(list, [id, pick([...scene[list].keys()], e)], { name: 'Another name' });
     }
     default:
       return kind satisfies never;
@@ -245,7 +259,7 @@ function chainOf({ customers }: Scene, owner: string): readonly string[] {
 /** What an accepted call has changed. */
 export function learn(scene: Scene, call: Call, answer: AdminAnswer): void {
   const { about, body = {} } = call;
-  const { list, id = '' } = about;
+  const { list, id = '', more = [] } = about;
   switch (about.does) {
     case 'create': {
       const answered = answer.body as { readonly items?: readonly unknown[] };
@@ -257,7 +271,8 @@ export function learn(scene: Scene, call: Call, answer: AdminAnswer): void {
       return;
     }
     case 'update':
-      if (list === 'users' && ('email' in body || 'enabled' in body)) scene.controlled.add(id);
+      // Of many each is given the same.
+      if (list === 'users' && /"(?:email|enabled)":/.test(JSON.stringify(body))) for (const each of [id, ...more]) scene.controlled.add(each);
       return;
     case 'act': {
       const { accessToken } = answer.body as { readonly accessToken: string };
@@ -275,9 +290,11 @@ export function learn(scene: Scene, call: Call, answer: AdminAnswer): void {
       for (const [token, { actor, user }] of scene.acting) if (user === id || actor === id) scene.ended.add(token);
       return;
     case 'owner': {
-      const row = mapOf(scene, list).get(id) as Owned | undefined;
-      if (row) row.owner = (body as { owner: string }).owner;
-      scene.touched.add(id);
+      for (const each of [id, ...more]) {
+        const row = mapOf(scene, list).get(each) as Owned | undefined;
+        if (row) row.owner = (body as { owner: string }).owner;
+        scene.touched.add(each);
+      }
       return;
     }
     case 'members': {

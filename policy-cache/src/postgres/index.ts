@@ -65,6 +65,6 @@ export {
   readStray,
   removeMembers,
   removeObjects,
-  updateObject,
+  updateObjects,
 } from './writes.ts';
 export type { NewGrant, NewObject, ObjectChange, StoredGrant, StoredObject } from './writes.ts';

@@ -34,15 +34,23 @@ export async function readObjects(db: Statements, ids: readonly string[]): Promi
 }
 const STORED = `select o.id, o.tenant, o.owner, o.type, x.list, x.json from (${STORED_ROWS}) x join grantgate.object o on o.id = x.id`;
 
-/** Locks rows in the order of their ids; an All group by its owner's. `update`: nobody else changes them; `share`: nobody changes them at all. */
+/**
+ * Locks rows in the order of their ids, whichever way each is locked: else a move of `b` to `a` and a change of both would wait for each other.
+ * An All group is locked by its owner's row. `update`: nobody else changes them; `share`: nobody changes them at all.
+ */
 export async function lockObjects(db: Statements, { update, share }: { readonly update: readonly string[]; readonly share: readonly string[] }): Promise<void> {
   const rowOf = (id: string): string => parseAllGroup(id)?.owner ?? id;
   const changed = new Set(update.map(rowOf));
   const read = share.map(rowOf).filter((id) => !changed.has(id));
-  if (changed.size > 0) await db.rows(LOCK('no key update'), [arrayLiteral([...changed])]);
-  if (read.length > 0) await db.rows(LOCK('share'), [arrayLiteral(read)]);
+  if (changed.size + read.length > 0) await db.rows(LOCK, [arrayLiteral([...changed]), arrayLiteral(read)]);
 }
-const LOCK = (mode: string): string => `select o.id from grantgate.object o where o.id = any ($1::text[]) order by o.id for ${mode}`;
+// One row after the other: the function scan is sorted before the subqueries are run, and those lock what they find.
+const LOCK = `
+  select (select o.id from grantgate.object o where o.id = n.id and n.changed for no key update),
+         (select o.id from grantgate.object o where o.id = n.id and not n.changed for share)
+  from (
+    select x.id collate "C" id, bool_or(x.changed) changed
+    from (select unnest($1::text[]) id, true changed union all select unnest($2::text[]), false) x group by 1 order by 1 offset 0) n`;
 
 /** A grant with all that it gives. */
 export interface StoredGrant {
@@ -215,12 +223,21 @@ const COLUMNS: Readonly<Record<'object' | 'customer' | 'user_account' | 'role', 
   role: { permissions: 'permissions = n.v->0', excluded: 'excluded = n.v->0' },
 };
 
-export async function updateObject(db: Statements, id: string, change: ObjectChange): Promise<void> {
+/** Each id once. Of all that change the same columns there is one statement. */
+export async function updateObjects(db: Statements, changes: readonly { readonly id: string; readonly change: ObjectChange }[]): Promise<void> {
   for (const [table, columns] of Object.entries(COLUMNS)) {
-    const names = (Object.keys(columns) as (keyof ObjectChange)[]).filter((name) => change[name] !== undefined);
-    if (names.length === 0) continue;
-    const sets = names.map((name, i) => (columns[name] ?? '').replaceAll('n.v->', `($2::text::jsonb->${i})->`));
-    await db.rows(`update grantgate.${table} set ${sets.join(', ')} where id = $1`, [id, JSON.stringify(names.map((name) => [change[name]]))]);
+    const alike = new Map<string, { readonly names: readonly (keyof ObjectChange)[]; readonly rows: object[] }>();
+    for (const { id, change } of changes) {
+      const names = (Object.keys(columns) as (keyof ObjectChange)[]).filter((name) => change[name] !== undefined);
+      const same = alike.get(names.join()) ?? { names, rows: [] };
+      alike.set(names.join(), same);
+      same.rows.push({ id, v: names.map((name) => [change[name]]) });
+    }
+    for (const { names, rows } of alike.values()) {
+      if (names.length === 0) continue;
+      const sets = names.map((name, i) => (columns[name] ?? '').replaceAll('n.v->', `(n.v->${i})->`));
+      await db.rows(`update grantgate.${table} t set ${sets.join(', ')} from ${from('id text, v jsonb')} where t.id = n.id`, [JSON.stringify(rows)]);
+    }
   }
 }
 
@@ -248,15 +265,18 @@ const HANGING = `
     union select id from grantgate.group_permission where entity_owner = any ($1::text[]) and entity_group is null) x
   order by x.id limit $2`;
 
-/** Its explicit memberships end (semantics 1.5), unless that is the owner that it has; `groups` of the new owner are entered. */
-export async function changeOwner(db: Statements, { id, owner, groups }: { readonly id: string; readonly owner: string; readonly groups: readonly string[] }) {
-  await db.rows('update grantgate.object set owner = $2 where id = $1', [id, owner]);
+/** Their explicit memberships end (semantics 1.5), unless that is the owner that they have; `groups` of the new owner are entered. */
+export async function changeOwner(
+  db: Statements,
+  { ids, owner, groups }: { readonly ids: readonly string[]; readonly owner: string; readonly groups: readonly string[] },
+): Promise<void> {
+  await db.rows('update grantgate.object set owner = $2 where id = any ($1::text[])', [arrayLiteral(ids), owner]);
   if (groups.length === 0) return;
   await db.rows(
     `insert into grantgate.membership (tenant, group_id, member_id, type, owner)
-      select o.tenant, g, o.id, o.type, o.owner from grantgate.object o cross join unnest($2::text[]) g where o.id = $1
+      select o.tenant, g, o.id, o.type, o.owner from grantgate.object o cross join unnest($2::text[]) g where o.id = any ($1::text[])
       on conflict (group_id, member_id) do nothing`,
-    [id, arrayLiteral(groups)],
+    [arrayLiteral(ids), arrayLiteral(groups)],
   );
 }
 

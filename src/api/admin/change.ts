@@ -5,84 +5,159 @@ import type { Grant, Vocabulary } from 'policy-cache';
 import {
   addMembers,
   changeOwner,
+  isLoginTaken,
   readGrants,
   readObjects,
   readStray,
   removeMembers,
   removeObjects,
-  updateObject,
+  updateObjects,
   type ObjectChange,
   type Statements,
   type StoredGrant,
   type StoredObject,
 } from 'policy-cache/postgres';
 import { hangingEffects } from './hanging.ts';
-import { allUsersOf, besides, coverOf, groupSide, grantOfRole, readEach, readOne, readOwn, resourceOf, singular, type Named } from './model.ts';
+import {
+  allUsersOf,
+  besides,
+  coverOf,
+  groupSide,
+  grantOfRole,
+  readChain,
+  readEach,
+  readOne,
+  readOwn,
+  resourceOf,
+  singular,
+  type List,
+  type Named,
+} from './model.ts';
 import type { Need, Who } from './needs.ts';
 import type { Action, Effect } from './perform.ts';
 import { Violation } from './refusals.ts';
 
 interface Basis {
-  readonly object: StoredObject;
+  readonly objects: readonly StoredObject[];
   /** What the change hands on, or takes over. */
   readonly grants: readonly StoredGrant[];
+}
+
+/** `one`: paths in refusals name no place in a list. */
+interface Many {
+  readonly one: boolean;
 }
 
 const at = (operation: string, resource: string, target: string): Need => ({ kind: 'may', operation, resource, target });
 
 /** The administrators of an owner, their role and its grant: who could take those away would leave nobody to give them back (semantics 1.2). */
-function assertNotFixed({ id, list, owner, row }: StoredObject): void {
+function assertNotFixed({ id, list, owner, row }: StoredObject, field = ''): void {
   if (owner === null) return;
   const { groups, roles } = predefinedIds(owner);
   const fixed = list === 'grants' ? row['userGroup'] === groups[0] && row['role'] === roles[0] : id === groups[0] || id === roles[0];
-  if (fixed) throw new Violation('', '1.2', `${JSON.stringify(id)} is of the administrators of ${JSON.stringify(owner)}, which go with it alone`);
+  if (fixed) throw new Violation(field, '1.2', `${JSON.stringify(id)} is of the administrators of ${JSON.stringify(owner)}, which go with it alone`);
 }
 
 /** What a role has hangs on its type, which never changes. */
-function assertShape({ row }: StoredObject, { permissions, excluded }: ObjectChange): void {
+function assertShape({ row }: StoredObject, { permissions, excluded }: ObjectChange, at: (field: string) => string): void {
   const generic = row['type'] === 'GENERIC';
   if (permissions !== undefined && Array.isArray(permissions) === generic)
-    throw new Violation('permissions', '1', generic ? 'of a GENERIC role: resource to operations' : 'of a GROUP role: a list of operations');
-  if (excluded !== undefined && !generic) throw new Violation('excluded', '1', 'a GROUP role takes nothing off again; leave it out');
+    throw new Violation(at('permissions'), '1', generic ? 'of a GENERIC role: resource to operations' : 'of a GROUP role: a list of operations');
+  if (excluded !== undefined && !generic) throw new Violation(at('excluded'), '1', 'a GROUP role takes nothing off again; leave it out');
 }
 
-/** WRITE; of a user's credentials and flag *covers the user*, of a role *covers every grant that uses it*, as it will be. */
-export function updateAction(vocabulary: Vocabulary, { list, id }: Named, change: ObjectChange): Action<Basis, StoredObject> {
-  const takesOver = change.email !== undefined || change.enabled !== undefined;
-  // Whose e-mail it is can have a link sent by which one logs in: so it is as with the link itself (../local/activation.ts).
-  const lasting = ({ caller }: Who): readonly Need[] => {
-    if (change.email === undefined) return [];
-    const own = caller.kind === 'user' && caller.subject === id;
-    return [{ kind: 'not-acting', what: 'the e-mail of a user' }, ...(own ? [{ kind: 'in-person', what: 'your own e-mail' } as const] : [])];
+export interface Update {
+  readonly id: string;
+  readonly change: ObjectChange;
+  /** Only if it has this tag. */
+  readonly tag?: string | undefined;
+}
+
+/**
+ * Changes all, or none. WRITE; of a user's credentials and flag *covers the user*, of a role *covers every grant that uses it*, as it will be.
+ * All are judged on what there is before: what one of them gives or takes is not there yet for the next.
+ */
+export function updateAction(
+  vocabulary: Vocabulary,
+  { list, updates, one }: Many & { readonly list: List; readonly updates: readonly Update[] },
+): Action<Basis, readonly StoredObject[]> {
+  const named = updates.map(({ id }) => ({ list, id }));
+  const isTaken = ({ change }: Update): boolean => list === 'users' && (change.email !== undefined || change.enabled !== undefined);
+  const isEdited = ({ change }: Update): boolean => list === 'roles' && (change.permissions !== undefined || change.excluded !== undefined);
+  const edited = updates.filter(isEdited);
+
+  const needsOf = (object: StoredObject, i: number, { caller }: Who): readonly Need[] => {
+    const update = updates[i]!;
+    const { id, change } = update;
+    const field = (name: string): string => (one ? name : `items[${i}]${name === '' ? '' : `.${name}`}`);
+    if (isTaken(update)) {
+      // Whose e-mail it is can have a link sent by which one logs in: so it is as with the link itself (../local/activation.ts).
+      const own = change.email !== undefined && caller.kind === 'user' && caller.subject === id;
+      return [
+        ...(change.email === undefined ? [] : [{ kind: 'not-acting', what: 'the e-mail of a user' } as const]),
+        ...(own ? [{ kind: 'in-person', what: 'your own e-mail' } as const] : []),
+        at('WRITE', 'USER', id),
+        // Nor is anybody taken over from below: what a user may do hangs on where it belongs, too (who hands owners on, and where to).
+        { kind: 'scope', owner: object.owner ?? '' },
+      ];
+    }
+    if (!isEdited(update)) return [at('WRITE', resourceOf(vocabulary, object), id)];
+    assertNotFixed(object, field(''));
+    assertShape(object, change, field);
+    const [problem] = roleProblems(vocabulary, edit(object, change) as unknown as Parameters<typeof roleProblems>[1], '');
+    if (problem) throw new Violation(field(problem.path.replace(/^\./, '')), '2', problem.message);
+    return [at('WRITE', 'ROLE', id)];
   };
-  const edits = change.permissions !== undefined || change.excluded !== undefined;
+
   return {
     name: `${singular(list)}.update`,
     async read(db, who) {
-      const object = await readOne(db, who, { list, id });
-      if (list === 'users' && takesOver) return { object, grants: await grantsOfUser(db, object) };
-      return { object, grants: list === 'roles' && edits ? await readGrants(db, { roles: [id] }) : [] };
+      const objects = await readEach(db, who, named);
+      const userGroups = new Set(objects.flatMap((object, i) => (isTaken(updates[i]!) ? groupsOfUser(object) : [])));
+      return { objects, grants: await readGrants(db, { userGroups: [...userGroups], roles: edited.map(({ id }) => id) }) };
     },
-    locks: ({ object, grants }) => ({ update: [id], share: list === 'users' ? groupsOfUser(object) : grants.map(({ userGroup }) => userGroup) }),
-    needs({ object, grants }, who) {
-      if (list === 'users' && takesOver)
-        // Nor is anybody taken over from below: what a user may do hangs on where it belongs, too (who hands owners on, and where to).
-        return [...lasting(who), at('WRITE', 'USER', id), { kind: 'scope', owner: object.owner ?? '' }, ...grants.map(coverOf)];
-      if (list !== 'roles' || !edits) return [at('WRITE', resourceOf(vocabulary, object), id)];
-      assertNotFixed(object);
-      assertShape(object, change);
-      const row = { ...object.row, ...given({ permissions: change.permissions, excluded: change.excluded }) };
-      const [problem] = roleProblems(vocabulary, row as unknown as Parameters<typeof roleProblems>[1], '');
-      if (problem) throw new Violation(problem.path.replace(/^\./, ''), '2', problem.message);
-      return [at('WRITE', 'ROLE', id), ...grants.map((stored) => coverOf({ ...stored, grant: after(stored.grant, row) }))];
+    locks: ({ objects, grants }) => ({
+      update: updates.map(({ id }) => id),
+      share: list === 'users' ? objects.flatMap(groupsOfUser) : grants.map(({ userGroup }) => userGroup),
+    }),
+    needs({ objects, grants }, who) {
+      const needs = objects.flatMap((object, i) => needsOf(object, i, who));
+      if (list === 'users') return [...needs, ...grants.map(coverOf)];
+      const rows = new Map(objects.flatMap((object, i) => (isEdited(updates[i]!) ? [[object.id, edit(object, updates[i]!.change)] as const] : [])));
+      return [...needs, ...grants.map((stored) => coverOf({ ...stored, grant: after(stored.grant, rows.get(stored.grant.role)!) }))];
     },
-    current: ({ object }) => object,
-    async apply(db, { object }) {
-      await updateObject(db, id, change);
-      const now = (await readObjects(db, [id])).get(id)!;
-      return { value: now, effects: [effectOf(object, now)] };
+    ...(one ? { current: ({ objects: [object] }: Basis) => object! } : {}),
+    expected: ({ objects }) =>
+      objects.flatMap((object, i) => {
+        const { tag } = updates[i]!;
+        return tag === undefined ? [] : [{ object, tag, field: `items[${i}].etag` }];
+      }),
+    async misfit(db) {
+      if (one) return null;
+      for (const [i, { id, change }] of updates.entries())
+        if (change.email && (await isLoginTaken(db, { user: id, email: change.email })))
+          return new Violation(`items[${i}].email`, '5', 'another user logs in by this e-mail');
+      return null;
+    },
+    async apply(db, { objects }) {
+      await updateObjects(db, updates);
+      const value = await readAgain(db, objects);
+      return { value, effects: objects.map((object, i) => effectOf(object, value[i]!)) };
     },
   };
+}
+
+function edit({ row }: StoredObject, { permissions, excluded }: ObjectChange): Readonly<Record<string, unknown>> {
+  return { ...row, ...given({ permissions, excluded }) };
+}
+
+/** As they are now, in their order. */
+async function readAgain(db: Statements, objects: readonly StoredObject[]): Promise<readonly StoredObject[]> {
+  const now = await readObjects(
+    db,
+    objects.map(({ id }) => id),
+  );
+  return objects.map(({ id }) => now.get(id)!);
 }
 
 /** The grant with what its role will be. */
@@ -97,7 +172,8 @@ export function removeAction(vocabulary: Vocabulary, named: readonly Named[]): A
   return {
     name: `${singular(first?.list ?? 'entities')}.delete`,
     read: (db, who) => readEach(db, who, named),
-    locks: (objects) => ({ update: objects.map(({ id }) => id), share: [] }),
+    // What an owner began with goes with it, and whoever puts somebody into a group of those has that locked before the owner, or after.
+    locks: (objects) => ({ update: objects.flatMap(({ id, list }) => (list === 'customers' ? [id, ...begunWith(id)] : [id])), share: [] }),
     needs: (objects) =>
       objects.map((object) => {
         assertNotFixed(object);
@@ -113,6 +189,11 @@ export function removeAction(vocabulary: Vocabulary, named: readonly Named[]): A
       return { value, effects: [...hanging, ...ownersLast(objects).map((object) => effectOf(object, null))] };
     },
   };
+}
+
+function begunWith(owner: string): readonly string[] {
+  const { groups, roles } = predefinedIds(owner);
+  return [...groups, ...roles];
 }
 
 /** What has an owner's id after the row of that one's end is of another one, to whoever reads the audit log (audit.ts). */
@@ -132,55 +213,75 @@ interface OwnerBasis extends Basis {
   readonly groups: ReadonlyMap<string, StoredObject>;
 }
 
-/** CHANGE_OWNER, both owners in the caller's subtree, ADD_TO_GROUP on each group; of a user *covers* whatever it comes into. */
+/** Of all, or of none: CHANGE_OWNER, both owners in the caller's subtree, ADD_TO_GROUP on each group; of users *covers* whatever they come into. */
 export function ownerAction(
   vocabulary: Vocabulary,
-  named: Named,
+  { list, ids, one }: Many & { readonly list: List; readonly ids: readonly string[] },
   to: { readonly owner: string; readonly groups: readonly string[] },
-): Action<OwnerBasis, StoredObject> {
+): Action<OwnerBasis, readonly StoredObject[]> {
   return {
-    name: `${singular(named.list)}.owner`,
+    name: `${singular(list)}.owner`,
     async read(db, who) {
-      const object = await readOne(db, who, named);
-      const known = await readOwn(db, besides(who, object), [to.owner, ...to.groups]);
+      const objects = await readEach(
+        db,
+        who,
+        ids.map((id) => ({ list, id })),
+      );
+      const known = await readOwn(db, besides(who, objects[0]!), [to.owner, ...to.groups]);
       const owner = known.get(to.owner);
       if (owner?.list !== 'tenants' && owner?.list !== 'customers')
         throw new Violation('owner', '1', `there is no tenant or customer ${JSON.stringify(to.owner)}`);
-      const grants = named.list === 'users' ? await readGrants(db, { userGroups: [...to.groups, allUsersOf(to.owner)] }) : [];
-      return { object, owner, grants, groups: known };
+      const grants = list === 'users' ? await readGrants(db, { userGroups: [...to.groups, allUsersOf(to.owner)] }) : [];
+      return { objects, owner, grants, groups: known };
     },
-    locks: () => ({ update: [named.id], share: [to.owner, ...to.groups] }),
-    needs({ object, owner, grants, groups }) {
-      to.groups.forEach((id, i) => {
-        const side = groupSide(id, groups, { field: `groups[${i}]`, type: object.type });
-        if (side.all || side.owner !== to.owner)
-          throw new Violation(`groups[${i}]`, '1.3', `${JSON.stringify(id)} is no explicit group of ${JSON.stringify(to.owner)}`);
-      });
-      const ofGroups = to.groups.length === 0 ? '' : resourceOf(vocabulary, { list: 'groups', type: object.type });
+    locks: () => ({ update: ids, share: [to.owner, ...to.groups] }),
+    needs({ objects, owner, grants, groups }) {
+      // Only straight on the database are there things of several tenants.
+      const stray = objects.findIndex(({ tenant }) => tenant !== owner.tenant);
+      if (stray >= 0) throw new Violation(`ids[${stray}]`, '1.1', `${JSON.stringify(ids[stray])} is of another tenant than ${JSON.stringify(to.owner)}`);
+      for (const type of new Set(objects.map((object) => object.type)))
+        to.groups.forEach((id, i) => {
+          const side = groupSide(id, groups, { field: `groups[${i}]`, type });
+          if (side.all || side.owner !== to.owner)
+            throw new Violation(`groups[${i}]`, '1.3', `${JSON.stringify(id)} is no explicit group of ${JSON.stringify(to.owner)}`);
+        });
+      // One for all where there are groups: else they would not be of its type.
+      const ofGroups = to.groups.length === 0 ? '' : resourceOf(vocabulary, { list: 'groups', type: objects[0]!.type });
       return [
-        at('CHANGE_OWNER', resourceOf(vocabulary, object), object.id),
-        { kind: 'scope', owner: object.owner ?? '' },
+        ...objects.map((object) => at('CHANGE_OWNER', resourceOf(vocabulary, object), object.id)),
+        ...[...new Set(objects.map((object) => object.owner ?? ''))].map((each): Need => ({ kind: 'scope', owner: each })),
         { kind: 'scope', owner: to.owner },
         ...(owner.list === 'tenants' ? [{ kind: 'tenant-admin' } as const] : []),
         ...to.groups.map((id) => at('ADD_TO_GROUP', ofGroups, id)),
         ...grants.map(coverOf),
       ];
     },
-    current: ({ object }) => object,
-    async apply(db, { object }) {
-      await changeOwner(db, { id: object.id, ...to });
-      const now = (await readObjects(db, [object.id])).get(object.id)!;
-      const effect = effectOf(object, now);
-      // Who had it is to see that it was taken from them, as whoever has it now that it came. Each row has both states, so that either is the
-      // whole change; of an owner beyond the reader's scope neither tells more than the id of the thing (audit.ts).
-      const taken = object.owner === now.owner ? [] : [{ ...effect, owner: object.owner ?? object.id }];
-      return { value: now, effects: [...taken, effect] };
+    ...(one ? { current: ({ objects: [object] }: OwnerBasis) => object! } : {}),
+    async misfit(db) {
+      if (one || list !== 'customers') return null;
+      const above = new Set(await readChain(db, to.owner));
+      const circle = ids.findIndex((id) => above.has(id));
+      if (circle < 0) return null;
+      return new Violation(`ids[${circle}]`, '1', 'a customer would be above itself: it cannot go to itself, nor to one that is below it');
+    },
+    async apply(db, { objects }) {
+      await changeOwner(db, { ids, ...to });
+      const value = await readAgain(db, objects);
+      const effects = objects.flatMap((object, i) => {
+        const now = value[i]!;
+        const effect = effectOf(object, now);
+        // Who had it is to see that it was taken from them, as whoever has it now that it came. Each row has both states, so that either is the
+        // whole change; of an owner beyond the reader's scope neither tells more than the id of the thing (audit.ts).
+        return object.owner === now.owner ? [effect] : [{ ...effect, owner: object.owner ?? object.id }, effect];
+      });
+      return { value, effects };
     },
   };
 }
 
-interface MembersBasis extends Basis {
-  readonly lists: readonly string[];
+interface MembersBasis {
+  readonly object: StoredObject;
+  readonly grants: readonly StoredGrant[];
 }
 
 /** ADD_TO_GROUP and REMOVE_FROM_GROUP on the group, READ on each; who puts users in *covers the group*. */
@@ -194,7 +295,7 @@ export function membersAction(
     async read(db, who) {
       const object = await readOne(db, who, { list: 'groups', id: group });
       const grants = object.type === 'USER' && add.length > 0 ? await readGrants(db, { userGroups: [group] }) : [];
-      return { object, grants, lists: [] };
+      return { object, grants };
     },
     locks: () => ({ update: [], share: [group] }),
     needs({ object, grants }) {

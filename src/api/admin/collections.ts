@@ -9,7 +9,7 @@ import { createAction, type NewRow } from './create.ts';
 import { changeAnswer, ifMatchOf, objectAnswer } from './http.ts';
 import { readOne, resourceOf, singular, type List } from './model.ts';
 import type { Authority, Who } from './needs.ts';
-import type { Action, Asked, Done, Performer } from './perform.ts';
+import { etagOf, type Action, type Asked, type Done, type Performer } from './perform.ts';
 import { Changed } from './refusals.ts';
 import type { AdminEnv, Routes } from './route.ts';
 import * as schemas from './schemas.ts';
@@ -43,27 +43,39 @@ export async function readable(
 }
 
 /** What is stored is told to whoever may READ it: to change a thing, or to remove it, is not to see it. */
-async function isSeen({ authority, vocabulary }: CollectionParts, c: Context<AdminEnv>, object: StoredObject): Promise<boolean> {
+async function areSeen(
+  { authority, vocabulary }: CollectionParts,
+  c: Context<AdminEnv>,
+  objects: readonly StoredObject[],
+): Promise<(object: StoredObject) => boolean> {
   // Without the judgement: the decision log tells of what the change was decided by.
   const { caller, tenant, owner } = c.get('who');
-  return authority.readable({ caller, tenant, owner }, [{ resource: resourceOf(vocabulary, object), target: object.id }]).then(
-    ([seen]) => seen === true,
-    () => false, // it cannot be known now, and the change is made
-  );
+  const asked = objects.map((object) => ({ resource: resourceOf(vocabulary, object), target: object.id }));
+  const answers = await authority.readable({ caller, tenant, owner }, asked).catch(() => []); // it cannot be known now, and the change is made
+  const seen = new Set(objects.filter((_, i) => answers[i] === true).map(({ id }) => id));
+  return ({ id }) => seen.has(id);
 }
 
-/** A change of one object, which may hang on its tag. */
-async function performOne<T>(parts: CollectionParts, c: Context<AdminEnv>, action: Action<unknown, T>): Promise<Done<T>> {
+/** A change that may hang on tags. */
+async function performTagged<T>(parts: CollectionParts, c: Context<AdminEnv>, action: Action<unknown, T>): Promise<Done<T>> {
   try {
     return await parts.performer.perform(askedOf(c), action);
   } catch (error) {
-    if (error instanceof Changed && error.current !== null && !(await isSeen(parts, c, error.current))) throw new Changed('it is not as If-Match says', null);
-    throw error;
+    if (!(error instanceof Changed) || error.current === null) throw error;
+    const { current, field } = error;
+    if ((await areSeen(parts, c, [current]))(current)) throw error;
+    throw new Changed(field === '' ? 'it is not as If-Match says' : 'it is not as this says', null, field);
   }
 }
 
-async function changedAnswer(parts: CollectionParts, c: Context<AdminEnv>, done: Done<StoredObject>): Promise<Response> {
-  return (await isSeen(parts, c, done.value)) ? objectAnswer(done.value, { done }) : changeAnswer({ id: done.value.id }, done);
+async function changedAnswer(parts: CollectionParts, c: Context<AdminEnv>, done: Done<readonly StoredObject[]>): Promise<Response> {
+  const object = done.value[0]!;
+  return (await areSeen(parts, c, [object]))(object) ? objectAnswer(object, { done }) : changeAnswer({ id: object.id }, done);
+}
+
+async function manyChangedAnswer(parts: CollectionParts, c: Context<AdminEnv>, done: Done<readonly StoredObject[]>): Promise<Response> {
+  const isSeen = await areSeen(parts, c, done.value);
+  return changeAnswer({ items: done.value.map((object) => (isSeen(object) ? { ...object.row, etag: etagOf(object) } : { id: object.id })) }, done);
 }
 
 export function collectionRoutes(routes: Routes, list: Collection, parts: CollectionParts): void {
@@ -78,6 +90,12 @@ export function collectionRoutes(routes: Routes, list: Collection, parts: Collec
   const stored = { status: 200, description: 'As it is stored now.', schema: object, tagged: true } as const;
   const description = 'As it is stored now, to whoever may READ it; else its id, and no ETag.';
   const changed = { ...stored, description, schema: z.union([object, schemas.idAlone]), changes: true };
+  const manyChanged = {
+    status: 200,
+    description: 'In the order of the request, each as it is stored now, with its ETag, to whoever may READ it; else its id alone.',
+    schema: schemas.manyChanged(list),
+    changes: true,
+  } as const;
 
   routes.add({
     method: 'post',
@@ -99,12 +117,23 @@ export function collectionRoutes(routes: Routes, list: Collection, parts: Collec
       items: z
         .array(schemas.created[list] as z.ZodType)
         .min(1)
-        .max(list === 'customers' ? schemas.MOST_OWNERS : schemas.MOST_ITEMS),
+        .max(schemas.mostOf(list)),
     }),
     answer: { status: 201, description: 'As they are stored, in the order of the request.', schema: z.object({ items: z.array(object) }), changes: true },
     async handle({ c, body: { items } }) {
       const done = await performer.perform(askedOf(c), createAction(vocabulary, items.map(rowOf), { one: false }));
       return changeAnswer({ items: done.value.map(({ row }) => row) }, done, 201);
+    },
+  });
+  routes.add({
+    method: 'post',
+    path: `/v1/${list}/bulk-update`,
+    summary: 'Change many: all of them, or none',
+    body: schemas.bulkUpdate(list),
+    answer: manyChanged,
+    async handle({ c, body: { items } }) {
+      const updates = items.map(({ id, etag, ...change }) => ({ id, tag: etag, change: changeOf(change) }));
+      return manyChangedAnswer(parts, c, await performTagged(parts, c, updateAction(vocabulary, { list, updates, one: false })));
     },
   });
   routes.add({
@@ -144,7 +173,8 @@ export function collectionRoutes(routes: Routes, list: Collection, parts: Collec
     conditional: true,
     answer: changed,
     async handle({ c, params: { id }, body }) {
-      return changedAnswer(parts, c, await performOne(parts, c, updateAction(vocabulary, { list, id }, changeOf(body))));
+      const updates = [{ id, change: changeOf(body) }];
+      return changedAnswer(parts, c, await performTagged(parts, c, updateAction(vocabulary, { list, updates, one: true })));
     },
   });
   routes.add({
@@ -155,7 +185,7 @@ export function collectionRoutes(routes: Routes, list: Collection, parts: Collec
     conditional: true,
     answer: { status: 200, description: 'It is gone.', schema: schemas.removedCount, changes: true },
     async handle({ c, params: { id } }) {
-      const done = await performOne(parts, c, removeAction(vocabulary, [{ list, id }]));
+      const done = await performTagged(parts, c, removeAction(vocabulary, [{ list, id }]));
       return changeAnswer({ removed: done.value }, done);
     },
   });
@@ -169,7 +199,19 @@ export function collectionRoutes(routes: Routes, list: Collection, parts: Collec
     conditional: true,
     answer: changed,
     async handle({ c, params: { id }, body: { owner, groups = [] } }) {
-      return changedAnswer(parts, c, await performOne(parts, c, ownerAction(vocabulary, { list, id }, { owner, groups: [...new Set(groups)] })));
+      const action = ownerAction(vocabulary, { list, ids: [id], one: true }, { owner, groups: [...new Set(groups)] });
+      return changedAnswer(parts, c, await performTagged(parts, c, action));
+    },
+  });
+  routes.add({
+    method: 'post',
+    path: `/v1/${list}/bulk-owner`,
+    summary: 'Change the owner of many, and their groups: of all of them, or of none',
+    body: list === 'customers' ? schemas.ownersMoved : schemas.idsMoved,
+    answer: manyChanged,
+    async handle({ c, body: { ids, owner, groups = [] } }) {
+      const action = ownerAction(vocabulary, { list, ids, one: false }, { owner, groups: [...new Set(groups)] });
+      return manyChangedAnswer(parts, c, await performTagged(parts, c, action));
     },
   });
 }

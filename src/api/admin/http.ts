@@ -16,8 +16,8 @@ export function refusalAnswer(error: unknown): Response | null {
   if (error instanceof NotFound) return problem({ status: 404, code: 'not-found', detail: error.message });
   if (error instanceof Exists) return problem({ status: 409, code: 'exists', detail: error.message });
   if (error instanceof Changed) {
-    const { current } = error;
-    const more = current === null ? {} : { current: { etag: etagOf(current), ...current.row } };
+    const { current, field } = error;
+    const more = { ...(field === '' ? {} : { field }), ...(current === null ? {} : { current: { etag: etagOf(current), ...current.row } }) };
     return problem({ status: 412, code: 'changed', detail: error.message, more });
   }
   if (error instanceof Violation)

@@ -30,11 +30,20 @@ export interface Action<B, T> {
   needs(basis: B, who: Who): readonly Need[];
   /** What `If-Match` is about. */
   current?(basis: B): StoredObject;
+  /** Of many: the tags that some of them must have. */
+  expected?(basis: B): readonly Expected[];
   /** Which of what was given the database would not have: looked for afterwards, so that nobody waits for it where all is well. Null: none of it. */
   misfit?(db: Statements, basis: B): Promise<Violation | null>;
   /** Its value is a secret without which what was before is no good any more: it is told although this process has not seen it yet. */
   readonly toldOnce?: true;
   apply(db: Statements, basis: B): Promise<{ readonly value: T; readonly effects: readonly Effect[] }>;
+}
+
+export interface Expected {
+  readonly object: StoredObject;
+  readonly tag: string;
+  /** Where in the request it was said. */
+  readonly field: string;
 }
 
 export interface Asked {
@@ -111,6 +120,10 @@ async function attempt<B, T>(
   if (asked.ifMatch !== null && current !== undefined) {
     const tag = etagOf(current);
     if (!asked.ifMatch.includes(tag)) throw new Changed(`it is ${tag} now, not ${asked.ifMatch.join(', ')}`, current);
+  }
+  for (const { object, tag, field } of action.expected?.(now) ?? []) {
+    const is = etagOf(object);
+    if (is !== tag) throw new Changed(`it is ${is} now, not ${tag}`, object, field);
   }
   const { value, effects } = await action.apply(db, now);
   const { caller } = asked.who;

@@ -66,9 +66,12 @@ export class Changed extends Error {
   override readonly name = 'Changed';
   /** As it is now; null: the caller may not READ it. */
   readonly current: StoredObject | null;
-  constructor(message: string, current: StoredObject | null) {
-    super(message);
+  /** Where in the request its tag was said; '': in `If-Match`. */
+  readonly field: string;
+  constructor(message: string, current: StoredObject | null, field = '') {
+    super(field === '' ? message : `${field}: ${message}`);
     this.current = current;
+    this.field = field;
   }
 }
 

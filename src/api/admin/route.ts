@@ -58,7 +58,7 @@ const PROBLEMS: Readonly<Record<number, string>> = {
   404: 'There is no such thing, as far as the caller can know.',
   408: 'The body comes too slowly.',
   409: 'The id is used already.',
-  412: 'It is not as `If-Match` says: `current` is what it is.',
+  412: 'It is not as `If-Match`, or the tag of an item, says: `current` is what it is.',
   413: 'The body is too large.',
   415: 'The body is not JSON.',
   422: 'A rule of the access model is against it.',

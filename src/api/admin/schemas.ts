@@ -10,6 +10,7 @@ extendZodWithOpenApi(z);
 export const MOST_ITEMS = 10_000;
 /** Of customers, each of which begins with six other things [measured: 10,000 of them take 18 s, longer than anybody waits]. */
 export const MOST_OWNERS = 1_000;
+export const mostOf = (list: string): number => (list === 'customers' ? MOST_OWNERS : MOST_ITEMS);
 /** Members in one call: their ids alone. */
 export const MOST_MEMBERS = 100_000;
 
@@ -186,6 +187,50 @@ export const changed = {
   entities: z.strictObject({ name: nullable(name) }).openapi('EntityChange'),
 } as const;
 
+const tag = z
+  .string()
+  .max(255, 'has 255 characters at most')
+  .regex(/^(?:W\/)?"[^"]*"$/, 'must be a tag as ETag has it: "…"')
+  .openapi({ description: 'Only if it has this ETag.', example: '"kOHRVgSnUL-tLL2EuQkrv7VJXW0"' });
+/** Two changes of one thing would each be judged, and written down, as if it were the only one. Says where the first of them is, and the second. */
+function onlyOnce(ids: readonly string[], context: z.RefinementCtx, more: readonly string[] = []): void {
+  const first = new Map<string, number>();
+  for (const [i, id] of ids.entries()) {
+    const before = first.get(id);
+    if (before !== undefined) {
+      context.addIssue({ code: 'custom', path: [i, ...more], message: `is that of [${before}] too: each is named once` });
+      return;
+    }
+    first.set(id, i);
+  }
+}
+/** Each with what the change of one takes. */
+export const bulkUpdate = (list: keyof typeof changed): z.ZodType<{ readonly items: readonly BulkUpdate[] }> =>
+  z.strictObject({
+    items: z
+      .array(z.strictObject({ id, etag: tag.optional(), ...changed[list].shape }) as z.ZodType as z.ZodType<BulkUpdate>)
+      .min(1)
+      .max(mostOf(list))
+      .superRefine((items, context) => {
+        const ids = items.map((item) => item.id);
+        onlyOnce(ids, context, ['id']);
+      }),
+  });
+export type BulkUpdate = { readonly id: string; readonly etag?: string | undefined } & Readonly<Record<string, unknown>>;
+export const manyChanged = (list: keyof typeof objects) =>
+  z.object({ items: z.array(z.union([z.object({ ...objects[list].shape, etag: z.string() }), idAlone])) });
+const moved = (most: number) =>
+  z.strictObject({
+    ids: z
+      .array(id)
+      .min(1)
+      .max(most)
+      .superRefine((ids, context) => onlyOnce(ids, context)),
+    owner: id,
+    groups: groups.optional(),
+  });
+export const idsMoved = moved(MOST_ITEMS).openapi('IdsMoved');
+export const ownersMoved = moved(MOST_OWNERS).openapi('OwnersMoved');
 export const ownerChange = z.strictObject({ owner: id, groups: groups.optional() }).openapi('OwnerChange', {
   description: 'It leaves the groups of its old owner, and enters these of its new one. With the owner that it has it stays in its groups, and enters these.',
 });

@@ -6,7 +6,7 @@ import {
   putActivation,
   readObjects,
   removeObjects,
-  updateObject,
+  updateObjects,
   type NewObject,
   type Statements,
   type StoredObject,
@@ -58,7 +58,7 @@ export function updateTenantAction(id: string, { name }: { readonly name?: strin
     needs: () => [],
     current: (tenant) => tenant,
     async apply(db, before) {
-      await updateObject(db, id, { label: name });
+      await updateObjects(db, [{ id, change: { label: name } }]);
       const now = (await readObjects(db, [id])).get(id)!;
       return { value: now, effects: [effect(now, before.row, now.row)] };
     },
