@@ -15,9 +15,11 @@ export interface Account {
   readonly email: string;
   /** PHC string; null: it has set none yet. */
   readonly password: string | null;
+  /** When it was set; hashed anew, it is the same. */
+  readonly changed: string | null;
 }
 
-const COLUMNS = 'o.id "user", o.tenant, o.owner, u.enabled, coalesce(u.email, \'\') email, c.password';
+const COLUMNS = 'o.id "user", o.tenant, o.owner, u.enabled, coalesce(u.email, \'\') email, c.password, c.changed::text changed';
 
 /**
  * Who logs in by this e-mail. What is the same e-mail the database says alone: its Unicode may be another one than ours.
@@ -51,6 +53,11 @@ export async function putCredential(
       on conflict (user_id) do update set login = excluded.login, password = excluded.password, changed = clock_timestamp()`,
     [user, tenant, email, password],
   );
+}
+
+/** The same password by today's parameters. Another one that was set meanwhile stays. */
+export async function rehashPassword(db: Statements, { user, from, to }: { readonly user: string; readonly from: string; readonly to: string }): Promise<void> {
+  await db.rows('update grantgate.credential set password = $3 where user_id = $1 and password = $2', [user, from, to]);
 }
 
 /** Does another user log in by this e-mail? */

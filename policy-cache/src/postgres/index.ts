@@ -48,6 +48,7 @@ export {
   putActivation,
   putCredential,
   readAccount,
+  rehashPassword,
   readActivation,
   removeActivation,
 } from './credentials.ts';

@@ -1,6 +1,6 @@
 // Who logs in by this e-mail and this password? Whatever is wrong with them, it is the same answer, after the same work.
 
-import { countAttempt, findAccount, noteLogin, putCredential, readAccount, welcomeUser, type Account } from 'policy-cache/postgres';
+import { countAttempt, findAccount, noteLogin, readAccount, rehashPassword, welcomeUser, type Account } from 'policy-cache/postgres';
 import type { Action, Effect } from '../admin/perform.ts';
 import { Throttled, Unauthenticated } from '../admin/refusals.ts';
 import type { Routes } from '../admin/route.ts';
@@ -47,19 +47,19 @@ interface Judged {
 
 /** @param judged what the password was right for: if it is another by then, it was not */
 export function loginAction({ id, account, rehashed, times }: Judged): Action<Account, BegunSession> {
-  const { user, tenant, email, password, counted, network } = account;
+  const { user, tenant, email, password, changed, counted, network } = account;
   return {
     name: 'user.login',
     async read(db) {
       const now = await readAccount(db, user);
-      if (now === null || now.password !== password || now.email !== email) throw badLogin();
+      if (now === null || now.changed !== changed || now.email !== email) throw badLogin();
       if (!now.enabled) throw disabled();
       return now;
     },
     locks: () => ({ update: [user], share: [] }),
     needs: () => [],
     async apply(db, now) {
-      if (rehashed !== undefined) await putCredential(db, { user, tenant, email, password: rehashed });
+      if (rehashed !== undefined) await rehashPassword(db, { user, from: password, to: rehashed });
       await welcomeUser(db, { user, counted, network });
       await noteLogin(db, user);
       const begun = await beginSession(db, { id, tenant, user, lifetime: times.token, idle: times.idle });

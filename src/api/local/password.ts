@@ -41,7 +41,7 @@ function passwordAction({ hash, judged, password }: Chosen): Action<Basis, numbe
     async read(db) {
       const [session, account] = [await findSession(db, { hash }), await readAccount(db, user)];
       if (session === null || session.user !== user) throw endedSession();
-      if (account === null || account.password !== judged.password || account.email !== email) throw badLogin();
+      if (account === null || account.changed !== judged.changed || account.email !== email) throw badLogin();
       return { session, account };
     },
     locks: () => ({ update: [user], share: [] }),
