@@ -73,5 +73,7 @@ test('of IPv6 a network is one address, and IPv4 in its clothes is IPv4', () => 
   expect(placeOf('::1')).toBe('0:0:0:0');
   expect(placeOf('fe80::1%eth0')).toBe('fe80:0:0:0');
   for (const mapped of ['::ffff:192.0.2.1', '::FFFF:c000:201', '0:0:0:0:0:ffff:c000:0201']) expect(placeOf(mapped)).toBe('192.0.2.1');
-  for (const none of ['', 'unknown', '192.0.2', '192.0.2.1:80', '[::1]']) expect(placeOf(none)).toBe(null);
+  for (const none of ['', 'unknown', '192.0.2', '192.0.2.1:', '192.0.2.1:80:80', '[192.0.2.1', '[::1]80', '2001:db8::1]:80']) expect(placeOf(none)).toBe(null);
+  // As some proxies name who is connected.
+  for (const [named, place] of [['192.0.2.1:80', '192.0.2.1'], ['[2001:db8::1]:80', '2001:db8:0:0'], ['[::1]', '0:0:0:0'], ['[::ffff:192.0.2.1]:80', '192.0.2.1']] as const) expect(placeOf(named)).toBe(place); // prettier-ignore
 });

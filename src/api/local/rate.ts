@@ -59,7 +59,8 @@ export function createRate({ clock, perMinute, header, most = MOST_ADDRESSES }: 
 
 /** Of IPv6 the network, for whoever has one address has 2^64 of them; null: no address. */
 export function placeOf(address: string): string | null {
-  const plain = address.replace(/%.*$/, '');
+  // Some proxies name the port, too, IPv6 in brackets then.
+  const plain = address.replace(/^\[(.*)\](:\d+)?$|^([\d.]+):\d+$/, '$1$3').replace(/%.*$/, '');
   if (isIPv4(plain)) return plain;
   if (!isIPv6(plain)) return null;
   const { hostname } = new URL(`http://[${plain}]`);
