@@ -205,6 +205,13 @@ test('an e-mail by which another one logs in is said with its place', async () =
     { id: 'u3', email: 'U1@acme.example' },
   ];
   await refused('bob', 'POST /v1/users/bulk-update', { items }, { status: 422, body: { rule: '5', field: 'items[2].email' } });
+  // Who does not log in yet may have it; of two that would log in by the same the second one is named.
+  const both = [
+    { id: 'u2', email: 'u1@acme.example' },
+    { id: 'u3', email: 'Both@acme.example' },
+    { id: 'u1', email: 'both@acme.example' },
+  ];
+  await refused('bob', 'POST /v1/users/bulk-update', { items: both }, { status: 422, body: { rule: '5', field: 'items[2].email' } });
 });
 
 test('named twice: refused, with both places', async () => {

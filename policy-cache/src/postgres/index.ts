@@ -51,6 +51,7 @@ export {
   readAccount,
   rehashPassword,
   readActivation,
+  readLoginClash,
   removeActivation,
 } from './credentials.ts';
 export type { Account, NewActivation } from './credentials.ts';

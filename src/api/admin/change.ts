@@ -7,8 +7,8 @@ import {
   Oversized,
   addMembers,
   changeOwner,
-  isLoginTaken,
   readGrants,
+  readLoginClash,
   readObjects,
   readStray,
   removeMembers,
@@ -136,9 +136,9 @@ export function updateAction(
       }),
     async misfit(db) {
       if (one) return null;
-      for (const [i, { id, change }] of updates.entries())
-        if (change.email && (await isLoginTaken(db, { user: id, email: change.email })))
-          return new Violation(`items[${i}].email`, '5', 'another user logs in by this e-mail');
+      const asked = updates.flatMap(({ id, change: { email } }, i) => (email ? [{ user: id, email, i }] : []));
+      const clash = await readLoginClash(db, asked);
+      if (clash !== null) return new Violation(`items[${asked[clash]!.i}].email`, '5', 'another user logs in by this e-mail');
       return null;
     },
     async apply(db, { objects }) {
