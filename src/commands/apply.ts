@@ -163,19 +163,25 @@ function isAlike(first: Step, step: Step): boolean {
 }
 
 /** In halves where all at once is too much: how large what is stored is, only the service knows. */
-async function* makeInParts(client: AdminClient, steps: readonly Step[]): AsyncGenerator<{ readonly count: number; readonly revision: string | null }> {
-  const revision = await make(client, steps).catch((error: unknown) => {
-    if (steps.length === 1 || !(error instanceof AdminRefusal) || error.status !== 413) throw error;
-    return TOO_MUCH;
-  });
-  if (revision !== TOO_MUCH) return yield { count: steps.length, revision };
+export async function* makeInParts(client: Pick<AdminClient, 'call'>, steps: readonly Step[]): AsyncGenerator<Made> {
+  const made = await make(client, steps).then(
+    (revision): Made => ({ count: steps.length, revision }),
+    (error: unknown) => {
+      if (steps.length === 1 || !(error instanceof AdminRefusal) || error.status !== 413) throw error;
+      return null;
+    },
+  );
+  if (made !== null) return yield made;
   const half = Math.ceil(steps.length / 2);
   for (const part of [steps.slice(0, half), steps.slice(half)]) yield* makeInParts(client, part);
 }
-const TOO_MUCH = Symbol('too much');
+interface Made {
+  readonly count: number;
+  readonly revision: string | null;
+}
 
 /** @returns the revision of it */
-async function make(client: AdminClient, steps: readonly Step[]): Promise<string | null> {
+async function make(client: Pick<AdminClient, 'call'>, steps: readonly Step[]): Promise<string | null> {
   const [step] = steps;
   if (step === undefined) return null;
   const at = `/v1/${step.list}/${encodeURIComponent(step.id)}`;

@@ -4,6 +4,8 @@ import { randomUUID } from 'node:crypto';
 import { requestOf } from 'policy-cache';
 import { lockObjects, openPool, openWriter, type Writer } from 'policy-cache/postgres';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { clientOver } from '../../src/adminclient.ts';
+import { makeInParts } from '../../src/commands/apply.ts';
 import { OPERATOR, startTestAdministration, type AdminAnswer, type TestAdministration } from '../support/admin.ts';
 import { vocabulary } from '../support/doors.ts';
 import { startPostgres, type TestServer } from '../support/postgres.ts';
@@ -399,7 +401,19 @@ test('what is in very many groups is not changed in one go: one request took the
   await refused('ada', 'POST /v1/entities/bulk-update', { items: ids.map((id) => ({ id, name: 'x' })) }, tooLarge);
   await refused('ada', 'POST /v1/entities/bulk-owner', { ids, owner: 'tower' }, tooLarge);
   await refused('ada', 'POST /v1/entities/bulk-delete', { ids }, tooLarge);
-  await done('ada', 'POST /v1/entities/bulk-update', { items: ids.slice(0, 100).map((id) => ({ id, name: 'x' })) });
+  // Of whoever applies a file, who cannot know it, in parts.
+  const authorization = `Bearer ${Buffer.from('ada').toString('base64url')}`;
+  const client = clientOver({
+    name: 'the administration',
+    async send(path, { headers, ...init }) {
+      const response = await admin.routes.request(path, { ...init, headers: { ...headers, authorization } });
+      return { response, text: await response.text() };
+    },
+  });
+  const steps = ids.map((id) => ({ kind: 'update', list: 'entities', id, change: { name: 'x' }, before: {} }) as const);
+  const parts: number[] = [];
+  for await (const { count } of makeInParts(client, steps)) parts.push(count);
+  expect(parts).toEqual([500, 500]);
 });
 
 test('a page of what is large ends early, and the next ones have the rest', { timeout: 60_000 }, async () => {
@@ -412,9 +426,9 @@ test('a page of what is large ends early, and the next ones have the rest', { ti
   ] as const) {
     const pages: string[][] = [];
     for (let next: string | undefined = ''; next !== undefined;) {
-      const { body } = await done('ada', `GET /v1/${list}${next === '' ? '' : `&cursor=${next}`}`);
-      pages.push((body as { items: Record<string, string>[] }).items.map((item) => item[field]!));
-      ({ next } = body as { next?: string });
+      const page = (await done('ada', `GET /v1/${list}${next === '' ? '' : `&cursor=${next}`}`)).body as { items: Record<string, string>[]; next?: string };
+      pages.push(page.items.map((item) => item[field]!));
+      ({ next } = page);
     }
     expect(
       pages
