@@ -171,7 +171,10 @@ export async function* makeInParts(client: Pick<AdminClient, 'call'>, steps: rea
       return null;
     },
   );
-  if (made !== null) return yield made;
+  if (made !== null) {
+    yield made;
+    return;
+  }
   const half = Math.ceil(steps.length / 2);
   for (const part of [steps.slice(0, half), steps.slice(half)]) yield* makeInParts(client, part);
 }
