@@ -2,7 +2,7 @@
 
 import { InputError, parseAllGroup } from 'policy-cache';
 import { formatImportProblem, type ImportRow } from 'policy-cache/postgres';
-import type { AdminClient } from '../adminclient.ts';
+import { AdminRefusal, type AdminClient } from '../adminclient.ts';
 import { LISTS, planOf, type List, type Plan, type Row, type Step, type StoredWorld } from '../applyplan.ts';
 import { printable } from '../printable.ts';
 import { loadVocabulary } from '../policy.ts';
@@ -40,8 +40,10 @@ export async function applyCommand(context: Context, flags: ApplyFlags): Promise
     let revision: string | null = null;
     try {
       for (const steps of batchesOf(plan.steps)) {
-        revision = (await make(client, steps)) ?? revision;
-        done += steps.length;
+        for await (const made of makeInParts(client, steps)) {
+          revision = made.revision ?? revision;
+          done += made.count;
+        }
       }
     } catch (error) {
       host.stderr.write(`grantgate: ${done} of ${plan.steps.length} steps are done, the rest is not; mend what is said next and apply again\n`);
@@ -160,8 +162,29 @@ function isAlike(first: Step, step: Step): boolean {
   }
 }
 
+/** In halves where all at once is too much: how large what is stored is, only the service knows. */
+export async function* makeInParts(client: Pick<AdminClient, 'call'>, steps: readonly Step[]): AsyncGenerator<Made> {
+  const made = await make(client, steps).then(
+    (revision): Made => ({ count: steps.length, revision }),
+    (error: unknown) => {
+      if (steps.length === 1 || !(error instanceof AdminRefusal) || error.status !== 413) throw error;
+      return null;
+    },
+  );
+  if (made !== null) {
+    yield made;
+    return;
+  }
+  const half = Math.ceil(steps.length / 2);
+  for (const part of [steps.slice(0, half), steps.slice(half)]) yield* makeInParts(client, part);
+}
+interface Made {
+  readonly count: number;
+  readonly revision: string | null;
+}
+
 /** @returns the revision of it */
-async function make(client: AdminClient, steps: readonly Step[]): Promise<string | null> {
+async function make(client: Pick<AdminClient, 'call'>, steps: readonly Step[]): Promise<string | null> {
   const [step] = steps;
   if (step === undefined) return null;
   const at = `/v1/${step.list}/${encodeURIComponent(step.id)}`;

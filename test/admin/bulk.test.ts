@@ -4,6 +4,8 @@ import { randomUUID } from 'node:crypto';
 import { requestOf } from 'policy-cache';
 import { lockObjects, openPool, openWriter, type Writer } from 'policy-cache/postgres';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { clientOver } from '../../src/adminclient.ts';
+import { makeInParts } from '../../src/commands/apply.ts';
 import { OPERATOR, startTestAdministration, type AdminAnswer, type TestAdministration } from '../support/admin.ts';
 import { vocabulary } from '../support/doors.ts';
 import { startPostgres, type TestServer } from '../support/postgres.ts';
@@ -205,6 +207,13 @@ test('an e-mail by which another one logs in is said with its place', async () =
     { id: 'u3', email: 'U1@acme.example' },
   ];
   await refused('bob', 'POST /v1/users/bulk-update', { items }, { status: 422, body: { rule: '5', field: 'items[2].email' } });
+  // Who does not log in yet may have it; of two that would log in by the same the second one is named.
+  const both = [
+    { id: 'u2', email: 'u1@acme.example' },
+    { id: 'u3', email: 'Both@acme.example' },
+    { id: 'u1', email: 'both@acme.example' },
+  ];
+  await refused('bob', 'POST /v1/users/bulk-update', { items: both }, { status: 422, body: { rule: '5', field: 'items[2].email' } });
 });
 
 test('named twice: refused, with both places', async () => {
@@ -346,6 +355,91 @@ test('an owner that goes is locked with what goes with it, in the same order', a
     expect(await holder`select id from grantgate.object where id = 'zoo' for share nowait`).toHaveLength(1);
   });
   expect(await gone).toMatchObject({ status: 200 });
+});
+
+test('whoever puts things into a group, moves them or removes them waits for each other in one order, however each names them', async () => {
+  const waiting = async (): Promise<number> => (await sql`select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`).length;
+  const ids = ['da', 'db', 'dc'];
+  await done('ada', 'POST /v1/groups', { id: 'ring', type: 'DEVICE', owner: 'tower' });
+  await done('ada', 'POST /v1/entities/bulk', { items: ids.map((id) => ({ id, type: 'DEVICE', owner: 'tower' })) });
+  const add = (...members: readonly string[]) => ['POST /v1/groups/ring/members', { add: members }] as const;
+  for (const [held, other] of [
+    ['membership', add('da', 'db')],
+    ['object', ['POST /v1/entities/bulk-owner', { ids: ['da', 'db'], owner: 'cafe' }]],
+    ['object', ['POST /v1/entities/bulk-delete', { ids: ['da', 'db'] }]],
+  ] as const) {
+    await done('ada', 'POST /v1/entities/bulk-owner', { ids, owner: 'tower' });
+    await done('ada', 'POST /v1/groups/ring/members', { remove: ids });
+    const asking: Promise<AdminAnswer>[] = [];
+    await sql.begin(async (holder) => {
+      if (held === 'object') await holder`select from grantgate.object where id = 'dc' for update`;
+      else await holder`insert into grantgate.membership (tenant, group_id, member_id, type, owner) values ('acme', 'ring', 'dc', 'DEVICE', 'tower')`;
+      for (const [request, body] of [add('db', 'dc', 'da'), other]) {
+        asking.push(admin.ask('ada', request, body));
+        await until(async () => (await waiting()) === asking.length, `${asking.length} that wait`);
+      }
+    });
+    expect(
+      (await Promise.all(asking)).map(({ status }) => status),
+      other[0],
+    ).toEqual([200, 200]);
+    // One that was ended for another is made again, a second later: nobody is told.
+    expect(await sql`select deadlocks::int from pg_stat_database where datname = current_database()`, other[0]).toEqual([{ deadlocks: 0 }]);
+  }
+});
+
+test('what is in very many groups is not changed in one go: one request took the memory, and the time, of all', { timeout: 60_000 }, async () => {
+  const groups = Array.from({ length: 80 }, (_, i) => `n-group-${i}`.padEnd(250, 'x'));
+  const ids = Array.from({ length: 1_000 }, (_, i) => `n-held-${i}`);
+  await done('ada', 'POST /v1/groups/bulk', { items: groups.map((id) => ({ id, type: 'DEVICE', owner: 'tower' })) });
+  await done('ada', 'POST /v1/entities/bulk', { items: ids.map((id) => ({ id, type: 'DEVICE', owner: 'tower' })) });
+  const tooLarge = { status: 413, body: { code: 'too-large', detail: expect.stringContaining('name fewer') as string } };
+  // From a small body.
+  await refused('ada', 'POST /v1/entities/bulk-owner', { ids, owner: 'tower', groups }, tooLarge);
+  await sql`insert into grantgate.membership (tenant, group_id, member_id, type, owner)
+    select 'acme', g, m, 'DEVICE', 'tower' from unnest(${groups}::text[]) g, unnest(${ids}::text[]) m`;
+  await refused('ada', 'POST /v1/entities/bulk-update', { items: ids.map((id) => ({ id, name: 'x' })) }, tooLarge);
+  await refused('ada', 'POST /v1/entities/bulk-owner', { ids, owner: 'tower' }, tooLarge);
+  await refused('ada', 'POST /v1/entities/bulk-delete', { ids }, tooLarge);
+  // Of whoever applies a file, who cannot know it, in parts.
+  const authorization = `Bearer ${Buffer.from('ada').toString('base64url')}`;
+  const client = clientOver({
+    name: 'the administration',
+    async send(path, { headers, ...init }) {
+      const response = await admin.routes.request(path, { ...init, headers: { ...headers, authorization } });
+      return { response, text: await response.text() };
+    },
+  });
+  const steps = ids.map((id) => ({ kind: 'update', list: 'entities', id, change: { name: 'x' }, before: {} }) as const);
+  const parts: number[] = [];
+  for await (const { count } of makeInParts(client, steps)) parts.push(count);
+  expect(parts).toEqual([500, 500]);
+});
+
+test('a page of what is large ends early, and the next ones have the rest', { timeout: 60_000 }, async () => {
+  const ids = Array.from({ length: 4 }, (_, i) => `n-large-${i}`);
+  await done('ada', 'POST /v1/customers', { id: 'warehouse' });
+  for (const id of ids) await done('ada', 'POST /v1/customers', { id, owner: 'warehouse', details: { x: 'x'.repeat(6 * 1024 * 1024) } });
+  for (const [list, field] of [
+    ['customers?limit=1000&owner=warehouse', 'id'],
+    ['audit?limit=1000&action=customer.create', 'target'],
+  ] as const) {
+    const pages: string[][] = [];
+    for (let next: string | undefined = ''; next !== undefined;) {
+      const page = (await done('ada', `GET /v1/${list}${next === '' ? '' : `&cursor=${next}`}`)).body as { items: Record<string, string>[]; next?: string };
+      pages.push(page.items.map((item) => item[field]!));
+      ({ next } = page);
+    }
+    expect(
+      pages
+        .flat()
+        .filter((id) => id.startsWith('n-large'))
+        .toSorted(),
+      list,
+    ).toEqual(ids);
+    expect(Math.max(...pages.map((page) => page.filter((id) => id.startsWith('n-large')).length)), list).toBe(3);
+  }
+  await refused('ada', 'POST /v1/customers/bulk-update', { items: ids.map((id) => ({ id, title: 'x' })) }, { status: 413 });
 });
 
 test(`${MANY} at once: one transaction, one ring`, { timeout: 120_000 }, async () => {

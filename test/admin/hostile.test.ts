@@ -161,6 +161,11 @@ describe('odd texts', () => {
   test('in what else is known of a customer, and in a role', async () => {
     for (const details of [{ a: '\u0000' }, { 'a\u0000': 1 }, { a: ['\ud800'] }, [], 'x'])
       expect(await admin.ask(ADMIN, 'POST /v1/customers', { details }), JSON.stringify(details)).toMatchObject({ status: 400, body: { field: 'details' } });
+    // Read, each of those is 309 digits.
+    const long = (count: number) => ({ details: { x: { y: Array.from({ length: count }, (_, i) => (i % 2 === 0 ? 1e308 : -1e-300)) } } });
+    expect(await admin.ask(ADMIN, 'POST /v1/customers', long(10_000))).toMatchObject({ status: 400, body: { field: 'details' } });
+    expect(await admin.ask(ADMIN, 'POST /v1/customers', '{"details": {"x": 1e400}}')).toMatchObject({ status: 400, body: { field: 'details' } });
+    expect(await admin.ask(ADMIN, 'POST /v1/customers', long(1_000))).toMatchObject({ status: 201 });
     for (const body of ['{"details": {"__proto__": 1}}', '{"details": {"a": {"__proto__": {"b": 1}}}}'])
       expect(await admin.ask(ADMIN, 'POST /v1/customers', body)).toMatchObject({ status: 400, body: { field: '__proto__' } });
     const role = (permissions: object) => admin.ask(ADMIN, 'POST /v1/roles', { type: 'GENERIC', permissions });

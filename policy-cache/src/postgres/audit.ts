@@ -3,6 +3,7 @@
 // As lists are read (listing.ts): a bound on what one statement reads, and whoever shows a row asks first whether it may be seen.
 
 import { arrayLiteral } from './import-staging.ts';
+import { MOST_READ_BYTES } from './world-rows.ts';
 import type { AuditEntry, Statements } from './writer.ts';
 
 export interface AuditFilter {
@@ -111,12 +112,17 @@ export interface AuditRow extends AuditEntry {
   readonly revision: string;
 }
 
+/** The newest of these, and as many more as are not too much at once. */
 export async function readAuditRows(db: Statements, ids: readonly string[]): Promise<readonly AuditRow[]> {
   if (ids.length === 0) return [];
   return db.rows<AuditRow>(
     `select a.id::text id, to_char(a.at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') at, a.revision, a.tenant, a.owner, a.actor_kind "actorKind",
         a.actor, a.as_user "asUser", a.action, a.target, a.before, a.after, a.request_id "requestId"
-      from grantgate.audit a where a.id = any ($1::bigint[]) order by a.id desc`,
+      from (
+        select a.*, coalesce(sum(coalesce(octet_length(a.before::text), 0) + coalesce(octet_length(a.after::text), 0))
+          over (order by a.id desc rows between unbounded preceding and 1 preceding), 0) bytes
+        from grantgate.audit a where a.id = any ($1::bigint[])) a
+      where a.bytes <= ${MOST_READ_BYTES} order by a.id desc`,
     [arrayLiteral(ids)],
   );
 }

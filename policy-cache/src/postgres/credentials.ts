@@ -2,6 +2,7 @@
 //
 // Of passwords, links and tokens there are hashes alone (deploy/sql/0008_identity_local.sql).
 
+import { arrayLiteral } from './import-staging.ts';
 import { rfc3339 } from './times.ts';
 import type { Statements } from './writer.ts';
 
@@ -67,6 +68,19 @@ export async function isLoginTaken(db: Statements, { user, email }: { readonly u
     [user, email],
   );
   return row!.taken;
+}
+
+/** Which of these, if each had its e-mail, would log in by that of another user or of an earlier one: its place. Null: none. */
+export async function readLoginClash(db: Statements, asked: readonly { readonly user: string; readonly email: string }[]): Promise<number | null> {
+  const [row] = await db.rows<{ at: number }>(
+    `with n as (
+        select x.at, x.user_id, grantgate.log_in_name(x.email) login
+        from unnest($1::text[], $2::text[]) with ordinality x (user_id, email, at) join grantgate.credential c on c.user_id = x.user_id)
+      select x.at::int from (select n.*, row_number() over (partition by n.login order by n.at) nth from n) x
+      where x.nth > 1 or exists (select from grantgate.credential c where c.login = x.login and c.user_id <> x.user_id) order by x.at limit 1`,
+    [arrayLiteral(asked.map(({ user }) => user)), arrayLiteral(asked.map(({ email }) => email))],
+  );
+  return row === undefined ? null : row.at - 1;
 }
 
 export interface NewActivation {

@@ -23,6 +23,7 @@ export { gatherObjects, lowerCased, readRows, readTenants, scanObjects } from '.
 export type { Candidate, ListOrder, ListPlace, ListSources, Listing } from './listing.ts';
 export { NEWEST, auditIdAt, readAuditRows, readOwnersBegun, scanAudit } from './audit.ts';
 export type { AuditFilter, AuditRow, AuditScan } from './audit.ts';
+export { MOST_READ_BYTES } from './world-rows.ts';
 export { Refusal, openWriter, writeAudit } from './writer.ts';
 export type { AuditEntry, Statements, Writer, WriterOptions } from './writer.ts';
 export { insertKey, readKeys, removeKey } from './keys.ts';
@@ -50,12 +51,14 @@ export {
   readAccount,
   rehashPassword,
   readActivation,
+  readLoginClash,
   removeActivation,
 } from './credentials.ts';
 export type { Account, NewActivation } from './credentials.ts';
 export { countAttempt, forgetNetworks, welcomeUser } from './attempts.ts';
 export type { AttemptRules, CountedAttempt, Welcome } from './attempts.ts';
 export {
+  Oversized,
   addMembers,
   changeOwner,
   insertObjects,
@@ -68,4 +71,4 @@ export {
   removeObjects,
   updateObjects,
 } from './writes.ts';
-export type { NewGrant, NewObject, ObjectChange, StoredGrant, StoredObject } from './writes.ts';
+export type { Locks, NewGrant, NewObject, ObjectChange, StoredGrant, StoredObject } from './writes.ts';

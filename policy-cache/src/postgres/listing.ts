@@ -5,7 +5,7 @@
 
 import type { ObjectKind } from '../source.ts';
 import { arrayLiteral } from './import-staging.ts';
-import { rowsQuery, type RowList } from './world-rows.ts';
+import { MOST_READ_BYTES, rowsQuery, type RowList } from './world-rows.ts';
 import type { Statements } from './writer.ts';
 
 export type ListOrder = 'name' | 'id' | 'email';
@@ -192,11 +192,22 @@ export async function lowerCased(db: Statements, text: string): Promise<string> 
   return row?.r ?? '';
 }
 
-/** Rows of a list as in a world file, by id; those that are gone are left out. */
-export async function readRows(db: Statements, list: RowList, ids: readonly string[]): Promise<ReadonlyMap<string, Readonly<Record<string, unknown>>>> {
-  if (ids.length === 0) return new Map();
-  const rows = await db.rows<{ id: string; json: string }>(rowsQuery(list, { where: 'o.id = any ($1::text[])' }), [arrayLiteral(ids)]);
-  return new Map(rows.map(({ id, json }) => [id, JSON.parse(json) as Readonly<Record<string, unknown>>]));
+/** Rows of a list as in a world file, by id, of the first so many ids as are not too much at once; those that are gone are left out. */
+export async function readRows(
+  db: Statements,
+  list: RowList,
+  ids: readonly string[],
+): Promise<{ readonly rows: ReadonlyMap<string, Readonly<Record<string, unknown>>>; readonly looked: number }> {
+  if (ids.length === 0) return { rows: new Map(), looked: 0 };
+  const found = await db.rows<{ id: string; json: string | null }>(
+    `select x.id, x.json from (
+        select n.id, n.at, r.json, coalesce(sum(octet_length(r.json)) over (order by n.at rows between unbounded preceding and 1 preceding), 0) bytes
+        from unnest($1::text[]) with ordinality n (id, at) left join (${rowsQuery(list, { where: 'o.id = any ($1::text[])' })}) r on r.id = n.id) x
+      where x.bytes <= ${MOST_READ_BYTES} order by x.at`,
+    [arrayLiteral(ids)],
+  );
+  const rows = found.flatMap(({ id, json }) => (json === null ? [] : [[id, JSON.parse(json) as Readonly<Record<string, unknown>>] as const]));
+  return { rows: new Map(rows), looked: found.length };
 }
 
 /** Tenants in the order of their ids. */

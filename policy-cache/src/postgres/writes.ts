@@ -7,7 +7,7 @@ import type { Grant, Permissions } from '../model.ts';
 import { formatAllGroup, parseAllGroup } from '../model.ts';
 import type { ObjectKind } from '../source.ts';
 import { arrayLiteral } from './import-staging.ts';
-import { STORED_ROWS, type RowList } from './world-rows.ts';
+import { MOST_READ_BYTES, STORED_ROWS, type RowList } from './world-rows.ts';
 import type { Statements } from './writer.ts';
 
 /** What is stored under an id. */
@@ -25,32 +25,61 @@ export interface StoredObject {
   readonly json: string;
 }
 
-export async function readObjects(db: Statements, ids: readonly string[]): Promise<ReadonlyMap<string, StoredObject>> {
+/** Those that are there; `tenant`: of this one. @throws Oversized if they are more than one, and more than so many bytes */
+export async function readObjects(db: Statements, ids: readonly string[], tenant: string | null = null): Promise<ReadonlyMap<string, StoredObject>> {
   if (ids.length === 0) return new Map();
-  const rows = await db.rows<{ id: string; list: RowList; tenant: string; owner: string | null; type: string; json: string }>(STORED, [arrayLiteral(ids)]);
+  const rows = await db.rows<Pick<StoredObject, 'id' | 'list' | 'tenant' | 'owner' | 'type'> & { readonly json: string | null }>(STORED, [
+    arrayLiteral(ids),
+    tenant,
+  ]);
   // In the order of their ids: two readings of the same rows are the same.
   const sorted = rows.toSorted((a, b) => (a.id < b.id ? -1 : 1));
-  return new Map(sorted.map((row) => [row.id, { ...row, row: JSON.parse(row.json) as Record<string, unknown> }]));
+  return new Map(sorted.map(({ json, ...row }) => [row.id, { ...row, ...readJson(json) }]));
 }
-const STORED = `select o.id, o.tenant, o.owner, o.type, x.list, x.json from (${STORED_ROWS}) x join grantgate.object o on o.id = x.id`;
+const STORED = `
+  select x.id, x.tenant, x.owner, x.type, x.list, case when x.count = 1 or x.bytes <= ${MOST_READ_BYTES} then x.json end json
+  from (
+    select o.id, o.tenant, o.owner, o.type, r.list, r.json, count(*) over () count, sum(octet_length(r.json)) over () bytes
+    from (${STORED_ROWS}) r join grantgate.object o on o.id = r.id where $2::text is null or o.tenant = $2) x`;
+
+function readJson(json: string | null): Pick<StoredObject, 'row' | 'json'> {
+  if (json === null) throw new Oversized();
+  return { json, row: JSON.parse(json) as Record<string, unknown> };
+}
+
+/** What was asked for is there, and too much to be held at once. */
+export class Oversized extends Error {
+  override readonly name = 'Oversized';
+}
+
+export interface Locks {
+  /** They go, or go elsewhere: no row comes that refers to them as they are, as membership does. */
+  readonly move?: readonly string[];
+  /** Nobody else changes them. */
+  readonly update?: readonly string[];
+  /** Nobody changes them at all. */
+  readonly share?: readonly string[];
+}
 
 /**
- * Locks rows in the order of their ids, whichever way each is locked: else a move of `b` to `a` and a change of both would wait for each other.
- * An All group is locked by its owner's row. `update`: nobody else changes them; `share`: nobody changes them at all.
+ * Locks rows in the order of their ids, whichever way each is locked: else a move of `b` to `a` and a change of both would wait for each other. Each as
+ * strongly at once as it will be: what is locked more strongly later is so in the order in which a statement finds it.
+ * An All group is locked by its owner's row.
  */
-export async function lockObjects(db: Statements, { update, share }: { readonly update: readonly string[]; readonly share: readonly string[] }): Promise<void> {
+export async function lockObjects(db: Statements, { move = [], update = [], share = [] }: Locks): Promise<void> {
   const rowOf = (id: string): string => parseAllGroup(id)?.owner ?? id;
-  const changed = new Set(update.map(rowOf));
-  const read = share.map(rowOf).filter((id) => !changed.has(id));
-  if (changed.size + read.length > 0) await db.rows(LOCK, [arrayLiteral([...changed]), arrayLiteral(read)]);
+  const rows = [share, update, move].map((ids) => arrayLiteral([...new Set(ids.map(rowOf))]));
+  if (share.length + update.length + move.length > 0) await db.rows(LOCK, rows);
 }
 // One row after the other: the function scan is sorted before the subqueries are run, and those lock what they find.
 const LOCK = `
-  select (select o.id from grantgate.object o where o.id = n.id and n.changed for no key update),
-         (select o.id from grantgate.object o where o.id = n.id and not n.changed for share)
+  select (select o.id from grantgate.object o where o.id = n.id and n.way = 3 for update),
+         (select o.id from grantgate.object o where o.id = n.id and n.way = 2 for no key update),
+         (select o.id from grantgate.object o where o.id = n.id and n.way = 1 for share)
   from (
-    select x.id collate "C" id, bool_or(x.changed) changed
-    from (select unnest($1::text[]) id, true changed union all select unnest($2::text[]), false) x group by 1 order by 1 offset 0) n`;
+    select x.id collate "C" id, max(x.way) way
+    from (select unnest($1::text[]) id, 1 way union all select unnest($2::text[]), 2 union all select unnest($3::text[]), 3) x
+    group by 1 order by 1 offset 0) n`;
 
 /** A grant with all that it gives. */
 export interface StoredGrant {
@@ -280,12 +309,27 @@ export async function changeOwner(
   );
 }
 
+/**
+ * Whoever changes members has them stay first, in the order of their ids, as who moves or removes them locks those: a row that was put in refers to one by
+ * one, and moved ones leave their groups one by one. Of another tenant none is locked.
+ */
+async function haveStay(db: Statements, { tenant, owner, type }: StoredObject, ids: readonly string[]): Promise<void> {
+  await db.rows(
+    `select count(*) from (
+        select from grantgate.object o where o.id = any ($4::text[]) and o.tenant = $1 and o.owner = $2 and o.type = $3 order by o.id for key share) x`,
+    [tenant, owner, type, arrayLiteral(ids)],
+  );
+}
+
 /** @returns those that were not in it */
 export async function addMembers(db: Statements, group: StoredObject, ids: readonly string[]): Promise<readonly string[]> {
+  // Two that put the same in wait for each other's rows, too.
+  const sorted = [...new Set(ids)].toSorted();
+  await haveStay(db, group, sorted);
   const rows = await db.rows<{ id: string }>(
     `insert into grantgate.membership (tenant, group_id, member_id, type, owner)
       select $1, $2, m, $3, $4 from unnest($5::text[]) m on conflict (group_id, member_id) do nothing returning member_id id`,
-    [group.tenant, group.id, group.type, group.owner, arrayLiteral([...new Set(ids)])],
+    [group.tenant, group.id, group.type, group.owner, arrayLiteral(sorted)],
   );
   return rows.map(({ id }) => id);
 }
@@ -302,9 +346,10 @@ export async function readStray(db: Statements, { tenant, type, owner }: StoredO
 }
 
 /** @returns those that were in it */
-export async function removeMembers(db: Statements, group: string, ids: readonly string[]): Promise<readonly string[]> {
+export async function removeMembers(db: Statements, group: StoredObject, ids: readonly string[]): Promise<readonly string[]> {
+  await haveStay(db, group, ids);
   const rows = await db.rows<{ id: string }>('delete from grantgate.membership where group_id = $1 and member_id = any ($2::text[]) returning member_id id', [
-    group,
+    group.id,
     arrayLiteral(ids),
   ]);
   return rows.map(({ id }) => id);

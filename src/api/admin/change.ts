@@ -1,12 +1,14 @@
 // What changes an object, its owner or its members, or removes it, and what must the caller be allowed? (semantics 1.5, 5)
 
-import { predefinedIds, roleProblems } from 'policy-cache';
+import { predefinedIds, roleProblems, utf8Length } from 'policy-cache';
 import type { Grant, Vocabulary } from 'policy-cache';
 import {
+  MOST_READ_BYTES,
+  Oversized,
   addMembers,
   changeOwner,
-  isLoginTaken,
   readGrants,
+  readLoginClash,
   readObjects,
   readStray,
   removeMembers,
@@ -134,9 +136,9 @@ export function updateAction(
       }),
     async misfit(db) {
       if (one) return null;
-      for (const [i, { id, change }] of updates.entries())
-        if (change.email && (await isLoginTaken(db, { user: id, email: change.email })))
-          return new Violation(`items[${i}].email`, '5', 'another user logs in by this e-mail');
+      const asked = updates.flatMap(({ id, change: { email } }, i) => (email ? [{ user: id, email, i }] : []));
+      const clash = await readLoginClash(db, asked);
+      if (clash !== null) return new Violation(`items[${asked[clash]!.i}].email`, '5', 'another user logs in by this e-mail');
       return null;
     },
     async apply(db, { objects }) {
@@ -173,7 +175,7 @@ export function removeAction(vocabulary: Vocabulary, named: readonly Named[]): A
     name: `${singular(first?.list ?? 'entities')}.delete`,
     read: (db, who) => readEach(db, who, named),
     // What an owner began with goes with it, and whoever puts somebody into a group of those has that locked before the owner, or after.
-    locks: (objects) => ({ update: objects.flatMap(({ id, list }) => (list === 'customers' ? [id, ...begunWith(id)] : [id])), share: [] }),
+    locks: (objects) => ({ move: objects.flatMap(({ id, list }) => (list === 'customers' ? [id, ...begunWith(id)] : [id])) }),
     needs: (objects) =>
       objects.map((object) => {
         assertNotFixed(object);
@@ -222,6 +224,8 @@ export function ownerAction(
   return {
     name: `${singular(list)}.owner`,
     async read(db, who) {
+      // Before they are written.
+      if (ids.length > 1 && ids.length * utf8Length(JSON.stringify(to.groups)) > MOST_READ_BYTES) throw new Oversized();
       const objects = await readEach(
         db,
         who,
@@ -234,7 +238,7 @@ export function ownerAction(
       const grants = list === 'users' ? await readGrants(db, { userGroups: [...to.groups, allUsersOf(to.owner)] }) : [];
       return { objects, owner, grants, groups: known };
     },
-    locks: () => ({ update: ids, share: [to.owner, ...to.groups] }),
+    locks: () => ({ move: ids, share: [to.owner, ...to.groups] }),
     needs({ objects, owner, grants, groups }) {
       // Only straight on the database are there things of several tenants.
       const stray = objects.findIndex(({ tenant }) => tenant !== owner.tenant);
@@ -297,7 +301,7 @@ export function membersAction(
       const grants = object.type === 'USER' && add.length > 0 ? await readGrants(db, { userGroups: [group] }) : [];
       return { object, grants };
     },
-    locks: () => ({ update: [], share: [group] }),
+    locks: () => ({ share: [group] }),
     needs({ object, grants }) {
       const ofGroup = resourceOf(vocabulary, object);
       const list = object.type === 'USER' ? 'users' : object.type === 'CUSTOMER' ? 'customers' : 'entities';
@@ -317,7 +321,7 @@ export function membersAction(
       return new Violation(`add[${add.indexOf(stray)}]`, '1.3', words);
     },
     async apply(db, { object }) {
-      const left = remove.length === 0 ? [] : await removeMembers(db, group, remove);
+      const left = remove.length === 0 ? [] : await removeMembers(db, object, remove);
       const joined = add.length === 0 ? [] : await addMembers(db, object, add);
       const { tenant, owner } = object;
       const effect: Effect = { tenant, owner: owner ?? '', target: group, before: null, after: { added: joined, removed: left } };

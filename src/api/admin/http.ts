@@ -3,7 +3,7 @@
 import type { Context } from 'hono';
 import { HTTPException } from 'hono/http-exception';
 import { PolicyError, formatRevision } from 'policy-cache';
-import type { StoredObject } from 'policy-cache/postgres';
+import { Oversized, type StoredObject } from 'policy-cache/postgres';
 import { problem, reply } from '../problems.ts';
 import { etagOf, type Done } from './perform.ts';
 import { Changed, Exists, Forbidden, MailFailed, Malformed, NotFound, Throttled, Unauthenticated, Unconfirmed, Violation } from './refusals.ts';
@@ -34,6 +34,7 @@ export function refusalAnswer(error: unknown): Response | null {
     return problem({ status: 429, code: 'throttled', detail: error.message, headers, more: { reason: error.reason } });
   }
   if (error instanceof MailFailed) return problem({ status: 503, code: 'mail', detail: error.message });
+  if (error instanceof Oversized) return problem({ status: 413, code: 'too-large', detail: 'what this names is too much to be read at once: name fewer' });
   if (error instanceof PolicyError)
     return problem({ status: 503, code: error.code, detail: error.message, headers: error.code === 'overload' ? { 'retry-after': '1' } : {} });
   if (error instanceof Malformed) return problem({ status: 400, code: 'bad-request', detail: error.message, more: { field: error.field } });

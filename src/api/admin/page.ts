@@ -120,9 +120,10 @@ export async function readPage(
       let asked = 0;
       while (asked < worth.length && items.length < limit) {
         const some = worth.slice(asked, asked + limit - items.length);
-        const rows = await shown(parts, who, { list, candidates: some });
+        const { rows, looked } = await shown(parts, who, { list, candidates: some });
         items.push(...(question.role === undefined ? rows : rows.filter((row) => row['type'] === question.role)));
-        asked += some.length;
+        asked += looked;
+        if (looked < some.length) break;
       }
       const last = worth[asked - 1];
       if (asked < worth.length && last !== undefined) return { items, next: { section, key: last.key, id: last.id, gathers } };
@@ -146,13 +147,13 @@ function sourcesOf({ list, owner, group }: ListQuestion, reached: ListSources): 
   return owner === null ? reached : { ...none, owners: [owner] };
 }
 
-/** Rows that may be read: as they are before it is asked whether they may, like a single one. */
+/** Rows that may be read, of the first ones, if all are too much: as they are before it is asked whether they may, like a single one. */
 async function shown(
   { vocabulary, writer, authority }: PageParts,
   who: Who,
   { list, candidates }: { readonly list: Collection; readonly candidates: readonly Candidate[] },
-): Promise<readonly Readonly<Record<string, unknown>>[]> {
-  const rows = await writer.read((db) =>
+): Promise<{ readonly rows: Page['items']; readonly looked: number }> {
+  const { rows, looked } = await writer.read((db) =>
     readRows(
       db,
       list,
@@ -162,7 +163,7 @@ async function shown(
   const there = candidates.filter(({ id }) => rows.has(id));
   const asked = there.map(({ id, type }) => ({ resource: resourceOf(vocabulary, { list, type }), target: id }));
   const allowed = await authority.readable(who, asked);
-  return there.flatMap(({ id }, i) => (allowed[i] === true ? [rows.get(id)!] : []));
+  return { rows: there.flatMap(({ id }, i) => (allowed[i] === true ? [rows.get(id)!] : [])), looked };
 }
 
 async function sectionsOf(db: Statements, { list, search }: ListQuestion): Promise<readonly Section[]> {

@@ -5,7 +5,7 @@
 
 import { createHash } from 'node:crypto';
 import { PolicyError, type Revision } from 'policy-cache';
-import { Refusal, lockObjects, writeAudit, type Statements, type StoredObject, type Writer } from 'policy-cache/postgres';
+import { Refusal, lockObjects, writeAudit, type Locks, type Statements, type StoredObject, type Writer } from 'policy-cache/postgres';
 import type { Authority, Need, Who } from './needs.ts';
 import { Changed, Exists, Forbidden, Unconfirmed, Violation } from './refusals.ts';
 
@@ -26,7 +26,7 @@ export interface Action<B, T> {
   readonly name: string;
   /** All that the change is judged on. @throws NotFound, Violation */
   read(db: Statements, who: Who): Promise<B>;
-  locks(basis: B): { readonly update: readonly string[]; readonly share: readonly string[] };
+  locks(basis: B): Locks;
   needs(basis: B, who: Who): readonly Need[];
   /** What `If-Match` is about. */
   current?(basis: B): StoredObject;

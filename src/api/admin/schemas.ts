@@ -75,6 +75,14 @@ function unescaped(given: unknown): string {
   walk(given);
   return texts.join(' ');
 }
+/** Digits that numbers have beside those that JSON writes of them; of what is none any more, as 1e400, endless ones. */
+function digitsBeyond(given: unknown): number {
+  if (typeof given === 'number') return Number.isFinite(given) ? Number(/e[+-](\d+)$/.exec(String(given))?.[1] ?? 0) : Infinity;
+  if (typeof given !== 'object' || given === null) return 0;
+  return Object.values(given).reduce((sum: number, inner: unknown) => sum + digitsBeyond(inner), 0);
+}
+/** Postgres writes out all of them: 8 MiB of `1e308` would be read as 430 MB. */
+const MOST_DIGITS_BEYOND = 1_000_000;
 export const name = z
   .string()
   .max(1000, 'has 1,000 bytes at most')
@@ -86,6 +94,7 @@ const newEmail = name.regex(/^[^\s@\p{Cc}]+@[^\s@\p{Cc}]+$/u, 'must be an addres
 const details = z
   .record(z.string(), z.unknown())
   .refine((given) => !UNSTORABLE.test(unescaped(given)), 'cannot be stored: it has U+0000 or half a character')
+  .refine((given) => digitsBeyond(given) <= MOST_DIGITS_BEYOND, 'has too many numbers that are very large or very small: put them in quotes')
   .openapi({ description: 'What else is known of it; decides nothing.' });
 /** Of an operation, a resource, a type: which there are the vocabulary says, and a refusal repeats what was given. */
 export const word = z.string().min(1).max(63);
