@@ -28,6 +28,8 @@ export const LONGEST = [
   'test/proxies/nginx.restart.test.ts',
   'test/postgres/migrate.test.ts',
   'test/postgres/session.test.ts',
+  'test/admin/bulk.size.test.ts',
+  'test/admin/set-password.test.ts',
   'test/proxies/traefik.special.test.ts',
 ];
 
