@@ -12,6 +12,7 @@ import type * as authorizing from '../../src/authorize.ts';
 import type * as opaque from '../../src/opaque.ts';
 import type * as deciding from '../../src/pdp.ts';
 import type * as routes from '../../src/routes.ts';
+import { request } from '../support/authorizing.ts';
 
 const ENTRIES = ['authorize', 'opaque', 'pdp', 'routes'] as const;
 const PROMISE = new URL('../../policy-cache/test/coherence.promise.ts', import.meta.url);
@@ -106,22 +107,7 @@ function serviceWith({ authorize, opaque: tokens, pdp, routes: { compileRoutes }
   };
 }
 
-const REQUEST: authorizing.DoorRequest = {
-  protocol: 'nginx',
-  method: 'GET',
-  uri: '/things',
-  parameters: null,
-  preflight: false,
-  credential: '',
-  credentials: 1,
-  cookies: '',
-  origin: '',
-  asserted: null,
-  timeout: null,
-  atLeast: null,
-  problem: null,
-  requestId: '',
-};
+const REQUEST = request('GET', '/things', { credentials: 1, requestId: '' });
 
 function saidIn({ verdict, reason, revision }: authorizing.Outcome): Said {
   return { answer: verdict === 'unauthenticated' ? reason : verdict, revision };

@@ -8,6 +8,7 @@ import { newApiKey } from '../../src/opaque.ts';
 import { createIdentity } from '../../src/authorities.ts';
 import type { DoorRequest, Outcome } from '../../src/authorize.ts';
 import { hostClock } from '../../src/clock.ts';
+import { request } from '../support/authorizing.ts';
 import { ALLOWED, NOBODY, checkRequest, verdictOf } from '../support/check-requests.ts';
 import { load } from '../support/config.ts';
 import { NOW, sidecar, type Sidecar, type SidecarSettings } from '../support/doors.ts';
@@ -31,23 +32,8 @@ function keyOf(side: Sidecar, user: string, lifetime = HOUR): { readonly key: st
   side.source.commit((tables) => tables.setKey({ hash: made.hash, user, actor: '', expires: NOW * 1000 + lifetime }));
   return made;
 }
-const asked = (credential: string, more: Partial<DoorRequest> = {}): DoorRequest => ({
-  protocol: 'test',
-  method: 'GET',
-  uri: '/api/device/d1',
-  parameters: null,
-  preflight: false,
-  credential,
-  credentials: 1,
-  cookies: '',
-  origin: '',
-  asserted: null,
-  timeout: null,
-  atLeast: null,
-  problem: null,
-  requestId: '',
-  ...more,
-});
+const asked = (credential: string, more: Partial<DoorRequest> = {}): DoorRequest =>
+  request('GET', '/api/device/d1', { protocol: 'test', credential, credentials: 1, requestId: '', ...more });
 const words = ({ verdict, reason }: Outcome): string => `${verdict} ${reason}`;
 const ask = async (side: Sidecar, credential: string, more: Partial<DoorRequest> = {}): Promise<string> => words(await side.authorize(asked(credential, more)));
 

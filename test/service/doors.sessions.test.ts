@@ -5,6 +5,7 @@ import { formatRevision } from 'policy-cache';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { DoorRequest, Outcome } from '../../src/authorize.ts';
 import { newAccessToken, newApiKey } from '../../src/opaque.ts';
+import { request } from '../support/authorizing.ts';
 import { ALLOWED, DENIED, NOBODY, checkRequest, identityOf, verdictOf } from '../support/check-requests.ts';
 import { NOW, ROUTES, sidecar, type Sidecar, type SidecarSettings } from '../support/doors.ts';
 import { startGrpcClient } from '../support/grpc.ts';
@@ -41,23 +42,8 @@ function sessionOf(side: Sidecar, user: string, actor = '', lifetime = HOUR): { 
   side.source.commit((tables) => tables.setKey({ hash: made.hash, user, actor, expires: NOW * 1000 + lifetime }));
   return made;
 }
-const asked = (credential: string, more: Partial<DoorRequest> = {}): DoorRequest => ({
-  protocol: 'test',
-  method: 'GET',
-  uri: '/api/device/d1',
-  parameters: null,
-  preflight: false,
-  credential,
-  credentials: credential === '' ? 0 : 1,
-  cookies: '',
-  origin: '',
-  asserted: null,
-  timeout: null,
-  atLeast: null,
-  problem: null,
-  requestId: '',
-  ...more,
-});
+const asked = (credential: string, more: Partial<DoorRequest> = {}): DoorRequest =>
+  request('GET', '/api/device/d1', { protocol: 'test', credential, credentials: credential === '' ? 0 : 1, requestId: '', ...more });
 const words = ({ verdict, reason }: Outcome): string => `${verdict} ${reason}`;
 const ask = async (side: Sidecar, credential: string, more: Partial<DoorRequest> = {}): Promise<string> => words(await side.authorize(asked(credential, more)));
 async function seen(side: Sidecar, change: (tables: Tables) => void): Promise<void> {

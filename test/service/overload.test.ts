@@ -6,23 +6,11 @@ import type { DoorRequest, Outcome } from '../../src/authorize.ts';
 import { createIdentity } from '../../src/authorities.ts';
 import { hostClock } from '../../src/clock.ts';
 import { signToken } from '../../src/issuers/thingsboard.ts';
+import { request } from '../support/authorizing.ts';
 import { load } from '../support/config.ts';
 import { KEY, NOW, sidecar, type Sidecar } from '../support/doors.ts';
 
-const BEARER: Omit<DoorRequest, 'uri' | 'credential'> = {
-  protocol: 'nginx',
-  method: 'GET',
-  parameters: null,
-  preflight: false,
-  credentials: 1,
-  cookies: '',
-  origin: '',
-  asserted: null,
-  timeout: null,
-  atLeast: null,
-  problem: null,
-  requestId: 'r1',
-};
+const bearing = (credential: string, uri: string, more: Partial<DoorRequest> = {}): DoorRequest => request('GET', uri, { credential, credentials: 1, ...more });
 
 interface Overloadable {
   readonly side: Sidecar;
@@ -56,7 +44,7 @@ async function overloadable(hold?: Parameters<typeof sidecar>[0]): Promise<Overl
     asked,
     busy: false,
     async ask(credential, uri, more = {}) {
-      const outcome: Outcome = await side.authorize({ ...BEARER, credential: `Bearer ${credential}`, uri, ...more });
+      const outcome: Outcome = await side.authorize(bearing(`Bearer ${credential}`, uri, more));
       return `${outcome.verdict} ${outcome.reason}`;
     },
   };
@@ -70,7 +58,7 @@ describe('overloaded', () => {
     for (const path of ['/api/device/d1', '/api/device/x1']) await door.ask(admin, path);
     door.busy = true;
     const asked = { token: door.asked.token.length, check: door.asked.check.length };
-    expect(door.side.authorize({ ...BEARER, credential: `Bearer ${admin}`, uri: '/api/device/d1' })).not.toBeInstanceOf(Promise);
+    expect(door.side.authorize(bearing(`Bearer ${admin}`, '/api/device/d1'))).not.toBeInstanceOf(Promise);
     expect(await door.ask(admin, '/api/device/d1')).toBe('permit generic');
     expect(await door.ask(admin, '/api/device/x1')).toBe('deny other-tenant');
     expect({ token: door.asked.token.length, check: door.asked.check.length }, 'nobody was asked').toEqual(asked);
@@ -140,9 +128,9 @@ test('whoever has been answered "too late" costs no fill when his token is prove
   onTestFinished(() => side.close());
   const uri = '/api/device/d1';
   const credential = `Bearer ${await side.token('admin')}`;
-  expect(await side.authorize({ ...BEARER, credential, uri })).toMatchObject({ verdict: 'unavailable', reason: 'deadline' });
+  expect(await side.authorize(bearing(credential, uri))).toMatchObject({ verdict: 'unavailable', reason: 'deadline' });
   for (const release of open.splice(0)) release();
   await new Promise((resolve) => setImmediate(resolve));
   expect(side.cache.stats.misses).toBe(0);
-  expect(await side.authorize({ ...BEARER, credential, uri, timeout: 10_000 })).toMatchObject({ verdict: 'permit' });
+  expect(await side.authorize(bearing(credential, uri, { timeout: 10_000 }))).toMatchObject({ verdict: 'permit' });
 });
